@@ -1,0 +1,87 @@
+/* The sparse mixture of adapters of PESC (arXiv 2401.02731, eq. 7-9) and its router.
+ *
+ *   l = Wr x                       router logits, x the FFN's normed input
+ *   S = the top_k largest of l     ties to the lowest index
+ *   w = softmax of l over S
+ *   A_e(z) = scaling * Up_e GELU(Dn_e dropout(z)),  GELU in its erf form
+ *   y = z + sum over e in S of w_e A_e(z)           z the shared FFN's output
+ *
+ *   T tokens  D hidden  E experts  K top_k  A adapter_dim  R = T*K routed rows */
+#ifndef ADAPTERS_MOE_H
+#define ADAPTERS_MOE_H
+
+#include "core/arena.h"
+#include "tensor/gemm.h"
+
+enum balance_kind { BALANCE_SWITCH, BALANCE_MIXTRAL, BALANCE_OFFICIAL, BALANCE_NONE };
+
+struct moe_config {
+    long experts, top_k, dim;
+    double scaling, dropout;
+    enum balance_kind balance;
+    double balance_coef; /* alpha; applied to the mean over layers */
+};
+int balance_from_name(const char *name); /* switch|mixtral|official|none, or -1 */
+const char *balance_name(enum balance_kind k);
+
+/* Adapter weights of one layer (or their gradients). Dn[e] is [A,D], Up[e] is [D,A], Wr is [E,D];
+ * the experts lie one behind the other: Dn + e*A*D, Up + e*D*A. */
+struct moe_weights {
+    float *Wr, *Dn, *Up;
+};
+
+/* What the forward pass leaves for the backward one, from an arena. */
+struct moe_saved {
+    int *expert;     /* [T,K] chosen experts, most probable first */
+    float *w;        /* [T,K] their weights */
+    float *prob;     /* [T,E] softmax over all logits, for balance and statistics */
+    long *offset;    /* [E+1] rows of expert e: offset[e]..offset[e+1]-1 */
+    int *row_token;  /* [R] stable order: by expert, then token */
+    int *row_slot;   /* [R] which k of the token */
+    float *zg;       /* [R,D] gathered (and dropped-out) inputs */
+    float *pre;      /* [R,A] before GELU */
+    float *act;      /* [R,A] */
+    float *out;      /* [R,D] A_e(z), unweighted */
+};
+/* Lays the saved arrays out; with a counting arena only sizes them. */
+void moe_saved_layout(struct moe_saved *s, struct arena *a, long T, long D,
+                      const struct moe_config *c);
+
+/* Dropout's place in the counter-based numbers; training 0 turns dropout off. */
+struct moe_rng {
+    uint64_t seed;
+    uint32_t step, layer;
+    int training;
+};
+
+/* y[T,D] from z[T,D] and x[T,D]; y may be z's memory. */
+void moe_fwd(struct gemm *g, float *y, const float *z, const float *x, const struct moe_weights *W,
+             const struct moe_config *c, const struct moe_rng *rng, struct moe_saved *s, long T,
+             long D);
+/* dz[T,D] overwritten (dy plus the experts' part; may be dy's memory), dx[T,D] adds (the router's
+ * part), dW adds. balance_scale: what the balance gradient of this layer is multiplied with
+ * (coefficient / layers * loss scale). scratch is left as found. */
+void moe_bwd(struct gemm *g, float *dz, float *dx, struct moe_weights *dW, const float *dy,
+             const float *x, const struct moe_weights *W, const struct moe_config *c,
+             const struct moe_rng *rng, const struct moe_saved *s, double balance_scale,
+             struct arena *scratch, long T, long D);
+
+/* Statistics of one layer over the T tokens of a pass. */
+struct moe_stats {
+    double balance; /* the balance loss, before the coefficient (0 for none) */
+    double entropy; /* of the load distribution, nats */
+    double top1;    /* mean probability of the first choice */
+};
+/* load[E]: share of tokens that chose e (sums to K); prob[E]: mean probability over all tokens;
+ * either may be NULL. */
+void moe_stats(struct moe_stats *out, double *load, double *prob, const struct moe_saved *s,
+               const struct moe_config *c, long T);
+/* The same by group of tokens: count[n_groups, E] adds the number of choices of each expert, of
+ * tokens with group[t] in 0..n_groups-1. */
+void moe_count(long *count, const int *group, const struct moe_saved *s, const struct moe_config *c,
+               long T);
+
+/* Kaiming-uniform (a = sqrt 5) for Dn and Wr, zeros for Up (seeds A2). */
+void moe_init(struct moe_weights *W, const struct moe_config *c, uint64_t seed, long layer, long D);
+
+#endif

@@ -1,0 +1,96 @@
+/* What the trainer reads: records of several formats turned into token ids and labels, every record
+ * accounted for. */
+#ifndef DATASETS_DATASET_H
+#define DATASETS_DATASET_H
+
+#include "core/batch.h"
+#include "datasets/tokenizer.h"
+
+/* X(identifier, name): how a record looks. */
+#define DATA_FORMATS(X)                                                                            \
+    X(PESC, "pesc")           /* corpus, dataset, instruction, conversation[{input, output}] */    \
+    X(ALPACA, "alpaca")       /* instruction, input, output */                                     \
+    X(TEXT, "text")           /* text */                                                           \
+    X(TOKENIZED, "tokenized") /* input_ids [, labels] */
+enum data_format {
+#define PESC_X(id, name) DATA_##id,
+    DATA_FORMATS(PESC_X)
+#undef PESC_X
+        DATA_FORMAT_COUNT
+};
+const char *data_format_name(enum data_format f);
+
+/* Why a record was not used. */
+#define DATA_SKIPS(X)                                                                              \
+    X(BAD, "bad record")              /* only with bad_max > 0 */                                  \
+    X(EMPTY, "empty")                                                                              \
+    X(NO_TARGET, "no trained tokens") /* nothing to score, also after truncation */
+enum data_skip {
+#define PESC_X(id, text) SKIP_##id,
+    DATA_SKIPS(PESC_X)
+#undef PESC_X
+        SKIP_COUNT
+};
+const char *data_skip_name(enum data_skip s);
+
+struct dataset_options {
+    const char *template_id; /* camelidae | alpaca; NULL: by format (pesc camelidae, alpaca alpaca) */
+    long max_seq_length;     /* tokens; longer records are cut at the end and counted */
+    long bad_max;            /* bad records tolerated (counted); 0: the first is an error */
+    long max_records;        /* 0: all */
+    const char *domain;      /* label for records without one; NULL: the file's name */
+    int train_on_prompt;     /* loss on everything instead of the answers only */
+    long vocab_size;         /* ids of tokenised records must be below */
+};
+
+struct dataset_source { /* one file, for the history */
+    char path[4096], name[256], sha256[65];
+    enum data_format format;
+    uint64_t bytes;
+    long read, used, skipped;
+};
+
+struct dataset_counts {
+    long read, used, skipped[SKIP_COUNT], truncated;
+    long tokens, trained_tokens; /* per epoch */
+    long longest;                /* tokens of the longest sample */
+};
+
+struct dataset;
+/* Reads all files (JSON array or JSONL, told apart by looking; .gz and other compressions come with
+ * the archive reader). read = used + skipped. E-DS-*; t may be NULL if every record is tokenised. */
+int dataset_open(const char *const *paths, long n_paths, const struct tokenizer *t,
+                 const struct dataset_options *o, const struct notes *notes, struct dataset **out,
+                 struct pesc_error *err) MUST_USE;
+void dataset_close(struct dataset *d);
+
+long dataset_size(const struct dataset *d); /* samples */
+const struct dataset_counts *dataset_counts(const struct dataset *d);
+long dataset_source_count(const struct dataset *d);
+const struct dataset_source *dataset_source_at(const struct dataset *d, long i);
+long dataset_domain_count(const struct dataset *d);
+const char *dataset_domain(const struct dataset *d, long i);
+/* SHA-256 over all samples' ids and labels: what the trainer really sees. */
+const char *dataset_sha256(const struct dataset *d);
+
+struct sample {
+    const int32_t *ids, *labels; /* [n]; labels as in struct batch */
+    long n, trained;             /* trained: scored labels */
+    int domain;
+    long record; /* running number of the record over all files */
+};
+struct sample dataset_sample(const struct dataset *d, long i);
+
+/* Batches of batch_records samples, or (batch_records 0) of as many whole samples as fit
+ * batch_tokens (at least one). order: sequential, or a keyed bijection that changes every epoch.
+ * Batch number step of micro-batches; the last batch of an epoch may be smaller. */
+enum data_order { ORDER_SEQUENTIAL, ORDER_SHUFFLED };
+struct batcher;
+int batcher_open(const struct dataset *d, long batch_records, long batch_tokens,
+                 enum data_order order, uint64_t seed, struct batcher **out,
+                 struct pesc_error *err) MUST_USE;
+void batcher_close(struct batcher *b);
+struct batch_source batcher_source(struct batcher *b); /* get() wraps round into further epochs */
+long batcher_batches_per_epoch(const struct batcher *b);
+
+#endif

@@ -1,0 +1,97 @@
+/* A command is one const struct in a file of its own; help, completion, the configuration file and
+ * the manual's option check are derived from its table. To add one: write cmd_<name>.c, add it to
+ * CMDS, to src/cli/sources.mk and to doc/pesc.1; tests/cli/commands.sh fails for a forgotten step. */
+#ifndef PESC_CLI_CMD_H
+#define PESC_CLI_CMD_H
+
+#include "core/error.h"
+
+#include <stdio.h>
+
+enum opt_kind {
+    OPT_FLAG,   /* int: 1 when given, 0 with --no-NAME */
+    OPT_LONG,   /* long, min..max */
+    OPT_REAL,   /* double, min..max */
+    OPT_STRING, /* const char * */
+    OPT_CHOICE, /* const char *, one of choices "a|b|c" */
+    OPT_SIZE,   /* uint64_t bytes: 512MiB, 2GiB, 1e9; 0 is not a size */
+    OPT_LIST    /* struct opt_list: may be repeated, and takes several words up to the next flag */
+};
+
+enum { OPT_LIST_CAP = 256 };
+struct opt_list {
+    long n;
+    const char *v[OPT_LIST_CAP];
+};
+
+/* One option. offset says where its value stands in the command's own struct; what stands there
+ * before parsing is the default. Names use dashes; underscores are accepted from users. */
+struct opt {
+    const char *name, *alias; /* alias may be NULL; a one-letter name is -x */
+    enum opt_kind kind;
+    size_t offset;
+    const char *arg;  /* shown in help: SIZE, N, PATH ...; for OPT_CHOICE the choices */
+    const char *help; /* one line */
+    double min, max;  /* OPT_LONG and OPT_REAL; min == max means unbounded */
+};
+
+struct cli;
+struct cmd {
+    const char *name, *usage, *summary; /* usage without "pesc NAME" */
+    const char *details;                /* more help, may be NULL */
+    const struct cmd *const *subs;      /* NULL-terminated; then run is NULL */
+    const struct opt *opts;             /* ends with a NULL name; may be NULL */
+    size_t opts_size;                   /* of the struct that opts fills */
+    void (*defaults)(void *opts);       /* after zeroing; may be NULL */
+    /* args: what is left after the options. Returns 0, or -1 with err. */
+    int (*run)(struct cli *cli, void *opts, int argc, char **argv, struct pesc_error *err);
+};
+
+/* What a command may use of the outside. Only src/cli prints. */
+struct cli {
+    FILE *out, *talk; /* data, and everything else */
+    int out_tty, talk_tty, color, quiet, errors_json;
+    int argc;
+    char **argv; /* the whole command line, for the history */
+    const struct cmd *cmd;
+};
+
+#define CMDS(X)                                                                                    \
+    X(craft)                                                                                       \
+    X(train)                                                                                       \
+    X(eval)                                                                                        \
+    X(generate)                                                                                    \
+    X(data)                                                                                        \
+    X(runs)                                                                                        \
+    X(pack)                                                                                        \
+    X(doctor)
+#define PESC_X(name) extern const struct cmd cmd_##name;
+CMDS(PESC_X)
+#undef PESC_X
+
+/* src/cli/opts.c */
+/* Fills opts from argv[1..]; words that are no options are left in argv[0..*nargs-1]. Returns 0,
+ * 1 when --help was asked, -1 with err. given (may be NULL) gets a 1 for each option named. */
+int opts_parse(const struct cmd *cmd, void *opts, int argc, char **argv, int *nargs, char *given,
+               struct pesc_error *err);
+/* Sets one option by name from text, as a configuration file does; where is shown in errors. */
+int opts_set(const struct cmd *cmd, void *opts, const char *name, const char *value,
+             const char *where, char *given, struct pesc_error *err) MUST_USE;
+/* The option's value as text that opts_set reads back; NULL when unset. Into buf. */
+const char *opts_text(const struct opt *o, const void *opts, char *buf, size_t size);
+long opts_count(const struct cmd *cmd);
+void cmd_help(FILE *f, const char *path, const struct cmd *cmd);
+
+/* src/cli/config.c: a YAML file of the same keys; unknown keys are errors that name the nearest.
+ * Options already given (given[i] != 0) win. */
+int config_read(const struct cmd *cmd, void *opts, const char *path, char *given,
+                struct pesc_error *err) MUST_USE;
+/* The resolved configuration as YAML, "key: value" lines. Caller frees; NULL without memory. */
+char *config_yaml(const struct cmd *cmd, const void *opts);
+
+/* src/cli/talk.c */
+/* Warnings of the library as lines on talk: "pesc: warning[W-...] text". */
+struct notes cli_notes(struct cli *cli);
+void cli_error(struct cli *cli, const struct pesc_error *err);
+
+#endif

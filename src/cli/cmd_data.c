@@ -1,0 +1,10 @@
+#include "config.h"
+#include "cli/cmd.h"
+
+static int run(struct cli *cli, void *opts, int argc, char **argv, struct pesc_error *err)
+{
+    (void)cli, (void)opts, (void)argc, (void)argv;
+    return FAIL(err, NOT_YET, "data: not here yet");
+}
+
+const struct cmd cmd_data = {.name = "data", .usage = "", .summary = "", .run = run};

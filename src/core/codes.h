@@ -1,0 +1,113 @@
+/* The one list of coded errors and warnings: X(identifier, code shown, exit status).
+ * Exit statuses: 1 internal, 2 usage, 3 bad model, 4 bad data, 5 pack rejected, 6 trust,
+ * 7 incompatible, 8 memory or limit, 9 input/output, 10 database, 11 numeric, 12 busy. */
+#ifndef PESC_CORE_CODES_H
+#define PESC_CORE_CODES_H
+
+#define PESC_ERROR_CODES(X)                                                                        \
+    X(INTERNAL, "E-INTERNAL", 1)                                                                   \
+    X(USAGE, "E-USAGE", 2)                                                                         \
+    X(USAGE_OPTION, "E-USAGE-OPTION", 2)                                                           \
+    X(USAGE_VALUE, "E-USAGE-VALUE", 2)                                                             \
+    X(USAGE_CONFIG, "E-USAGE-CONFIG", 2)                                                           \
+    X(USAGE_EXISTS, "E-USAGE-EXISTS", 2)                                                           \
+    X(NOT_YET, "E-UNSUPPORTED", 2)                                                                 \
+    X(ST_TRUNC, "E-ST-TRUNC", 3)                                                                   \
+    X(ST_HDRBIG, "E-ST-HDRBIG", 3)                                                                 \
+    X(ST_HDRLEN, "E-ST-HDRLEN", 3)                                                                 \
+    X(ST_START, "E-ST-START", 3)                                                                   \
+    X(ST_UTF8, "E-ST-UTF8", 3)                                                                     \
+    X(ST_NAME, "E-ST-NAME", 3)                                                                     \
+    X(ST_JSON, "E-ST-JSON", 3)                                                                     \
+    X(ST_DUP, "E-ST-DUP", 3)                                                                       \
+    X(ST_MANY, "E-ST-MANY", 3)                                                                     \
+    X(ST_DTYPE, "E-ST-DTYPE", 3)                                                                   \
+    X(ST_SHAPE, "E-ST-SHAPE", 3)                                                                   \
+    X(ST_OVERFLOW, "E-ST-OVERFLOW", 3)                                                             \
+    X(ST_OFF, "E-ST-OFF", 3)                                                                       \
+    X(ST_SIZE, "E-ST-SIZE", 3)                                                                     \
+    X(ST_OVERLAP, "E-ST-OVERLAP", 3)                                                               \
+    X(ST_HOLE, "E-ST-HOLE", 3)                                                                     \
+    X(ST_EOF, "E-ST-EOF", 3)                                                                       \
+    X(ST_TRAIL, "E-ST-TRAIL", 3)                                                                   \
+    X(ST_META, "E-ST-META", 3)                                                                     \
+    X(ST_FIELD, "E-ST-FIELD", 3)                                                                   \
+    X(ST_CHANGED, "E-ST-CHANGED", 9)                                                               \
+    X(MODEL_MISSING, "E-MODEL-MISSING", 3)                                                         \
+    X(MODEL_SHAPE, "E-MODEL-SHAPE", 3)                                                             \
+    X(MODEL_NONFINITE, "E-MODEL-NONFINITE", 3)                                                     \
+    X(MODEL_KIND, "E-MODEL-KIND", 7)                                                               \
+    X(MODEL_BASE, "E-MODEL-BASE", 7)                                                               \
+    X(IDX_JSON, "E-IDX-JSON", 3)                                                                   \
+    X(IDX_PATH, "E-IDX-PATH", 3)                                                                   \
+    X(IDX_MISSING, "E-IDX-MISSING", 3)                                                             \
+    X(IDX_DUP, "E-IDX-DUP", 3)                                                                     \
+    X(CFG_JSON, "E-CFG-JSON", 3)                                                                   \
+    X(CFG_TYPE, "E-CFG-TYPE", 3)                                                                   \
+    X(CFG_RANGE, "E-CFG-RANGE", 3)                                                                 \
+    X(CFG_ROPE, "E-CFG-ROPE", 3)                                                                   \
+    X(CFG_VOCAB, "E-CFG-VOCAB", 3)                                                                 \
+    X(CFG_ARCH, "E-CFG-ARCH", 7)                                                                   \
+    X(CFG_QUANT, "E-CFG-QUANT", 7)                                                                 \
+    X(CFG_UNSUP, "E-CFG-UNSUP", 7)                                                                 \
+    X(CFG_CRAFT, "E-CFG-CRAFT", 3)                                                                 \
+    X(TOK_JSON, "E-TOK-JSON", 3)                                                                   \
+    X(TOK_MERGE, "E-TOK-MERGE", 3)                                                                 \
+    X(TOK_ID, "E-TOK-ID", 3)                                                                       \
+    X(TOK_ADDED, "E-TOK-ADDED", 3)                                                                 \
+    X(TOK_BYTES, "E-TOK-BYTES", 3)                                                                 \
+    X(TOK_UNSUP, "E-TOK-UNSUP", 7)                                                                 \
+    X(DS_EMPTY, "E-DS-EMPTY", 4)                                                                   \
+    X(DS_JSON, "E-DS-JSON", 4)                                                                     \
+    X(DS_ENC, "E-DS-ENC", 4)                                                                       \
+    X(DS_FIELD, "E-DS-FIELD", 4)                                                                   \
+    X(DS_BIG, "E-DS-BIG", 4)                                                                       \
+    X(DS_TOKEN, "E-DS-TOKEN", 4)                                                                   \
+    X(DS_FORMAT, "E-DS-FORMAT", 4)                                                                 \
+    X(DS_CHANGED, "E-DS-CHANGED", 7)                                                               \
+    X(AR_FORMAT, "E-AR-FORMAT", 4)                                                                 \
+    X(AR_CORRUPT, "E-AR-CORRUPT", 4)                                                               \
+    X(AR_LIMIT, "E-AR-LIMIT", 4)                                                                   \
+    X(AR_MEMBER, "E-AR-MEMBER", 4)                                                                 \
+    X(PK_FORMAT, "E-PK-FORMAT", 5)                                                                 \
+    X(PK_MANIFEST, "E-PK-MANIFEST", 5)                                                             \
+    X(PK_JSON, "E-PK-JSON", 5)                                                                     \
+    X(PK_VERSION, "E-PK-VERSION", 7)                                                               \
+    X(PK_NAME, "E-PK-NAME", 5)                                                                     \
+    X(PK_TYPE, "E-PK-TYPE", 5)                                                                     \
+    X(PK_EXTRA, "E-PK-EXTRA", 5)                                                                   \
+    X(PK_DUP, "E-PK-DUP", 5)                                                                       \
+    X(PK_MISSING, "E-PK-MISSING", 5)                                                               \
+    X(PK_ORDER, "E-PK-ORDER", 5)                                                                   \
+    X(PK_HEADER, "E-PK-HEADER", 5)                                                                 \
+    X(PK_LIMIT, "E-PK-LIMIT", 5)                                                                   \
+    X(PK_ZSTD, "E-PK-ZSTD", 5)                                                                     \
+    X(PK_TRAIL, "E-PK-TRAIL", 5)                                                                   \
+    X(PK_HASH, "E-PK-HASH", 5)                                                                     \
+    X(PK_CONFIG, "E-PK-CONFIG", 5)                                                                 \
+    X(PK_NONFINITE, "E-PK-NONFINITE", 5)                                                           \
+    X(PK_BASE, "E-PK-BASE", 7)                                                                     \
+    X(PK_TOK, "E-PK-TOK", 7)                                                                       \
+    X(SIG_UNSIGNED, "E-SIG-UNSIGNED", 6)                                                           \
+    X(SIG_BAD, "E-SIG-BAD", 6)                                                                     \
+    X(MEMORY, "E-MEMORY", 8)                                                                       \
+    X(MEMORY_BUDGET, "E-MEMORY-BUDGET", 8)                                                         \
+    X(LIMIT, "E-LIMIT", 8)                                                                         \
+    X(IO, "E-IO", 9)                                                                               \
+    X(IO_TYPE, "E-IO-TYPE", 9)                                                                     \
+    X(IO_MISSING, "E-IO-MISSING", 9)                                                               \
+    X(IO_FULL, "E-IO-FULL", 9)                                                                     \
+    X(DB, "E-DB", 10)                                                                              \
+    X(DB_SCHEMA, "E-DB-SCHEMA", 10)                                                                \
+    X(DB_QUERY, "E-DB-QUERY", 10)                                                                  \
+    X(DB_RUN, "E-DB-RUN", 10)                                                                      \
+    X(NUM_NONFINITE, "E-NUM-NONFINITE", 11)                                                        \
+    X(RUN_BUSY, "E-RUN-BUSY", 12)                                                                  \
+    X(CK_CORRUPT, "E-CK-CORRUPT", 9)                                                               \
+    X(CK_NONE, "E-CK-NONE", 9)                                                                     \
+    X(CK_MISMATCH, "E-CK-MISMATCH", 7)                                                             \
+    X(COMPUTE_ISA, "E-COMPUTE-ISA", 7)                                                             \
+    X(INT, "E-INTERRUPTED", 130)                                                                   \
+    X(TERM, "E-TERMINATED", 143)
+
+#endif

@@ -1,0 +1,302 @@
+#include "config.h"
+#include "core/file.h"
+
+#include "core/hash.h"
+
+#include <dirent.h>
+#include <errno.h>
+#include <fcntl.h>
+#include <limits.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <unistd.h>
+
+int path_join(char *out, const char *dir, const char *name, struct pesc_error *err)
+{
+    int n = name[0] == '/' ? snprintf(out, PATH_CAP, "%s", name)
+                           : snprintf(out, PATH_CAP, "%s/%s", dir, name);
+    if (n < 0 || n >= PATH_CAP)
+        return FAIL(err, IO, "path too long: %.200s...", name);
+    return 0;
+}
+
+int path_real(char *out, const char *path, struct pesc_error *err)
+{
+    char buf[PATH_MAX];
+    if (!realpath(path, buf))
+        return errno == ENOENT ? FAIL(err, IO_MISSING, "%s: no such file or folder", path)
+                               : FAIL(err, IO, "%s: %s", path, strerror(errno));
+    if (strlen(buf) >= PATH_CAP)
+        return FAIL(err, IO, "path too long: %.200s...", path);
+    strcpy(out, buf);
+    return 0;
+}
+
+int path_exists(const char *path)
+{
+    struct stat st;
+    return stat(path, &st) == 0;
+}
+
+int path_is_dir(const char *path)
+{
+    struct stat st;
+    return stat(path, &st) == 0 && S_ISDIR(st.st_mode);
+}
+
+const char *path_base(const char *path)
+{
+    const char *slash = strrchr(path, '/');
+    return slash ? slash + 1 : path;
+}
+
+static int io_fail(struct pesc_error *err, const char *path, const char *what)
+{
+    int e = errno;
+    if (e == ENOSPC || e == EDQUOT || e == EFBIG)
+        return FAIL(err, IO_FULL, "%s: cannot %s: %s", path, what, strerror(e));
+    return FAIL(err, IO, "%s: cannot %s: %s", path, what, strerror(e));
+}
+
+int dir_make(const char *path, struct pesc_error *err)
+{
+    if (mkdir(path, 0777) == 0 || (errno == EEXIST && path_is_dir(path)))
+        return 0;
+    return io_fail(err, path, "make folder");
+}
+
+int dir_make_all(const char *path, struct pesc_error *err)
+{
+    char buf[PATH_CAP];
+    TRY(path_join(buf, ".", path, err));
+    for (char *p = buf + 1; *p; p++) {
+        if (*p != '/')
+            continue;
+        *p = 0;
+        if (!path_is_dir(buf))
+            TRY(dir_make(buf, err));
+        *p = '/';
+    }
+    return dir_make(buf, err);
+}
+
+int dir_remove_all(const char *path, struct pesc_error *err)
+{
+    DIR *d = opendir(path);
+    if (!d)
+        return errno == ENOENT ? 0 : io_fail(err, path, "open");
+    struct dirent *e;
+    int rc = 0;
+    while (rc == 0 && (e = readdir(d))) {
+        if (!strcmp(e->d_name, ".") || !strcmp(e->d_name, ".."))
+            continue;
+        char sub[PATH_CAP];
+        struct stat st;
+        rc = path_join(sub, path, e->d_name, err);
+        if (rc == 0 && lstat(sub, &st) == 0 && S_ISDIR(st.st_mode))
+            rc = dir_remove_all(sub, err);
+        else if (rc == 0 && unlink(sub) != 0)
+            rc = io_fail(err, sub, "remove");
+    }
+    closedir(d);
+    if (rc == 0 && rmdir(path) != 0)
+        rc = io_fail(err, path, "remove");
+    return rc;
+}
+
+int file_open_read(const char *path, struct stat *st, struct pesc_error *err)
+{
+    struct stat own;
+    int fd = open(path, O_RDONLY | O_NONBLOCK | O_CLOEXEC | O_NOCTTY);
+    if (fd < 0) {
+        if (errno == ENOENT)
+            return FAIL(err, IO_MISSING, "%s: no such file", path);
+        return io_fail(err, path, "open");
+    }
+    if (!st)
+        st = &own;
+    if (fstat(fd, st) != 0) {
+        io_fail(err, path, "stat");
+        close(fd);
+        return -1;
+    }
+    if (!S_ISREG(st->st_mode)) {
+        close(fd);
+        return FAIL(err, IO_TYPE, "%s: not a regular file", path);
+    }
+    return fd;
+}
+
+int file_pread(int fd, void *buf, size_t n, uint64_t off, const char *path, struct pesc_error *err)
+{
+    unsigned char *p = buf;
+    while (n > 0) {
+        ssize_t got = pread(fd, p, n, (off_t)off);
+        if (got < 0 && (errno == EINTR || errno == EAGAIN))
+            continue;
+        if (got < 0)
+            return io_fail(err, path, "read");
+        if (got == 0)
+            return FAIL(err, ST_CHANGED, "%s: file shrank while it was being read", path);
+        p += got;
+        n -= (size_t)got;
+        off += (uint64_t)got;
+    }
+    return 0;
+}
+
+int file_read(const char *path, size_t cap, char **data, size_t *len, struct pesc_error *err)
+{
+    struct stat st;
+    int fd = file_open_read(path, &st, err);
+    if (fd < 0)
+        return -1;
+    if ((uint64_t)st.st_size > cap) {
+        close(fd);
+        return FAIL(err, LIMIT, "%s: %lld bytes, at most %zu are read", path,
+                    (long long)st.st_size, cap);
+    }
+    size_t n = (size_t)st.st_size;
+    char *buf = malloc(n + 1);
+    if (!buf) {
+        close(fd);
+        return FAIL(err, MEMORY, "%s: no memory for %zu bytes", path, n);
+    }
+    int rc = file_pread(fd, buf, n, 0, path, err);
+    close(fd);
+    if (rc != 0) {
+        free(buf);
+        return rc;
+    }
+    buf[n] = 0;
+    *data = buf;
+    *len = n;
+    return 0;
+}
+
+struct afile {
+    int fd;
+    uint64_t bytes;
+    struct hash *hash;
+    char path[PATH_CAP], tmp[PATH_CAP], dir[PATH_CAP];
+};
+
+struct afile *afile_open(const char *path, struct pesc_error *err)
+{
+    struct afile *f = calloc(1, sizeof *f);
+    if (!f) {
+        FAIL(err, MEMORY, "%s: no memory", path);
+        return NULL;
+    }
+    f->fd = -1;
+    const char *base = path_base(path);
+    int dir_len = (int)(base - path);
+    snprintf(f->dir, PATH_CAP, "%.*s", dir_len ? dir_len : 2, dir_len ? path : "./");
+    int n = snprintf(f->tmp, PATH_CAP, "%s.tmp-%ld-%s", f->dir, (long)getpid(), base);
+    if (n < 0 || n >= PATH_CAP || strlen(path) >= PATH_CAP) {
+        FAIL(err, IO, "path too long: %.200s...", path);
+        goto fail;
+    }
+    strcpy(f->path, path);
+    f->hash = hash_new(err);
+    if (!f->hash)
+        goto fail;
+    unlink(f->tmp); /* left by an earlier process of the same number */
+    f->fd = open(f->tmp, O_WRONLY | O_CREAT | O_EXCL | O_NOFOLLOW | O_CLOEXEC, 0666);
+    if (f->fd < 0) {
+        io_fail(err, path, "create");
+        goto fail;
+    }
+    return f;
+fail:
+    hash_free(f->hash);
+    free(f);
+    return NULL;
+}
+
+int afile_write(struct afile *f, const void *data, size_t n, struct pesc_error *err)
+{
+    const unsigned char *p = data;
+    hash_add(f->hash, data, n);
+    f->bytes += n;
+    while (n > 0) {
+        ssize_t put = write(f->fd, p, n);
+        if (put < 0 && (errno == EINTR || errno == EAGAIN))
+            continue;
+        if (put < 0)
+            return io_fail(err, f->path, "write");
+        p += put;
+        n -= (size_t)put;
+    }
+    return 0;
+}
+
+void afile_abort(struct afile *f)
+{
+    if (!f)
+        return;
+    if (f->fd >= 0)
+        close(f->fd);
+    unlink(f->tmp);
+    hash_free(f->hash);
+    free(f);
+}
+
+int afile_commit(struct afile *f, int fresh, char *sha256, uint64_t *bytes, struct pesc_error *err)
+{
+    int rc = -1, dir = -1;
+    char hex[SHA256_HEX];
+    if (fsync(f->fd) != 0) {
+        io_fail(err, f->path, "flush");
+        goto fail;
+    }
+    int closed = close(f->fd);
+    f->fd = -1;
+    if (closed != 0) {
+        io_fail(err, f->path, "close");
+        goto fail;
+    }
+    hash_hex(f->hash, hex);
+    if (fresh ? renameat2(AT_FDCWD, f->tmp, AT_FDCWD, f->path, RENAME_NOREPLACE) != 0
+              : rename(f->tmp, f->path) != 0) {
+        if (errno == EEXIST)
+            FAIL(err, USAGE_EXISTS, "%s exists already", f->path);
+        else
+            io_fail(err, f->path, "name");
+        goto fail;
+    }
+    f->tmp[0] = 0;
+    dir = open(f->dir, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
+    if (dir < 0 || fsync(dir) != 0) {
+        io_fail(err, f->path, "flush the folder of");
+        goto fail;
+    }
+    if (sha256)
+        memcpy(sha256, hex, sizeof hex);
+    if (bytes)
+        *bytes = f->bytes;
+    rc = 0;
+fail:
+    if (dir >= 0)
+        close(dir);
+    if (f->fd >= 0)
+        close(f->fd);
+    if (f->tmp[0])
+        unlink(f->tmp);
+    hash_free(f->hash);
+    free(f);
+    return rc;
+}
+
+int file_write(const char *path, const void *data, size_t n, struct pesc_error *err)
+{
+    struct afile *f = afile_open(path, err);
+    if (!f)
+        return -1;
+    if (afile_write(f, data, n, err) != 0) {
+        afile_abort(f);
+        return -1;
+    }
+    return afile_commit(f, 0, NULL, NULL, err);
+}

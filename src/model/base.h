@@ -1,0 +1,36 @@
+/* A dense base: a Hugging Face folder opened, checked and ready to be read. Weights stay on disk
+ * until read. */
+#ifndef PESC_MODEL_BASE_H
+#define PESC_MODEL_BASE_H
+
+#include "model/config.h"
+#include "tensor/safetensors.h"
+
+enum { FINGERPRINT_CAP = 80 };
+
+struct base;
+/* Reads config, index and headers; checks that every tensor that the config asks for is there in
+ * its shape (E-MODEL-MISSING names up to ten, E-MODEL-SHAPE) and notes what is not needed. A
+ * folder that already holds adapters (moe_adapter tensors) is refused (E-MODEL-KIND). */
+int base_open(const char *dir, const struct notes *notes, struct base **out,
+              struct pesc_error *err) MUST_USE;
+void base_close(struct base *b);
+const struct model_config *base_config(const struct base *b);
+const json_t *base_config_json(const struct base *b);
+const char *base_dir(const struct base *b);
+enum dtype base_dtype(const struct base *b); /* of the first layer's q_proj */
+uint64_t base_param_count(const struct base *b);
+
+/* The tensor as stored, or NULL. lm_head.weight of a tied model resolves to the embedding, and an
+ * embedding stored only as lm_head.weight resolves to that. */
+const struct st_tensor *base_tensor(const struct base *b, const char *name);
+int base_read(const struct base *b, const char *name, void *dst, struct pesc_error *err) MUST_USE;
+int base_read_f32(const struct base *b, const char *name, float *dst, struct pesc_error *err)
+    MUST_USE;
+
+/* "pesc-fp1:" and the SHA-256 over the sorted lines name\tdtype\tshape\tsha256(data)\n of all
+ * tensors: independent of shards and file names. Reads everything once. */
+int base_fingerprint(const struct base *b, char out[FINGERPRINT_CAP], struct pesc_error *err)
+    MUST_USE;
+
+#endif

@@ -1,0 +1,49 @@
+/* Matrix products: the one home of oneDNN. Row-major throughout. */
+#ifndef PESC_TENSOR_GEMM_H
+#define PESC_TENSOR_GEMM_H
+
+#include "core/error.h"
+#include "tensor/dtype.h"
+
+/* Compute type of the products with frozen weights. */
+enum compute { COMPUTE_F32, COMPUTE_BF16 };
+
+struct gemm;
+/* threads: what OpenMP was told. A product that fails (only for want of memory) makes every later
+ * one a no-op; gemm_check reports it. */
+struct gemm *gemm_new(struct pesc_error *err);
+void gemm_free(struct gemm *g);
+int gemm_check(const struct gemm *g, struct pesc_error *err) MUST_USE;
+/* Products and floating point operations so far (2 M N K each). */
+double gemm_flops(const struct gemm *g);
+
+/* Whether this CPU has bf16 products (AVX512-BF16 or AMX); why names what was found. */
+int gemm_has_bf16(char *why, size_t size);
+
+/* C[M,N] = beta C + op(A) op(B), float. nt: A[M,K] B[N,K]; nn: A[M,K] B[K,N]; tn: A[K,M] B[K,N].
+ * beta is 0 or 1. Any dimension may be 0. Safe inside a parallel region (then single-threaded). */
+void gemm_nt(struct gemm *g, float *C, float beta, const float *A, const float *B, long M, long N,
+             long K);
+void gemm_nn(struct gemm *g, float *C, float beta, const float *A, const float *B, long M, long N,
+             long K);
+void gemm_tn(struct gemm *g, float *C, float beta, const float *A, const float *B, long M, long N,
+             long K);
+
+/* A frozen or master weight [N, K] (PyTorch's [out, in]) in f32 or bf16. bf16 weights are
+ * multiplied with activations rounded to bf16 and float accumulation. */
+struct wmat {
+    enum dtype dtype;
+    long N, K;
+    const void *data;
+};
+/* Y[T,N] = X[T,K] W^T (+ bias[N], may be NULL) */
+void linear_fwd(struct gemm *g, float *Y, const float *X, const struct wmat *W, const float *bias,
+                long T);
+/* dX[T,K] = beta dX + dY[T,N] W */
+void linear_bwd_data(struct gemm *g, float *dX, float beta, const float *dY, const struct wmat *W,
+                     long T);
+/* dW[N,K] += dY[T,N]^T X[T,K];  dbias[N] += sum_t dY (may be NULL) */
+void linear_bwd_weight(struct gemm *g, float *dW, float *dbias, const float *dY, const float *X,
+                       long T, long N, long K);
+
+#endif

@@ -1,0 +1,65 @@
+/* safetensors files, strictly: header length u64 LE, JSON header, data fully indexed without hole
+ * or overlap. Everything is checked before anything of a claimed size is allocated. */
+#ifndef PESC_TENSOR_SAFETENSORS_H
+#define PESC_TENSOR_SAFETENSORS_H
+
+#include "core/error.h"
+#include "tensor/dtype.h"
+
+enum { ST_MAX_DIM = 8, ST_NAME_CAP = 256 };
+
+struct st_tensor {
+    const char *name; /* owned by the file */
+    enum dtype dtype;
+    int ndim;
+    long shape[ST_MAX_DIM];
+    uint64_t n;     /* elements */
+    uint64_t begin; /* bytes from the start of the file */
+    uint64_t bytes;
+};
+
+/* ST_BASE: base models (header up to 100,000,000 bytes, leading white space and unknown fields
+ * accepted with a note). ST_STRICT: checkpoints and packs (4 MiB, canonical start, no extras). */
+enum st_mode { ST_BASE, ST_STRICT };
+
+struct st_file;
+/* E-ST-*, E-IO*. notes may be NULL. Free with st_close (NULL is fine). */
+int st_open(const char *path, enum st_mode mode, const struct notes *notes, struct st_file **out,
+            struct pesc_error *err) MUST_USE;
+void st_close(struct st_file *f);
+long st_count(const struct st_file *f);
+const struct st_tensor *st_at(const struct st_file *f, long i); /* in order of data */
+const struct st_tensor *st_find(const struct st_file *f, const char *name); /* or NULL */
+const char *st_metadata(const struct st_file *f, const char *key);          /* or NULL */
+const char *st_path(const struct st_file *f);
+
+/* Raw bytes, or elements converted to float. E-ST-CHANGED when the file is no longer the one that
+ * was opened. Safe from several threads. */
+int st_read(const struct st_file *f, const struct st_tensor *t, void *dst, struct pesc_error *err)
+    MUST_USE;
+int st_read_f32(const struct st_file *f, const struct st_tensor *t, float *dst,
+                struct pesc_error *err) MUST_USE;
+/* A range of the tensor's bytes. */
+int st_read_range(const struct st_file *f, const struct st_tensor *t, uint64_t from, size_t bytes,
+                  void *dst, struct pesc_error *err) MUST_USE;
+
+/* A tensor to be written. */
+struct st_out {
+    const char *name;
+    enum dtype dtype;
+    int ndim;
+    long shape[ST_MAX_DIM];
+};
+/* Produces tensor i's elements in its dtype at dst (room for all its bytes). */
+typedef int (*st_fill)(void *ctx, long i, const struct st_out *t, void *dst,
+                       struct pesc_error *err);
+
+/* Writes a canonical file (tensors by alignment descending, then by name; header padded to 8
+ * bytes; at most one metadata key, NULL for none), whole or not at all, holding one tensor in
+ * memory at a time. fresh: E-USAGE-EXISTS if the name is taken. sha256 (65 bytes) and bytes may
+ * be NULL. The same tensors give the same bytes. */
+int st_write(const char *path, const struct st_out *t, long n, const char *meta_key,
+             const char *meta_value, st_fill fill, void *ctx, int fresh, char *sha256,
+             uint64_t *bytes, struct pesc_error *err) MUST_USE;
+
+#endif

@@ -1,0 +1,48 @@
+/* What a training run tells whoever listens: the seam to progress, run folder and history. */
+#ifndef PESC_TRAIN_EVENTS_H
+#define PESC_TRAIN_EVENTS_H
+
+#include "core/error.h"
+
+struct step_metrics {
+    long step;          /* 1 is the first update */
+    long steps_planned;
+    double loss, ce, balance; /* loss = ce + coefficient * balance */
+    double lr, grad_norm;     /* norm before clipping */
+    long tokens, trained_tokens;
+    double seconds; /* of this step */
+    double tokens_per_s, trained_tokens_per_s;
+    uint64_t peak_rss; /* bytes */
+    double epoch;
+};
+
+struct router_metrics { /* one layer, since the last report */
+    long step;
+    int layer;
+    long experts;
+    double balance, entropy, top1;
+    const double *load, *prob; /* [experts] */
+};
+
+struct eval_metrics {
+    long step;
+    const char *task;   /* name of the data */
+    const char *domain; /* NULL: all */
+    double loss, perplexity;
+    double accuracy; /* of the next token, over scored tokens */
+    long n;          /* scored tokens */
+};
+
+/* Any member may be NULL. A listener that fails must not stop the training: it notes and returns. */
+struct train_sink {
+    void *ctx;
+    void (*step)(void *ctx, const struct step_metrics *m, int logged);
+    void (*router)(void *ctx, const struct router_metrics *m);
+    void (*router_domain)(void *ctx, long step, int layer, const char *domain, long experts,
+                          const double *load);
+    void (*eval)(void *ctx, const struct eval_metrics *m);
+    void (*event)(void *ctx, long step, const char *level, const char *code, const char *text);
+    void (*checkpoint)(void *ctx, long step, const char *path, const char *sha256, uint64_t bytes);
+};
+
+#endif
