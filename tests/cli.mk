@@ -1,0 +1,4 @@
+# The house: options, configuration file, progress, machine, the rules of the tree
+check_PROGRAMS += tests/unit/test_config_file
+TESTS += tests/unit/test_config_file
+tests_unit_test_config_file_SOURCES = tests/unit/test_config_file.c src/cli/config.c src/cli/opts.c

@@ -1,6 +1,7 @@
 /* A command is one const struct in a file of its own; help, completion, the configuration file and
  * the manual's option check are derived from its table. To add one: write cmd_<name>.c, add it to
- * CMDS, to src/cli/sources.mk and to doc/pesc.1; tests/cli/commands.sh fails for a forgotten step. */
+ * CMDS, to src/cli/sources.mk and to doc/pesc.1; tests/cli/commands.sh fails for a forgotten step.
+ */
 #ifndef PESC_CLI_CMD_H
 #define PESC_CLI_CMD_H
 
@@ -80,14 +81,23 @@ int opts_set(const struct cmd *cmd, void *opts, const char *name, const char *va
 /* The option's value as text that opts_set reads back; NULL when unset. Into buf. */
 const char *opts_text(const struct opt *o, const void *opts, char *buf, size_t size);
 long opts_count(const struct cmd *cmd);
+/* The option of that name or alias, or NULL. */
+const struct opt *opts_find(const struct cmd *cmd, const char *name);
 void cmd_help(FILE *f, const char *path, const struct cmd *cmd);
 
 /* src/cli/config.c: a YAML file of the same keys; unknown keys are errors that name the nearest.
- * Options already given (given[i] != 0) win. */
+ * A command with an option "config" gets it read by main, before run. */
+/* Options already given (given[i] != 0) win; those of the file are marked as given. The texts that
+ * the options then point to are appended to *text (NULL at first), also on failure; the caller
+ * frees them when the options are no longer used. */
+struct config_text;
 int config_read(const struct cmd *cmd, void *opts, const char *path, char *given,
-                struct pesc_error *err) MUST_USE;
-/* The resolved configuration as YAML, "key: value" lines. Caller frees; NULL without memory. */
+                struct config_text **text, struct pesc_error *err) MUST_USE;
+void config_text_free(struct config_text *text); /* NULL is fine */
+/* The resolved configuration as YAML that config_read reads back, every option that has a value
+ * (but "config"). Caller frees; NULL without memory. */
 char *config_yaml(const struct cmd *cmd, const void *opts);
+const char *config_library(void); /* libyaml's version at run time */
 
 /* src/cli/talk.c */
 /* Warnings of the library as lines on talk: "pesc: warning[W-...] text". */

@@ -21,16 +21,27 @@ static const struct cmd root = {
     .subs = commands,
 };
 
-static int run_leaf(struct cli *cli, const char *path, const struct cmd *cmd, int argc,
-                    char **argv, struct pesc_error *err)
+static int run_leaf(struct cli *cli, const char *path, const struct cmd *cmd, int argc, char **argv,
+                    struct pesc_error *err)
 {
     void *opts = calloc(1, cmd->opts_size + 1);
-    if (!opts)
+    char *given = calloc((size_t)opts_count(cmd) + 1, 1);
+    struct config_text *text = NULL;
+    if (!opts || !given) {
+        free(opts);
+        free(given);
         return FAIL(err, MEMORY, "no memory for options");
+    }
     if (cmd->defaults)
         cmd->defaults(opts);
     int nargs = 0;
-    int rc = opts_parse(cmd, opts, argc, argv, &nargs, NULL, err);
+    int rc = opts_parse(cmd, opts, argc, argv, &nargs, given, err);
+    const struct opt *config = opts_find(cmd, "config");
+    if (rc == 0 && config) {
+        const char *file = *(const char **)((char *)opts + config->offset);
+        if (file)
+            rc = config_read(cmd, opts, file, given, &text, err);
+    }
     if (rc == 1) {
         cmd_help(cli->out, path, cmd);
         rc = 0;
@@ -38,12 +49,14 @@ static int run_leaf(struct cli *cli, const char *path, const struct cmd *cmd, in
         cli->cmd = cmd;
         rc = cmd->run(cli, opts, nargs, argv, err);
     }
+    config_text_free(text);
+    free(given);
     free(opts);
     return rc;
 }
 
-static int dispatch(struct cli *cli, const char *path, const struct cmd *cmd, int argc,
-                    char **argv, struct pesc_error *err)
+static int dispatch(struct cli *cli, const char *path, const struct cmd *cmd, int argc, char **argv,
+                    struct pesc_error *err)
 {
     if (!cmd->subs)
         return run_leaf(cli, path, cmd, argc, argv, err);

@@ -37,6 +37,11 @@ static const struct opt *find(const struct cmd *cmd, const char *name, size_t n)
     return NULL;
 }
 
+const struct opt *opts_find(const struct cmd *cmd, const char *name)
+{
+    return find(cmd, name, strlen(name));
+}
+
 /* Levenshtein distance of two short names. */
 static int distance(const char *a, size_t n, const char *b)
 {
