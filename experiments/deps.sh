@@ -54,7 +54,8 @@ apt_install() {
     apt_run -o Dpkg::Use-Pty=0 install --no-install-recommends "$@"
 }
 
-# Configures BUILD for SOURCE (once for the same options) and builds the program.
+# Configures BUILD for SOURCE and builds the program. A tree that is configured already is kept as
+# it is, unless options are given and are not those of the last time.
 build_tree() {
     tree_source=$1 tree_build=$2
     shift 2
@@ -67,7 +68,8 @@ build_tree() {
         rm -f "$tree_source/autoreconf.log"
     fi
     mkdir -p "$tree_build" || return 1
-    if [ ! -f "$tree_build/Makefile" ] || [ "$(cat "$tree_build/.options" 2>/dev/null)" != "$*" ]; then
+    if [ ! -f "$tree_build/Makefile" ] ||
+        { [ $# -gt 0 ] && [ "$(cat "$tree_build/.options" 2>/dev/null)" != "$*" ]; }; then
         tree_abs=$(cd "$tree_source" && pwd) || return 1
         (cd "$tree_build" && "$tree_abs/configure" -q "$@") || return 1
         echo "$*" >"$tree_build/.options"
