@@ -2,3 +2,7 @@
 check_PROGRAMS += tests/unit/test_config_file
 TESTS += tests/unit/test_config_file
 tests_unit_test_config_file_SOURCES = tests/unit/test_config_file.c src/cli/config.c src/cli/opts.c
+
+check_PROGRAMS += tests/unit/test_machine
+TESTS += tests/unit/test_machine
+tests_unit_test_machine_SOURCES = tests/unit/test_machine.c

@@ -3,6 +3,7 @@
 
 #include "core/file.h"
 
+#include <openssl/crypto.h>
 #include <openssl/evp.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -94,4 +95,9 @@ done:
     hash_free(h);
     close(fd);
     return rc;
+}
+
+const char *hash_library(void)
+{
+    return OpenSSL_version(OPENSSL_VERSION_STRING);
 }

@@ -13,4 +13,6 @@ void hash_free(struct hash *h);              /* NULL is fine */
 int hash_bytes(const void *data, size_t n, char hex[65], struct pesc_error *err) MUST_USE;
 int hash_file(const char *path, char hex[65], uint64_t *bytes, struct pesc_error *err) MUST_USE;
 
+const char *hash_library(void); /* libcrypto's version at run time */
+
 #endif

@@ -1,9 +1,11 @@
 libpesc_a_SOURCES += \
   src/core/arena.c src/core/arena.h \
   src/core/batch.h \
+  src/core/build.c src/core/build.h \
   src/core/codes.h \
   src/core/error.c src/core/error.h \
   src/core/file.c src/core/file.h \
   src/core/hash.c src/core/hash.h \
   src/core/json.c src/core/json.h \
+  src/core/machine.c src/core/machine.h \
   src/core/rng.c src/core/rng.h
