@@ -1,0 +1,11 @@
+# kernels
+libpesc_a_SOURCES += \
+  src/tensor/attention.c src/tensor/attention_bwd.c \
+  src/tensor/attention_tile.c src/tensor/attention_tile.h \
+  src/tensor/kernels.h \
+  src/tensor/loss.c \
+  src/tensor/norm.c \
+  src/tensor/rope.c \
+  src/tensor/rows.c \
+  src/tensor/swiglu.c \
+  src/tensor/vecmath.h

@@ -1,0 +1,58 @@
+#include "config.h"
+#include "tensor/kernels.h"
+#include "tensor/vecmath.h"
+
+#include <math.h>
+
+/* Floats summed before going over to double. */
+enum { RUN = 1024 };
+
+/* NaN is skipped here and surfaces in the sum. */
+static HOT float row_max(const float *restrict l, long V)
+{
+    float m = -INFINITY;
+#pragma omp simd reduction(max : m)
+    for (long v = 0; v < V; v++)
+        m = l[v] > m ? l[v] : m;
+    return m;
+}
+
+static HOT double row_sum_exp(const float *restrict l, float m, long V)
+{
+    double sum = 0;
+    for (long v = 0; v < V; v += RUN) {
+        long n = V - v < RUN ? V - v : RUN;
+        float part = 0;
+#pragma omp simd reduction(+ : part)
+        for (long i = 0; i < n; i++)
+            part += vm_exp(l[v + i] - m);
+        sum += part;
+    }
+    return sum;
+}
+
+static HOT void row_grad(float *restrict l, float m, float c, long V)
+{
+#pragma omp simd
+    for (long v = 0; v < V; v++)
+        l[v] = vm_exp(l[v] - m) * c;
+}
+
+void cross_entropy(float *logits, float *loss, const int32_t *target, float scale, long n, long V)
+{
+#pragma omp parallel for schedule(static)
+    for (long r = 0; r < n; r++) {
+        float *l = logits + r * V;
+        long y = target[r];
+        float m = row_max(l, V);
+        double sum = row_sum_exp(l, m, V);
+        /* A target outside the vocabulary is the caller's bug; NaN shows it without a crash. */
+        int inside = y >= 0 && y < V;
+        loss[r] = inside ? (float)(log(sum) - ((double)l[y] - m)) : NAN;
+        if (scale == 0)
+            continue;
+        row_grad(l, m, (float)(scale / sum), V);
+        if (inside)
+            l[y] -= scale;
+    }
+}
