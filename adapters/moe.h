@@ -38,10 +38,11 @@ struct moe_saved {
     long *offset;    /* [E+1] rows of expert e: offset[e]..offset[e+1]-1 */
     int *row_token;  /* [R] stable order: by expert, then token */
     int *row_slot;   /* [R] which k of the token */
+    int *token_row;  /* [T,K] the token's rows, ascending (so by expert) */
     float *zg;       /* [R,D] gathered (and dropped-out) inputs */
     float *pre;      /* [R,A] before GELU */
     float *act;      /* [R,A] */
-    float *out;      /* [R,D] A_e(z), unweighted */
+    float *out;      /* [R,D] Up_e GELU(..): A_e(z) before scaling */
 };
 /* Lays the saved arrays out; with a counting arena only sizes them. */
 void moe_saved_layout(struct moe_saved *s, struct arena *a, long T, long D,
@@ -54,21 +55,28 @@ struct moe_rng {
     int training;
 };
 
-/* y[T,D] from z[T,D] and x[T,D]; y may be z's memory. */
+/* y[T,D] from z[T,D] and x[T,D]; y may be z's memory. Where the adapters add nothing (Up zero), y
+ * is z bit for bit. rng may be NULL: no dropout. */
 void moe_fwd(struct gemm *g, float *y, const float *z, const float *x, const struct moe_weights *W,
              const struct moe_config *c, const struct moe_rng *rng, struct moe_saved *s, long T,
              long D);
 /* dz[T,D] overwritten (dy plus the experts' part; may be dy's memory), dx[T,D] adds (the router's
  * part), dW adds. balance_scale: what the balance gradient of this layer is multiplied with
- * (coefficient / layers * loss scale). scratch is left as found. */
+ * (coefficient / layers * loss scale). A NULL field of dW is not computed (frozen). scratch is left
+ * as found; if it is too small (moe_bwd_scratch), overflow is set and nothing is computed. With
+ * top_k 1 the weight is the constant 1 and only the balance loss reaches the router. */
 void moe_bwd(struct gemm *g, float *dz, float *dx, struct moe_weights *dW, const float *dy,
              const float *x, const struct moe_weights *W, const struct moe_config *c,
              const struct moe_rng *rng, const struct moe_saved *s, double balance_scale,
              struct arena *scratch, long T, long D);
 
+/* What moe_bwd needs of its scratch arena, for counting: the arena is left as found. */
+void moe_bwd_scratch(struct arena *a, long T, long D, const struct moe_config *c);
+
 /* Statistics of one layer over the T tokens of a pass. */
 struct moe_stats {
-    double balance; /* the balance loss, before the coefficient (0 for none) */
+    double balance; /* the balance loss, before the coefficient: at even load and probabilities 1
+                       for switch, K for mixtral; always E/K for official, 0 for none */
     double entropy; /* of the load distribution, nats */
     double top1;    /* mean probability of the first choice */
 };

@@ -30,9 +30,7 @@ static HOT void online_softmax(struct fwd_tile *w, long rows, long keys, long ld
             s[j] = -INFINITY;
         for (long j = w->hi[r]; j < keys; j++)
             s[j] = -INFINITY;
-#pragma omp simd reduction(max : m)
-        for (long j = 0; j < keys; j++)
-            m = s[j] > m ? s[j] : m;
+        m = vm_max(s, keys, m);
 #pragma omp simd reduction(+ : sum)
         for (long j = 0; j < keys; j++) {
             s[j] = vm_exp(s[j] - m);

@@ -10,11 +10,7 @@ enum { RUN = 1024 };
 /* NaN is skipped here and surfaces in the sum. */
 static HOT float row_max(const float *restrict l, long V)
 {
-    float m = -INFINITY;
-#pragma omp simd reduction(max : m)
-    for (long v = 0; v < V; v++)
-        m = l[v] > m ? l[v] : m;
-    return m;
+    return vm_max(l, V, -INFINITY);
 }
 
 static HOT double row_sum_exp(const float *restrict l, float m, long V)

@@ -48,6 +48,26 @@ ALWAYS_INLINE float vm_sigmoid(float x)
     return 1.0f / (1.0f + vm_exp(-x));
 }
 
+/* The largest of start and x[0..n-1], passing over NaN. By lanes, because a reduction clause for a
+ * maximum is not vectorised by every compiler. */
+ALWAYS_INLINE float vm_max(const float *x, long n, float start)
+{
+    enum { LANE = 16 };
+    float m[LANE];
+    long i = 0;
+    for (int j = 0; j < LANE; j++)
+        m[j] = start;
+    for (; i + LANE <= n; i += LANE)
+#pragma omp simd
+        for (int j = 0; j < LANE; j++)
+            m[j] = x[i + j] > m[j] ? x[i + j] : m[j];
+    for (; i < n; i++)
+        m[0] = x[i] > m[0] ? x[i] : m[0];
+    for (int j = 0; j < LANE; j++)
+        start = m[j] > start ? m[j] : start;
+    return start;
+}
+
 /* Phi(x) = (1 + erf(x / sqrt 2)) / 2 and its density, to 3e-7 relative in the upper part and to
  * 1e-6 relative far down the lower tail. With u = |x| / sqrt 2 and t = 1 / (1 + 0.4 u),
  * erfc(u) / 2 = e^(-u^2) t q(t), q minimax on (0, 1]. */

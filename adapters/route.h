@@ -1,0 +1,17 @@
+/* The router's parts that the forward and backward pass call. Private to the adapters. */
+#ifndef ADAPTERS_ROUTE_H
+#define ADAPTERS_ROUTE_H
+
+#include "adapters/moe.h"
+
+/* From the logits in s->prob: the choice, its weights and (in place) the probabilities. */
+void route_choose(struct moe_saved *s, const struct moe_config *c, long T);
+/* The order of work, from the choice: offset, row_token, row_slot, token_row. */
+void route_sort(struct moe_saved *s, const struct moe_config *c, long T);
+/* dl[T,E], the gradient of the logits, from dw[T,K], the gradient of the weights:
+ * dl_i = w_i (dw_i - sum_j w_j dw_j) for the chosen i, 0 for others, plus the balance loss's
+ * (E/T) p_j (f_j - sum_e p_e f_e) balance_scale with the loads f held fixed. */
+void route_bwd(float *dl, const float *dw, const struct moe_saved *s, const struct moe_config *c,
+               double balance_scale, long T);
+
+#endif
