@@ -105,6 +105,18 @@ int dir_remove_all(const char *path, struct pesc_error *err)
     return rc;
 }
 
+int dir_sync(const char *path, struct pesc_error *err)
+{
+    int fd = open(path, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
+    if (fd < 0 || fsync(fd) != 0) {
+        io_fail(err, path, "flush");
+        if (fd >= 0)
+            close(fd);
+        return -1;
+    }
+    return close(fd) == 0 ? 0 : io_fail(err, path, "close");
+}
+
 int file_open_read(const char *path, struct stat *st, struct pesc_error *err)
 {
     struct stat own;
@@ -154,8 +166,8 @@ int file_read(const char *path, size_t cap, char **data, size_t *len, struct pes
         return -1;
     if ((uint64_t)st.st_size > cap) {
         close(fd);
-        return FAIL(err, LIMIT, "%s: %lld bytes, at most %zu are read", path,
-                    (long long)st.st_size, cap);
+        return FAIL(err, LIMIT, "%s: %lld bytes, at most %zu are read", path, (long long)st.st_size,
+                    cap);
     }
     size_t n = (size_t)st.st_size;
     char *buf = malloc(n + 1);
@@ -238,54 +250,83 @@ void afile_abort(struct afile *f)
         return;
     if (f->fd >= 0)
         close(f->fd);
-    unlink(f->tmp);
+    if (f->tmp[0])
+        unlink(f->tmp);
     hash_free(f->hash);
     free(f);
 }
 
-int afile_commit(struct afile *f, int fresh, char *sha256, uint64_t *bytes, struct pesc_error *err)
+int afile_reserve(struct afile *f, uint64_t bytes, struct pesc_error *err)
 {
-    int rc = -1, dir = -1;
-    char hex[SHA256_HEX];
-    if (fsync(f->fd) != 0) {
-        io_fail(err, f->path, "flush");
-        goto fail;
-    }
+    if (fallocate(f->fd, FALLOC_FL_KEEP_SIZE, 0, (off_t)bytes) != 0 && errno != EOPNOTSUPP &&
+        errno != EINVAL && errno != ENOSYS && errno != EINTR)
+        return io_fail(err, f->path, "reserve space for");
+    return 0;
+}
+
+/* Flushes and closes the temporary; its digest. A failed flush is never tried again. */
+static int seal(struct afile *f, char hex[SHA256_HEX], struct pesc_error *err)
+{
+    if (fsync(f->fd) != 0)
+        return io_fail(err, f->path, "flush");
     int closed = close(f->fd);
     f->fd = -1;
-    if (closed != 0) {
-        io_fail(err, f->path, "close");
-        goto fail;
-    }
+    if (closed != 0)
+        return io_fail(err, f->path, "close");
     hash_hex(f->hash, hex);
+    return 0;
+}
+
+static void finish(struct afile *f, const char *hex, char *sha256, uint64_t *bytes)
+{
+    if (sha256)
+        memcpy(sha256, hex, SHA256_HEX);
+    if (bytes)
+        *bytes = f->bytes;
+    f->tmp[0] = 0;
+}
+
+int afile_commit(struct afile *f, int fresh, char *sha256, uint64_t *bytes, struct pesc_error *err)
+{
+    int rc = -1;
+    char hex[SHA256_HEX];
+    TRY_OR(seal(f, hex, err), done);
     if (fresh ? renameat2(AT_FDCWD, f->tmp, AT_FDCWD, f->path, RENAME_NOREPLACE) != 0
               : rename(f->tmp, f->path) != 0) {
         if (errno == EEXIST)
             FAIL(err, USAGE_EXISTS, "%s exists already", f->path);
         else
             io_fail(err, f->path, "name");
-        goto fail;
+        goto done;
     }
-    f->tmp[0] = 0;
-    dir = open(f->dir, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
-    if (dir < 0 || fsync(dir) != 0) {
-        io_fail(err, f->path, "flush the folder of");
-        goto fail;
+    finish(f, hex, sha256, bytes);
+    rc = dir_sync(f->dir, err);
+done:
+    afile_abort(f);
+    return rc;
+}
+
+int afile_commit_hashed(struct afile *f, const char *before, const char *after, char *path,
+                        char *sha256, uint64_t *bytes, struct pesc_error *err)
+{
+    int rc = -1;
+    char hex[SHA256_HEX];
+    TRY_OR(seal(f, hex, err), done);
+    int n = snprintf(path, PATH_CAP, "%s%s%s%s", f->dir, before, hex, after);
+    if (n < 0 || n >= PATH_CAP) {
+        FAIL(err, IO, "path too long: %.200s...", path);
+        goto done;
     }
-    if (sha256)
-        memcpy(sha256, hex, sizeof hex);
-    if (bytes)
-        *bytes = f->bytes;
-    rc = 0;
-fail:
-    if (dir >= 0)
-        close(dir);
-    if (f->fd >= 0)
-        close(f->fd);
-    if (f->tmp[0])
-        unlink(f->tmp);
-    hash_free(f->hash);
-    free(f);
+    if (renameat2(AT_FDCWD, f->tmp, AT_FDCWD, path, RENAME_NOREPLACE) != 0 &&
+        (errno != EEXIST || rename(f->tmp, path) != 0)) {
+        io_fail(err, path, "name");
+        goto done;
+    }
+    finish(f, hex, sha256, bytes);
+    struct pesc_error sync = {0};
+    rc = dir_sync(f->dir, &sync) == 0 ? 0 : FAIL(err, IO, "durability unknown: %s", sync.text);
+done:
+    afile_abort(f);
     return rc;
 }
 

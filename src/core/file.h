@@ -22,6 +22,9 @@ int dir_make_all(const char *path, struct pesc_error *err) MUST_USE;
 /* Removes a directory this program made, with all that is below. */
 int dir_remove_all(const char *path, struct pesc_error *err) MUST_USE;
 
+/* Makes renames and removals in a directory durable. */
+int dir_sync(const char *path, struct pesc_error *err) MUST_USE;
+
 /* Opens a regular file for reading: E-IO-MISSING, E-IO-TYPE (never hangs on a FIFO), E-IO.
  * Returns the descriptor, which the caller closes, or -1; st may be NULL. */
 int file_open_read(const char *path, struct stat *st, struct pesc_error *err);
@@ -41,6 +44,13 @@ int afile_write(struct afile *f, const void *data, size_t n, struct pesc_error *
  * fresh: fail with E-USAGE-EXISTS when the name is taken. */
 int afile_commit(struct afile *f, int fresh, char *sha256, uint64_t *bytes, struct pesc_error *err)
     MUST_USE;
+/* The same for a file named after its content: DIR/before<sha256>after, in the folder that it was
+ * opened in. What has that name already has this content, and is replaced only to be sure of it.
+ * path: PATH_CAP bytes. The folder cannot be flushed: E-IO "durability unknown", the file stays. */
+int afile_commit_hashed(struct afile *f, const char *before, const char *after, char *path,
+                        char *sha256, uint64_t *bytes, struct pesc_error *err) MUST_USE;
+/* Takes disk space for bytes in all, so that a full disk shows before anything is written. */
+int afile_reserve(struct afile *f, uint64_t bytes, struct pesc_error *err) MUST_USE;
 void afile_abort(struct afile *f); /* removes the temporary; NULL is fine */
 int file_write(const char *path, const void *data, size_t n, struct pesc_error *err) MUST_USE;
 

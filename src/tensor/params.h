@@ -24,7 +24,7 @@ struct params {
 
 /* Adds one to the table (before params_alloc); its index, or -1 with err. */
 long params_add(struct params *ps, int layer, int ndim, long rows, long cols,
-                struct pesc_error *err, const char *fmt, ...) PRINTF_LIKE(6, 7);
+                struct pesc_error *err, const char *fmt, ...) PRINTF_LIKE(7, 8);
 /* Gives value (and grad, if wanted) zeroed memory. */
 int params_alloc(struct params *ps, int with_grad, struct pesc_error *err) MUST_USE;
 void params_free(struct params *ps);

@@ -61,5 +61,10 @@ typedef int (*st_fill)(void *ctx, long i, const struct st_out *t, void *dst,
 int st_write(const char *path, const struct st_out *t, long n, const char *meta_key,
              const char *meta_value, st_fill fill, void *ctx, int fresh, char *sha256,
              uint64_t *bytes, struct pesc_error *err) MUST_USE;
+/* The same into a file that the caller opened and will commit (core/file.h), for names that are
+ * known only when the content is; space is reserved first. */
+struct afile;
+int st_write_to(struct afile *f, const struct st_out *t, long n, const char *meta_key,
+                const char *meta_value, st_fill fill, void *ctx, struct pesc_error *err) MUST_USE;
 
 #endif

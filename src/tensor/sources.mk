@@ -9,3 +9,5 @@ libpesc_a_SOURCES += \
   src/tensor/rows.c \
   src/tensor/swiglu.c \
   src/tensor/vecmath.h
+
+libpesc_a_SOURCES += src/tensor/params.c src/tensor/params.h

@@ -1,0 +1,352 @@
+#include "config.h"
+#include "train/checkpoint.h"
+
+#include "core/hash.h"
+#include "core/json.h"
+#include "tensor/safetensors.h"
+
+#include <dirent.h>
+#include <errno.h>
+#include <fcntl.h>
+#include <limits.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <unistd.h>
+
+#define META_KEY "pesc"
+#define SUFFIX ".safetensors"
+#define MAX_STEP 9999999999L
+
+enum { STEP_DIGITS = 10, BAD_NAMES = 100, N_PARTS = 3 };
+
+static const char *const part_prefix[N_PARTS] = {"param.", "adam_m.", "adam_v."};
+
+static float *part_data(const struct checkpoint *c, long part)
+{
+    return part == 0 ? c->params->value : part == 1 ? c->m : c->v;
+}
+
+static int part_name(char *out, long part, const struct param *p, struct pesc_error *err)
+{
+    int n = snprintf(out, ST_NAME_CAP, "%s%s", part_prefix[part], p->name);
+    return n < 0 || n >= ST_NAME_CAP ? FAIL(err, LIMIT, "tensor name too long: %.100s...", out) : 0;
+}
+
+/* --- names of checkpoint files --- */
+
+/* ckpt-0000000042-<64 hex digits>.safetensors; nothing else is ever touched. */
+static int parse_name(const char *name, long *step, char sha256[SHA256_HEX])
+{
+    static const char head[] = "ckpt-";
+    size_t len = sizeof head - 1 + STEP_DIGITS + 1 + SHA256_HEX - 1;
+    if (strlen(name) != len + sizeof SUFFIX - 1 || strncmp(name, head, sizeof head - 1) ||
+        strcmp(name + len, SUFFIX))
+        return 0;
+    const char *s = name + sizeof head - 1;
+    *step = 0;
+    for (int i = 0; i < STEP_DIGITS; i++, s++) {
+        if (*s < '0' || *s > '9')
+            return 0;
+        *step = *step * 10 + (*s - '0');
+    }
+    if (*s++ != '-' || strspn(s, "0123456789abcdef") != SHA256_HEX - 1)
+        return 0;
+    memcpy(sha256, s, SHA256_HEX - 1);
+    sha256[SHA256_HEX - 1] = 0;
+    return 1;
+}
+
+struct found {
+    long step;
+    char sha256[SHA256_HEX], name[NAME_MAX + 1];
+};
+
+struct listing {
+    struct found *v;
+    size_t n, cap;
+};
+
+static int newest_first(const void *a, const void *b)
+{
+    const struct found *x = a, *y = b;
+    return x->step != y->step ? (x->step < y->step ? 1 : -1) : strcmp(y->name, x->name);
+}
+
+static int listing_add(struct listing *l, const char *name, struct pesc_error *err)
+{
+    if (l->n == l->cap) {
+        size_t cap = l->cap ? 2 * l->cap : 8;
+        struct found *grown = realloc(l->v, cap * sizeof *grown);
+        if (!grown)
+            return FAIL(err, MEMORY, "no memory to list checkpoints");
+        l->v = grown;
+        l->cap = cap;
+    }
+    struct found *f = &l->v[l->n];
+    if (parse_name(name, &f->step, f->sha256)) {
+        strcpy(f->name, name);
+        l->n++;
+    }
+    return 0;
+}
+
+/* The folder's checkpoints, newest first; temporaries are removed if wanted. */
+static int list(const char *dir, int clean, struct listing *l, struct pesc_error *err)
+{
+    DIR *d = opendir(dir);
+    if (!d)
+        return errno == ENOENT ? 0 : FAIL(err, IO, "%s: cannot open: %s", dir, strerror(errno));
+    int rc = 0;
+    struct dirent *e;
+    while (rc == 0 && (errno = 0, e = readdir(d))) {
+        if (clean && !strncmp(e->d_name, ".tmp-", 5)) {
+            if (unlinkat(dirfd(d), e->d_name, 0) != 0)
+                rc = FAIL(err, IO, "%s/%s: cannot remove: %s", dir, e->d_name, strerror(errno));
+            continue;
+        }
+        rc = listing_add(l, e->d_name, err);
+    }
+    if (rc == 0 && errno != 0)
+        rc = FAIL(err, IO, "%s: cannot list: %s", dir, strerror(errno));
+    closedir(d);
+    if (l->n)
+        qsort(l->v, l->n, sizeof *l->v, newest_first);
+    return rc;
+}
+
+/* --- saving --- */
+
+struct save {
+    const struct checkpoint *c;
+    struct st_out *out;
+    char (*names)[ST_NAME_CAP];
+};
+
+static int save_fill(void *ctx, long i, const struct st_out *t, void *dst, struct pesc_error *err)
+{
+    (void)t;
+    (void)err;
+    const struct save *s = ctx;
+    const struct param *p = &s->c->params->p[i / N_PARTS];
+    memcpy(dst, part_data(s->c, i % N_PARTS) + p->offset, p->n * sizeof(float));
+    return 0;
+}
+
+static char *meta_text(const struct checkpoint *c, struct pesc_error *err)
+{
+    json_t *meta = c->meta ? json_copy(c->meta) : json_object();
+    char *text = NULL;
+    if (json_object_set_new(meta, "step", json_integer(c->step)) == 0)
+        text = json_canonical(meta);
+    json_decref(meta);
+    if (!text)
+        FAIL(err, MEMORY, "no memory for a checkpoint's description");
+    return text;
+}
+
+static int write_file(const char *dir, const struct checkpoint *c, struct save *s,
+                      struct checkpoint_file *out, struct pesc_error *err)
+{
+    char path[PATH_CAP], before[32];
+    if (c->step < 0 || c->step > MAX_STEP)
+        return FAIL(err, INTERNAL, "checkpoint of step %ld", c->step);
+    snprintf(before, sizeof before, "ckpt-%010ld-", c->step);
+    for (long i = 0; i < c->params->count * N_PARTS; i++) {
+        const struct param *p = &c->params->p[i / N_PARTS];
+        TRY(part_name(s->names[i], i % N_PARTS, p, err));
+        s->out[i] = (struct st_out){s->names[i], DT_F32, p->ndim, {0}};
+        for (int d = 0; d < p->ndim; d++)
+            s->out[i].shape[d] = p->shape[d];
+    }
+    TRY(path_join(path, dir, "ckpt", err));
+    char *meta = meta_text(c, err);
+    if (!meta)
+        return -1;
+    struct afile *f = afile_open(path, err);
+    int rc =
+        f ? st_write_to(f, s->out, c->params->count * N_PARTS, META_KEY, meta, save_fill, s, err)
+          : -1;
+    free(meta);
+    if (rc != 0) {
+        afile_abort(f);
+        return rc;
+    }
+    return afile_commit_hashed(f, before, SUFFIX, out->path, out->sha256, &out->bytes, err);
+}
+
+static void prune(const char *dir, int keep, const char *written, const struct notes *notes)
+{
+    struct listing l = {0};
+    struct pesc_error err = {0};
+    int kept = 1, removed = 0;
+    int rc = list(dir, 0, &l, &err);
+    for (size_t i = 0; rc == 0 && i < l.n; i++) {
+        char path[PATH_CAP];
+        if (!strcmp(l.v[i].name, written) || kept++ < keep)
+            continue;
+        rc = path_join(path, dir, l.v[i].name, &err);
+        if (rc == 0 && unlink(path) != 0)
+            rc = FAIL(&err, IO, "%s: cannot remove: %s", path, strerror(errno));
+        removed++;
+    }
+    if (rc == 0 && removed)
+        rc = dir_sync(dir, &err);
+    if (rc != 0)
+        note(notes, "W-CK-PRUNE", "old checkpoints not removed: %s", err.text);
+    free(l.v);
+}
+
+int checkpoint_save(const char *dir, const struct checkpoint *c, int keep,
+                    const struct notes *notes, struct checkpoint_file *out, struct pesc_error *err)
+{
+    struct checkpoint_file *own = malloc(sizeof *own);
+    size_t n = (size_t)c->params->count * N_PARTS + 1;
+    struct save s = {c, calloc(n, sizeof *s.out), calloc(n, sizeof *s.names)};
+    int rc = -1;
+    if (!own || !s.out || !s.names) {
+        FAIL(err, MEMORY, "%s: no memory for %zu names", dir, n);
+        goto done;
+    }
+    TRY_OR(write_file(dir, c, &s, own, err), done);
+    prune(dir, keep, path_base(own->path), notes);
+    if (out)
+        *out = *own;
+    rc = 0;
+done:
+    free(own);
+    free(s.out);
+    free(s.names);
+    return rc;
+}
+
+/* --- finding --- */
+
+/* 1: the content is what the name says, 0: it is not, -1: cannot be read. */
+static int intact(const char *path, const char *sha256, struct pesc_error *err)
+{
+    char hex[SHA256_HEX];
+    if (hash_file(path, hex, NULL, err) != 0)
+        return -1;
+    return !strcmp(hex, sha256);
+}
+
+static int set_aside(const char *dir, const char *path, struct pesc_error *err)
+{
+    char bad[PATH_CAP + 16];
+    for (int i = 0; i < BAD_NAMES; i++) {
+        if (i == 0)
+            snprintf(bad, sizeof bad, "%s.bad", path);
+        else
+            snprintf(bad, sizeof bad, "%s.bad.%d", path, i);
+        if (renameat2(AT_FDCWD, path, AT_FDCWD, bad, RENAME_NOREPLACE) == 0)
+            return dir_sync(dir, err);
+        if (errno != EEXIST)
+            break;
+    }
+    return FAIL(err, IO, "%s: cannot rename to .bad: %s", path, strerror(errno));
+}
+
+int checkpoint_find(const char *dir, const struct notes *notes, char *path, struct pesc_error *err)
+{
+    struct listing l = {0};
+    int good = 0;
+    int rc = list(dir, 1, &l, err);
+    for (size_t i = 0; rc == 0 && !good && i < l.n; i++) {
+        rc = path_join(path, dir, l.v[i].name, err);
+        if (rc != 0)
+            break;
+        int state = intact(path, l.v[i].sha256, err);
+        good = state == 1;
+        if (state == 0) {
+            note(notes, "E-CK-CORRUPT",
+                 "%s: content is not what its name says; set aside as .bad, trying an older one",
+                 path);
+            rc = set_aside(dir, path, err);
+        } else if (state < 0) {
+            rc = -1;
+        }
+    }
+    free(l.v);
+    if (rc != 0)
+        return -1;
+    return good ? 0 : FAIL(err, CK_NONE, "%s: no usable checkpoint", dir);
+}
+
+/* --- loading --- */
+
+static int same_tensor(const struct st_tensor *t, const struct param *p)
+{
+    return t && t->dtype == DT_F32 && t->ndim == p->ndim && t->shape[0] == p->shape[0] &&
+           (p->ndim < 2 || t->shape[1] == p->shape[1]);
+}
+
+/* Looks at every name and shape before the first value is overwritten. */
+static int match(const struct st_file *f, const struct checkpoint *c, const struct st_tensor **t,
+                 struct pesc_error *err)
+{
+    const struct params *ps = c->params;
+    for (long i = 0; i < ps->count * N_PARTS; i++) {
+        char name[ST_NAME_CAP];
+        const struct param *p = &ps->p[i / N_PARTS];
+        TRY(part_name(name, i % N_PARTS, p, err));
+        t[i] = st_find(f, name);
+        if (!same_tensor(t[i], p))
+            return FAIL(err, CK_MISMATCH, "%s: %s %s", st_path(f), name,
+                        t[i] ? "has another shape or type than the model being trained"
+                             : "is missing: made for another set of trained tensors");
+    }
+    if (st_count(f) != ps->count * N_PARTS)
+        return FAIL(err, CK_MISMATCH, "%s: %ld tensors, the model being trained has %ld",
+                    st_path(f), st_count(f), ps->count * N_PARTS);
+    return 0;
+}
+
+static int read_meta(const struct st_file *f, json_t **meta, long *step, struct pesc_error *err)
+{
+    char why[256];
+    const char *text = st_metadata(f, META_KEY);
+    if (!text)
+        return FAIL(err, CK_CORRUPT, "%s: not a checkpoint: no description in it", st_path(f));
+    *meta = json_parse(text, strlen(text), NULL, why, sizeof why);
+    if (!*meta)
+        return FAIL(err, CK_CORRUPT, "%s: description: %s", st_path(f), why);
+    const json_t *s = json_object_get(*meta, "step");
+    if (!json_is_integer(s) || json_integer_value(s) < 0 || json_integer_value(s) > MAX_STEP)
+        return FAIL(err, CK_CORRUPT, "%s: description without a step", st_path(f));
+    *step = (long)json_integer_value(s);
+    return 0;
+}
+
+int checkpoint_load(const char *path, struct checkpoint *c, struct pesc_error *err)
+{
+    char sha256[SHA256_HEX];
+    long step = 0, named = 0, n = c->params->count * N_PARTS;
+    int rc = -1;
+    struct st_file *f = NULL;
+    json_t *meta = NULL;
+    if (parse_name(path_base(path), &named, sha256)) {
+        int state = intact(path, sha256, err);
+        if (state != 1)
+            return state < 0 ? -1
+                             : FAIL(err, CK_CORRUPT, "%s: content is not what its name says", path);
+    }
+    const struct st_tensor **t = calloc((size_t)n + 1, sizeof *t);
+    if (!t)
+        return FAIL(err, MEMORY, "%s: no memory for %ld names", path, n);
+    TRY_OR(st_open(path, ST_STRICT, NULL, &f, err), done);
+    TRY_OR(read_meta(f, &meta, &step, err), done);
+    TRY_OR(match(f, c, t, err), done);
+    for (long i = 0; i < n; i++)
+        TRY_OR(
+            st_read_f32(f, t[i], part_data(c, i % N_PARTS) + c->params->p[i / N_PARTS].offset, err),
+            done);
+    c->step = step;
+    c->meta = json_incref(meta);
+    rc = 0;
+done:
+    json_decref(meta);
+    st_close(f);
+    free(t);
+    return rc;
+}
