@@ -25,12 +25,12 @@ uint64_t base_param_count(const struct base *b);
  * embedding stored only as lm_head.weight resolves to that. */
 const struct st_tensor *base_tensor(const struct base *b, const char *name);
 int base_read(const struct base *b, const char *name, void *dst, struct pesc_error *err) MUST_USE;
-int base_read_f32(const struct base *b, const char *name, float *dst, struct pesc_error *err)
-    MUST_USE;
+int base_read_f32(const struct base *b, const char *name, float *dst,
+                  struct pesc_error *err) MUST_USE;
 
 /* "pesc-fp1:" and the SHA-256 over the sorted lines name\tdtype\tshape\tsha256(data)\n of all
  * tensors: independent of shards and file names. Reads everything once. */
-int base_fingerprint(const struct base *b, char out[FINGERPRINT_CAP], struct pesc_error *err)
-    MUST_USE;
+int base_fingerprint(const struct base *b, char out[FINGERPRINT_CAP],
+                     struct pesc_error *err) MUST_USE;
 
 #endif

@@ -1,4 +1,5 @@
-/* config.json of a Hugging Face folder: every key that changes the result is honoured or refused. */
+/* config.json of a Hugging Face folder: every key that changes the result is honoured or refused.
+ */
 #ifndef PESC_MODEL_CONFIG_H
 #define PESC_MODEL_CONFIG_H
 
@@ -21,7 +22,7 @@ struct model_config {
     double rope_factor, rope_low_freq, rope_high_freq;
     long rope_original_positions;
     int tied, qkv_bias, o_bias, mlp_bias, qk_norm;
-    long window[MAX_LAYERS]; /* keys that a query sees, itself included; 0: all before it */
+    long window[MAX_LAYERS];         /* keys that a query sees, itself included; 0: all before it */
     long bos_id, eos_ids[16], n_eos; /* -1 / 0 when absent; generation_config.json adds to eos */
 };
 

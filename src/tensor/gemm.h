@@ -13,12 +13,16 @@ struct gemm;
  * one a no-op; gemm_check reports it. */
 struct gemm *gemm_new(struct pesc_error *err);
 void gemm_free(struct gemm *g);
+/* Room for rounding activations of the widest product (elements), so that no step allocates. */
+int gemm_reserve(struct gemm *g, size_t activations, struct pesc_error *err) MUST_USE;
 int gemm_check(const struct gemm *g, struct pesc_error *err) MUST_USE;
 /* Products and floating point operations so far (2 M N K each). */
 double gemm_flops(const struct gemm *g);
 
 /* Whether this CPU has bf16 products (AVX512-BF16 or AMX); why names what was found. */
 int gemm_has_bf16(char *why, size_t size);
+
+const char *gemm_library_version(char *buf, size_t size); /* "2.6.3"; returns buf */
 
 /* C[M,N] = beta C + op(A) op(B), float. nt: A[M,K] B[N,K]; nn: A[M,K] B[K,N]; tn: A[K,M] B[K,N].
  * beta is 0 or 1. Any dimension may be 0. Safe inside a parallel region (then single-threaded). */

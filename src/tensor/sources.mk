@@ -11,3 +11,5 @@ libpesc_a_SOURCES += \
   src/tensor/vecmath.h
 
 libpesc_a_SOURCES += src/tensor/params.c src/tensor/params.h
+libpesc_a_SOURCES += \
+  src/tensor/gemm.c src/tensor/gemm.h

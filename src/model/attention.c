@@ -1,0 +1,137 @@
+/* Dense causal self-attention: grouped queries, optional biases, optional norms of q and k
+ * (Qwen3), sliding windows. */
+#include "config.h"
+#include "model/part.h"
+
+#include "tensor/kernels.h"
+
+#include <math.h>
+#include <string.h>
+
+struct saved {
+    float *xn, *r;            /* [T,D] normed input, [T] */
+    float *q, *k, *v;         /* after norm and rotation */
+    float *q0, *k0, *rq, *rk; /* before them, with qk_norm */
+    float *o, *lse;           /* [T,H,C], [T,H] */
+    float *delta, *dq, *dk, *dv, *dxn, *do_;
+};
+
+static void layout(const struct part *p, void *saved, struct arena *a, long T)
+{
+    struct saved *s = saved;
+    const struct model_config *c = p->c;
+    long H = c->num_heads, G = c->num_kv_heads, C = c->head_dim, D = c->hidden_size;
+    s->xn = ARENA_FLOATS(a, T * D);
+    s->r = ARENA_FLOATS(a, T);
+    s->q = ARENA_FLOATS(a, T * H * C);
+    s->k = ARENA_FLOATS(a, T * G * C);
+    s->v = ARENA_FLOATS(a, T * G * C);
+    s->q0 = s->k0 = s->rq = s->rk = NULL;
+    if (c->qk_norm) {
+        s->q0 = ARENA_FLOATS(a, T * H * C);
+        s->k0 = ARENA_FLOATS(a, T * G * C);
+        s->rq = ARENA_FLOATS(a, T * H);
+        s->rk = ARENA_FLOATS(a, T * G);
+    }
+    s->o = ARENA_FLOATS(a, T * H * C);
+    s->lse = ARENA_FLOATS(a, T * H);
+    s->delta = ARENA_FLOATS(a, T * H);
+    s->dq = ARENA_FLOATS(a, T * H * C);
+    s->dk = ARENA_FLOATS(a, T * G * C);
+    s->dv = ARENA_FLOATS(a, T * G * C);
+    s->do_ = ARENA_FLOATS(a, T * H * C);
+    s->dxn = ARENA_FLOATS(a, T * D);
+}
+
+static struct attn_dims dims(const struct part *p)
+{
+    const struct model_config *c = p->c;
+    return (struct attn_dims){.H = c->num_heads,
+                              .G = c->num_kv_heads,
+                              .C = c->head_dim,
+                              .window = c->window[p->layer],
+                              .scale = (float)(1 / sqrt((double)c->head_dim))};
+}
+
+/* The new keys and values go behind the cached ones; the queries see all of them. */
+static void attend_cached(const struct part *p, struct pass *pass, struct saved *s)
+{
+    struct attn_dims d = dims(p);
+    struct kv_cache *kv = pass->kv;
+    long row = d.G * d.C, T = pass->T;
+    long cq[2] = {0, T}, ck[2] = {0, kv->length + T};
+    memcpy(kv->k[p->layer] + kv->length * row, s->k, (size_t)(T * row) * sizeof *s->k);
+    memcpy(kv->v[p->layer] + kv->length * row, s->v, (size_t)(T * row) * sizeof *s->v);
+    attention_fwd(s->o, s->lse, s->q, kv->k[p->layer], kv->v[p->layer], cq, ck, 1, &d);
+}
+
+static void fwd(const struct part *p, struct pass *pass, void *saved, float *out, const float *in)
+{
+    struct saved *s = saved;
+    const struct model_config *c = p->c;
+    const struct layer_weights *w = pass->w;
+    long T = pass->T, H = c->num_heads, G = c->num_kv_heads, C = c->head_dim, D = c->hidden_size;
+    struct attn_dims d = dims(p);
+    rmsnorm_fwd(s->xn, s->r, in, w->vec[LT_NORM_ATTN], c->rms_norm_eps, T, D);
+    linear_fwd(pass->gemm, c->qk_norm ? s->q0 : s->q, s->xn, &w->mat[LT_Q], w->vec[LT_Q_BIAS], T);
+    linear_fwd(pass->gemm, c->qk_norm ? s->k0 : s->k, s->xn, &w->mat[LT_K], w->vec[LT_K_BIAS], T);
+    linear_fwd(pass->gemm, s->v, s->xn, &w->mat[LT_V], w->vec[LT_V_BIAS], T);
+    if (c->qk_norm) {
+        rmsnorm_fwd(s->q, s->rq, s->q0, w->vec[LT_Q_NORM], c->rms_norm_eps, T * H, C);
+        rmsnorm_fwd(s->k, s->rk, s->k0, w->vec[LT_K_NORM], c->rms_norm_eps, T * G, C);
+    }
+    rope_apply(s->q, pass->cos, pass->sin, 1, T, H, C);
+    rope_apply(s->k, pass->cos, pass->sin, 1, T, G, C);
+    if (pass->kv)
+        attend_cached(p, pass, s);
+    else
+        attention_fwd(s->o, s->lse, s->q, s->k, s->v, pass->cu, pass->cu, pass->S, &d);
+    linear_fwd(pass->gemm, out, s->o, &w->mat[LT_O], w->vec[LT_O_BIAS], T);
+    add_to(out, in, T * D);
+}
+
+/* y = W x + b: the gradient of one projection's parameters, where they train. */
+static void grad_linear(const struct part *p, struct pass *pass, enum layer_tensor mat,
+                        enum layer_tensor bias, const float *dy, const float *x)
+{
+    if (p->grads.g[mat])
+        linear_bwd_weight(pass->gemm, p->grads.g[mat], p->grads.g[bias], dy, x, pass->T,
+                          pass->w->mat[mat].N, pass->w->mat[mat].K);
+}
+
+static void bwd(const struct part *p, struct pass *pass, void *saved, float *dx, const float *in,
+                int need_dx)
+{
+    struct saved *s = saved;
+    const struct model_config *c = p->c;
+    const struct layer_weights *w = pass->w;
+    long T = pass->T, H = c->num_heads, G = c->num_kv_heads, C = c->head_dim, D = c->hidden_size;
+    struct attn_dims d = dims(p);
+    if (!need_dx && !p->grads.g[LT_Q])
+        return;
+    /* out = in + o Wo^T + bo */
+    linear_bwd_data(pass->gemm, s->do_, 0, dx, &w->mat[LT_O], T);
+    grad_linear(p, pass, LT_O, LT_O_BIAS, dx, s->o);
+    attention_bwd(s->dq, s->dk, s->dv, s->delta, s->do_, s->q, s->k, s->v, s->o, s->lse, pass->cu,
+                  pass->S, &d);
+    rope_apply(s->dq, pass->cos, pass->sin, -1, T, H, C);
+    rope_apply(s->dk, pass->cos, pass->sin, -1, T, G, C);
+    float *dq = s->dq, *dk = s->dk;
+    if (c->qk_norm) { /* q = norm(q0); q and k are free from here on */
+        memset(s->q, 0, (size_t)(T * H * C) * sizeof *s->q);
+        memset(s->k, 0, (size_t)(T * G * C) * sizeof *s->k);
+        rmsnorm_bwd(s->q, p->grads.g[LT_Q_NORM], s->dq, s->q0, w->vec[LT_Q_NORM], s->rq, T * H, C);
+        rmsnorm_bwd(s->k, p->grads.g[LT_K_NORM], s->dk, s->k0, w->vec[LT_K_NORM], s->rk, T * G, C);
+        dq = s->q;
+        dk = s->k;
+    }
+    grad_linear(p, pass, LT_Q, LT_Q_BIAS, dq, s->xn);
+    grad_linear(p, pass, LT_K, LT_K_BIAS, dk, s->xn);
+    grad_linear(p, pass, LT_V, LT_V_BIAS, s->dv, s->xn);
+    linear_bwd_data(pass->gemm, s->dxn, 0, dq, &w->mat[LT_Q], T);
+    linear_bwd_data(pass->gemm, s->dxn, 1, dk, &w->mat[LT_K], T);
+    linear_bwd_data(pass->gemm, s->dxn, 1, s->dv, &w->mat[LT_V], T);
+    rmsnorm_bwd(dx, p->grads.g[LT_NORM_ATTN], s->dxn, in, w->vec[LT_NORM_ATTN], s->r, T, D);
+}
+
+const struct part_ops part_attention = {"attention", sizeof(struct saved), layout, fwd, bwd};

@@ -1,0 +1,164 @@
+#include "config.h"
+#include "model/decode.h"
+
+#include "core/rng.h"
+#include "model/engine_internal.h"
+#include "model/rope.h"
+#include "tensor/kernels.h"
+
+#include <math.h>
+#include <stdlib.h>
+#include <string.h>
+
+enum { CHUNK = 256 }; /* prompt tokens at a time */
+
+struct decoder {
+    struct model *m;
+    struct engine *e;
+    struct kv_cache kv;
+    struct arena cache;
+};
+
+static void lay_out(struct decoder *d)
+{
+    size_t row = (size_t)(d->m->c.num_kv_heads * d->m->c.head_dim),
+           n = (size_t)d->kv.capacity * row;
+    size_t L = (size_t)d->m->c.num_layers;
+    d->kv.k = arena_alloc(&d->cache, L, sizeof *d->kv.k);
+    d->kv.v = arena_alloc(&d->cache, L, sizeof *d->kv.v);
+    for (size_t l = 0; l < L; l++) {
+        float *k = ARENA_FLOATS(&d->cache, n), *v = ARENA_FLOATS(&d->cache, n);
+        if (d->kv.k) {
+            d->kv.k[l] = k;
+            d->kv.v[l] = v;
+        }
+    }
+}
+
+int decoder_open(struct model *m, long capacity, struct decoder **out, struct pesc_error *err)
+{
+    struct decoder *d = calloc(1, sizeof *d);
+    if (!d)
+        return FAIL(err, MEMORY, "no memory for a decoder");
+    d->m = m;
+    d->kv.capacity = capacity;
+    arena_count(&d->cache);
+    lay_out(d);
+    if (arena_back(&d->cache, err) != 0) {
+        arena_free(&d->cache);
+        free(d);
+        return -1;
+    }
+    lay_out(d);
+    if (engine_open(m, capacity < CHUNK ? capacity : CHUNK, 1, 0, &d->e, err) != 0) {
+        decoder_close(d);
+        return -1;
+    }
+    *out = d;
+    return 0;
+}
+
+void decoder_close(struct decoder *d)
+{
+    if (!d)
+        return;
+    engine_close(d->e);
+    arena_free(&d->cache);
+    free(d);
+}
+
+long decoder_length(const struct decoder *d)
+{
+    return d->kv.length;
+}
+
+static int feed_chunk(struct decoder *d, const int32_t *ids, long n, struct pesc_error *err)
+{
+    struct engine *e = d->e;
+    long cu[2] = {0, n};
+    for (long i = 0; i < n; i++) {
+        if (ids[i] < 0 || ids[i] >= d->m->c.vocab_size)
+            return FAIL(err, DS_TOKEN, "token id %ld is outside the vocabulary", (long)ids[i]);
+        e->position[i] = d->kv.length + i;
+    }
+    rope_inv_freq(&d->m->c, d->kv.length + n, e->inv_freq);
+    rope_table(e->cos, e->sin, e->position, e->inv_freq, n, d->m->c.head_dim);
+    struct pass p = {.gemm = d->m->gemm,
+                     .T = n,
+                     .S = 1,
+                     .cu = cu,
+                     .cos = e->cos,
+                     .sin = e->sin,
+                     .kv = &d->kv,
+                     .scratch = &e->block};
+    engine_embed(e->x, &weights_outer(d->m->weights)->embed, ids, n);
+    TRY(engine_run_blocks(e, &p, err));
+    d->kv.length += n;
+    return 0;
+}
+
+int decoder_feed(struct decoder *d, const int32_t *ids, long n, const float **logits,
+                 struct pesc_error *err)
+{
+    struct engine *e = d->e;
+    long last = 0, D = d->m->c.hidden_size;
+    if (n < 1 || n > d->kv.capacity - d->kv.length)
+        return FAIL(err, LIMIT, "%ld more tokens do not fit a context of %ld", n, d->kv.capacity);
+    for (long at = 0; at < n; at += e->max_tokens) {
+        last = n - at < e->max_tokens ? n - at : e->max_tokens;
+        TRY(feed_chunk(d, ids + at, last, err));
+    }
+    const struct outer_weights *w = weights_outer(d->m->weights);
+    rmsnorm_fwd(e->y, e->h, e->x + (last - 1) * D, w->norm, d->m->c.rms_norm_eps, 1, D);
+    linear_fwd(d->m->gemm, e->logits, e->y, &w->head, NULL, 1);
+    *logits = e->logits;
+    return gemm_check(d->m->gemm, err);
+}
+
+static int by_probability(const void *a, const void *b)
+{
+    const struct candidate *x = a, *y = b;
+    if (x->p != y->p)
+        return x->p < y->p ? 1 : -1;
+    return x->id < y->id ? -1 : x->id > y->id;
+}
+
+int32_t sample_token(const float *logits, long V, const struct sampling *s, uint64_t n,
+                     struct candidate *scratch)
+{
+    long best = 0;
+    for (long i = 1; i < V; i++)
+        if (logits[i] > logits[best])
+            best = i;
+    if (s->temperature <= 0)
+        return (int32_t)best;
+    double sum = 0;
+    for (long i = 0; i < V; i++) {
+        scratch[i].id = (int32_t)i;
+        scratch[i].p = (float)exp((logits[i] - logits[best]) / s->temperature);
+        sum += scratch[i].p;
+    }
+    long keep = V;
+    if (s->top_k > 0 || s->top_p < 1) {
+        qsort(scratch, (size_t)V, sizeof *scratch, by_probability);
+        if (s->top_k > 0 && s->top_k < V)
+            keep = s->top_k;
+        double mass = 0;
+        for (long i = 0; i < keep; i++) {
+            mass += scratch[i].p;
+            if (mass >= s->top_p * sum)
+                keep = i + 1;
+        }
+        sum = 0;
+        for (long i = 0; i < keep; i++)
+            sum += scratch[i].p;
+    }
+    struct rng_key key = {.seed = s->seed, .stream = RNG_SAMPLE};
+    double u = rng_unit(&key, n) * sum;
+    for (long i = 0; i < keep; i++) {
+        u -= scratch[i].p;
+        if (u < 0)
+            return scratch[i].id;
+    }
+    return scratch[keep - 1].id;
+}

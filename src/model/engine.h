@@ -1,0 +1,50 @@
+/* Forward and backward passes of a whole model over packed samples.
+ *
+ * Memory, all laid out once for at most T tokens: one input per block (bf16 when the compute type
+ * is, f32 otherwise), the working set of one block, which every block reuses since its inside is
+ * recomputed in the backward pass, and a chunk of the head's logits. The [tokens, vocabulary]
+ * matrix never exists. In bf16 compute the residual stream is rounded to bf16 between blocks, so
+ * that what is kept is exactly what was computed with. */
+#ifndef PESC_MODEL_ENGINE_H
+#define PESC_MODEL_ENGINE_H
+
+#include "core/batch.h"
+#include "model/model.h"
+
+struct engine;
+/* max_tokens, max_samples: of any batch. train: keeps what the backward pass needs. */
+int engine_open(struct model *m, long max_tokens, long max_samples, int train, struct engine **out,
+                struct pesc_error *err) MUST_USE;
+void engine_close(struct engine *e);
+/* Bytes that engine_open would allocate, without allocating. */
+size_t engine_bytes(const struct model *m, long max_tokens, long max_samples, int train);
+
+struct engine_step {      /* what a pass is to do, and what it found */
+    double loss_scale;    /* gradient of the summed cross-entropy: usually 1 / scored tokens */
+    double balance_scale; /* per layer; see moe_bwd */
+    uint64_t seed;        /* dropout */
+    uint32_t number;      /* of the micro-batch, for dropout */
+    void (*routed)(void *ctx, long layer, const struct moe_saved *s, long T); /* may be NULL */
+    void *routed_ctx;
+    float *losses;   /* [T] loss of scored tokens (by the position that predicts), or NULL */
+    int32_t *argmax; /* [T] most probable next token at scored positions, or NULL */
+    double loss_sum; /* out: summed cross-entropy */
+    long scored;     /* out */
+};
+
+/* Scored tokens of a batch: positions t with labels[t+1] in the same sample and not masked. */
+long batch_scored(const struct batch *b);
+
+/* Loss only. */
+int engine_loss(struct engine *e, const struct batch *b, struct engine_step *s,
+                struct pesc_error *err) MUST_USE;
+/* Loss and gradients, which add to the model's params.grad. */
+int engine_train(struct engine *e, const struct batch *b, struct engine_step *s,
+                 struct pesc_error *err) MUST_USE;
+/* All logits, a chunk of positions at a time, in order: rows[n,V] of positions from.. */
+int engine_logits(struct engine *e, const struct batch *b,
+                  int (*rows)(void *ctx, long from, long n, const float *logits,
+                              struct pesc_error *err),
+                  void *ctx, struct pesc_error *err) MUST_USE;
+
+#endif

@@ -1,0 +1,151 @@
+#include "config.h"
+#include "model/model.h"
+
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+int model_declare_adapters(const struct model_config *c, const struct moe_config *moe,
+                           struct params *ps, struct pesc_error *err)
+{
+    long D = c->hidden_size, E = moe->experts, A = moe->dim;
+    for (int l = 0; l < c->num_layers; l++) {
+        char prefix[64];
+        snprintf(prefix, sizeof prefix, "model.layers.%d.mlp.moe_adapter.", l);
+        if (params_add(ps, l, 2, E, D, err, "%srouter.weight", prefix) < 0)
+            return -1;
+        for (long e = 0; e < E; e++)
+            if (params_add(ps, l, 2, A, D, err, "%sexperts.expert_%ld.adapter_down.weight", prefix,
+                           e) < 0)
+                return -1;
+        for (long e = 0; e < E; e++)
+            if (params_add(ps, l, 2, D, A, err, "%sexperts.expert_%ld.adapter_up.weight", prefix,
+                           e) < 0)
+                return -1;
+    }
+    return 0;
+}
+
+/* A layer's router, down- and up-projections lie one behind the other in the flat vector. */
+static struct moe_weights adapters_at(float *layer, const struct model *m)
+{
+    size_t D = (size_t)m->c.hidden_size, E = (size_t)m->moe.experts, A = (size_t)m->moe.dim;
+    if (!layer)
+        return (struct moe_weights){NULL, NULL, NULL};
+    return (struct moe_weights){layer, layer + E * D, layer + E * D + E * A * D};
+}
+
+static size_t adapters_per_layer(const struct model *m)
+{
+    size_t D = (size_t)m->c.hidden_size, E = (size_t)m->moe.experts, A = (size_t)m->moe.dim;
+    return E * D + 2 * E * A * D;
+}
+
+static float *grad_of(const struct model *m, const char *name)
+{
+    const struct param *p = params_find(&m->params, name);
+    return p && m->params.grad ? m->params.grad + p->offset : NULL;
+}
+
+static void make_parts(struct model *m)
+{
+    for (long l = 0; l < m->c.num_layers; l++) {
+        struct part *attn = &m->attn[l], *ffn = &m->ffn[l];
+        *attn = (struct part){.ops = &part_attention, .c = &m->c, .layer = l};
+        *ffn =
+            (struct part){.ops = m->crafted ? &part_ffn_pesc : &part_ffn, .c = &m->c, .layer = l};
+        if (m->crafted) {
+            size_t at = (size_t)l * adapters_per_layer(m);
+            ffn->moe = &m->moe;
+            ffn->W = adapters_at(m->params.value + at, m);
+            ffn->dW = adapters_at(m->params.grad ? m->params.grad + at : NULL, m);
+        }
+        for (enum layer_tensor t = 0; m->trainable == TRAIN_FULL && t < LT_COUNT; t++) {
+            char name[TENSOR_NAME_CAP];
+            layer_tensor_name(name, t, l);
+            attn->grads.g[t] = ffn->grads.g[t] = grad_of(m, name);
+        }
+    }
+    if (m->trainable == TRAIN_FULL) {
+        m->grad_embed = grad_of(m, NAME_EMBED);
+        m->grad_head = m->c.tied ? m->grad_embed : grad_of(m, NAME_HEAD);
+        m->grad_norm = grad_of(m, NAME_NORM);
+    }
+}
+
+static int load_masters(struct model *m, const struct base *b, struct pesc_error *err)
+{
+    TRY(weights_declare(&m->c, &m->params, err));
+    TRY(params_alloc(&m->params, 1, err));
+    for (long i = 0; i < m->params.count; i++) {
+        const struct param *p = &m->params.p[i];
+        TRY(base_read_f32(b, p->name, m->params.value + p->offset, err));
+    }
+    return weights_of_params(&m->c, &m->params, m->compute, &m->weights, err);
+}
+
+static int make_adapters(struct model *m, uint64_t seed, struct pesc_error *err)
+{
+    TRY(model_declare_adapters(&m->c, &m->moe, &m->params, err));
+    TRY(params_alloc(&m->params, m->trainable == TRAIN_ADAPTERS, err));
+    for (long l = 0; l < m->c.num_layers; l++) {
+        struct moe_weights W = adapters_at(m->params.value + (size_t)l * adapters_per_layer(m), m);
+        moe_init(&W, &m->moe, seed, l, m->c.hidden_size);
+    }
+    return 0;
+}
+
+int model_open(const struct base *b, const struct moe_config *moe, enum trainable trainable,
+               enum compute compute, enum dtype store, uint64_t seed, struct model **out,
+               struct pesc_error *err)
+{
+    if (moe && trainable == TRAIN_FULL)
+        return FAIL(err, MODEL_KIND,
+                    "training every weight takes a dense model, not a crafted one");
+    if (!moe && trainable == TRAIN_ADAPTERS)
+        return FAIL(err, MODEL_KIND,
+                    "%s is a dense model: craft it first (pesc craft), or use --trainable full",
+                    base_dir(b));
+    struct model *m = calloc(1, sizeof *m);
+    if (!m)
+        return FAIL(err, MEMORY, "no memory for a model");
+    m->c = *base_config(b);
+    m->compute = compute;
+    m->trainable = trainable;
+    m->crafted = moe != NULL;
+    m->attn = calloc((size_t)m->c.num_layers, sizeof *m->attn);
+    m->ffn = calloc((size_t)m->c.num_layers, sizeof *m->ffn);
+    m->gemm = gemm_new(err);
+    if (!m->attn || !m->ffn) {
+        FAIL(err, MEMORY, "no memory for %ld layers", m->c.num_layers);
+        goto fail;
+    }
+    if (!m->gemm)
+        goto fail;
+    if (moe) {
+        m->moe = *moe;
+        TRY_OR(make_adapters(m, seed, err), fail);
+    }
+    if (trainable == TRAIN_FULL)
+        TRY_OR(load_masters(m, b, err), fail);
+    else
+        TRY_OR(weights_resident(b, compute, store, &m->weights, err), fail);
+    make_parts(m);
+    *out = m;
+    return 0;
+fail:
+    model_close(m);
+    return -1;
+}
+
+void model_close(struct model *m)
+{
+    if (!m)
+        return;
+    weights_free(m->weights);
+    params_free(&m->params);
+    gemm_free(m->gemm);
+    free(m->attn);
+    free(m->ffn);
+    free(m);
+}

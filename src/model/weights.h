@@ -1,0 +1,44 @@
+/* Where the mathematics gets its weights from: a source that is resident now and may be quantised
+ * or streamed without the mathematics knowing. Vectors (norms, biases) are always float. */
+#ifndef PESC_MODEL_WEIGHTS_H
+#define PESC_MODEL_WEIGHTS_H
+
+#include "model/base.h"
+#include "model/names.h"
+#include "tensor/gemm.h"
+#include "tensor/params.h"
+
+struct layer_weights {
+    struct wmat mat[LT_COUNT];  /* data NULL: absent */
+    const float *vec[LT_COUNT]; /* NULL: absent */
+};
+
+struct outer_weights {
+    struct wmat embed, head; /* [V, D]; the same memory when tied */
+    const float *norm;       /* [D] */
+};
+
+struct weights;
+/* Reads all of a base into memory in the compute type. store: the type that the values are rounded
+ * to on the way (DT_COUNT: as they are on disk). Non-finite weights are E-MODEL-NONFINITE. */
+int weights_resident(const struct base *b, enum compute compute, enum dtype store,
+                     struct weights **out, struct pesc_error *err) MUST_USE;
+/* The weights are trainable: they live in ps under their names; in bf16 compute the source keeps
+ * rounded copies, which weights_refresh brings up to date after an update. */
+int weights_of_params(const struct model_config *c, const struct params *ps, enum compute compute,
+                      struct weights **out, struct pesc_error *err) MUST_USE;
+void weights_refresh(struct weights *w);
+void weights_free(struct weights *w);
+size_t weights_bytes(const struct weights *w); /* resident memory that the source owns */
+
+/* A layer's weights, valid until released. */
+int weights_layer(struct weights *w, long layer, struct layer_weights *out,
+                  struct pesc_error *err) MUST_USE;
+void weights_release(struct weights *w, long layer);
+const struct outer_weights *weights_outer(const struct weights *w);
+
+/* Adds every tensor of a dense model to the table (names as on disk; a tied head once). */
+int weights_declare(const struct model_config *c, struct params *ps,
+                    struct pesc_error *err) MUST_USE;
+
+#endif

@@ -1,0 +1,324 @@
+#include "config.h"
+#include "tensor/gemm.h"
+
+#include <oneapi/dnnl/dnnl.h>
+
+#include <omp.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+/* A bf16 matmul of one shape. dst[M,N] f32 = beta dst + src[M,K] bf16 * weights[K,N] bf16, where
+ * the weights lie as [N,K] (by_rows 0: the forward product) or [K,N] (by_rows 1: towards data). */
+struct plan {
+    long M, N, K;
+    int by_rows, beta;
+    unsigned long used; /* for replacing the oldest */
+    dnnl_primitive_t prim;
+    dnnl_memory_t src, weights, dst;
+};
+
+enum { PLANS = 128 };
+
+struct gemm {
+    int failed;
+    uint64_t flops;
+    dnnl_engine_t engine;
+    dnnl_stream_t stream;
+    unsigned long clock;
+    struct plan plans[PLANS];
+    uint16_t *narrow; /* activations rounded to bf16 */
+    size_t narrow_cap;
+};
+
+struct gemm *gemm_new(struct pesc_error *err)
+{
+    struct gemm *g = calloc(1, sizeof *g);
+    if (!g || dnnl_engine_create(&g->engine, dnnl_cpu, 0) != dnnl_success ||
+        dnnl_stream_create(&g->stream, g->engine, dnnl_stream_default_flags) != dnnl_success) {
+        FAIL(err, MEMORY, "oneDNN: cannot create an engine");
+        gemm_free(g);
+        return NULL;
+    }
+    return g;
+}
+
+static void plan_free(struct plan *p)
+{
+    if (p->prim)
+        dnnl_primitive_destroy(p->prim);
+    if (p->src)
+        dnnl_memory_destroy(p->src);
+    if (p->weights)
+        dnnl_memory_destroy(p->weights);
+    if (p->dst)
+        dnnl_memory_destroy(p->dst);
+    memset(p, 0, sizeof *p);
+}
+
+void gemm_free(struct gemm *g)
+{
+    if (!g)
+        return;
+    for (int i = 0; i < PLANS; i++)
+        plan_free(&g->plans[i]);
+    if (g->stream)
+        dnnl_stream_destroy(g->stream);
+    if (g->engine)
+        dnnl_engine_destroy(g->engine);
+    free(g->narrow);
+    free(g);
+}
+
+int gemm_reserve(struct gemm *g, size_t activations, struct pesc_error *err)
+{
+    if (activations <= g->narrow_cap)
+        return 0;
+    void *p = NULL;
+    if (posix_memalign(&p, 64, activations * sizeof *g->narrow) != 0)
+        return FAIL(err, MEMORY, "no memory for %zu activations", activations);
+    free(g->narrow);
+    g->narrow = p;
+    g->narrow_cap = activations;
+    return 0;
+}
+
+int gemm_check(const struct gemm *g, struct pesc_error *err)
+{
+    return g->failed ? FAIL(err, MEMORY, "oneDNN: a matrix product failed (status %d)", g->failed)
+                     : 0;
+}
+
+double gemm_flops(const struct gemm *g)
+{
+    return (double)g->flops;
+}
+
+const char *gemm_library_version(char *buf, size_t size)
+{
+    const dnnl_version_t *v = dnnl_version();
+    snprintf(buf, size, "%d.%d.%d", v->major, v->minor, v->patch);
+    return buf;
+}
+
+int gemm_has_bf16(char *why, size_t size)
+{
+    /* oneDNN's names are sets of bits: a later instruction set holds the earlier ones'. */
+    unsigned isa = (unsigned)dnnl_get_effective_cpu_isa();
+    unsigned bf16 = (unsigned)dnnl_cpu_isa_avx512_core_bf16;
+    int has = isa != (unsigned)dnnl_cpu_isa_all && (isa & bf16) == bf16;
+    if (why && size)
+        snprintf(why, size, "%s",
+                 has ? "AVX512-BF16"
+                 : (isa & (unsigned)dnnl_cpu_isa_avx512_core) == (unsigned)dnnl_cpu_isa_avx512_core
+                     ? "AVX-512 without BF16"
+                 : (isa & (unsigned)dnnl_cpu_isa_avx2) == (unsigned)dnnl_cpu_isa_avx2 ? "AVX2"
+                                                                                      : "no AVX2");
+    return has;
+}
+
+static void count(struct gemm *g, long M, long N, long K)
+{
+    __atomic_fetch_add(&g->flops, 2 * (uint64_t)M * (uint64_t)N * (uint64_t)K, __ATOMIC_RELAXED);
+}
+
+static void sgemm(struct gemm *g, int ta, int tb, float *C, float beta, const float *A,
+                  const float *B, long M, long N, long K)
+{
+    if (g->failed || M == 0 || N == 0)
+        return;
+    if (K == 0) {
+        if (beta == 0)
+            memset(C, 0, (size_t)M * (size_t)N * sizeof *C);
+        return;
+    }
+    dnnl_status_t s = dnnl_sgemm(ta ? 'T' : 'N', tb ? 'T' : 'N', M, N, K, 1.0f, A, ta ? M : K, B,
+                                 tb ? K : N, beta, C, N);
+    if (s != dnnl_success)
+        g->failed = (int)s;
+    count(g, M, N, K);
+}
+
+void gemm_nt(struct gemm *g, float *C, float beta, const float *A, const float *B, long M, long N,
+             long K)
+{
+    sgemm(g, 0, 1, C, beta, A, B, M, N, K);
+}
+
+void gemm_nn(struct gemm *g, float *C, float beta, const float *A, const float *B, long M, long N,
+             long K)
+{
+    sgemm(g, 0, 0, C, beta, A, B, M, N, K);
+}
+
+void gemm_tn(struct gemm *g, float *C, float beta, const float *A, const float *B, long M, long N,
+             long K)
+{
+    sgemm(g, 1, 0, C, beta, A, B, M, N, K);
+}
+
+/* The two majors differ in how descriptors are made, not in what runs. */
+#if DNNL_VERSION_MAJOR >= 3
+static int plan_make(struct gemm *g, struct plan *p)
+{
+    dnnl_dims_t sd = {p->M, p->K}, wd = {p->K, p->N}, dd = {p->M, p->N};
+    dnnl_dims_t ss = {p->K, 1}, ds = {p->N, 1};
+    dnnl_dims_t ws = {p->by_rows ? p->N : 1, p->by_rows ? 1 : p->K};
+    dnnl_memory_desc_t src = NULL, wei = NULL, dst = NULL;
+    dnnl_primitive_attr_t attr = NULL;
+    dnnl_post_ops_t post = NULL;
+    dnnl_primitive_desc_t pd = NULL;
+    int good = dnnl_memory_desc_create_with_strides(&src, 2, sd, dnnl_bf16, ss) == dnnl_success &&
+               dnnl_memory_desc_create_with_strides(&wei, 2, wd, dnnl_bf16, ws) == dnnl_success &&
+               dnnl_memory_desc_create_with_strides(&dst, 2, dd, dnnl_f32, ds) == dnnl_success &&
+               dnnl_primitive_attr_create(&attr) == dnnl_success &&
+               dnnl_post_ops_create(&post) == dnnl_success &&
+               (!p->beta ||
+                dnnl_post_ops_append_sum(post, 1.0f, 0, dnnl_data_type_undef) == dnnl_success) &&
+               dnnl_primitive_attr_set_post_ops(attr, post) == dnnl_success &&
+               dnnl_matmul_primitive_desc_create(&pd, g->engine, src, wei, NULL, dst, attr) ==
+                   dnnl_success &&
+               dnnl_primitive_create(&p->prim, pd) == dnnl_success &&
+               dnnl_memory_create(&p->src, src, g->engine, DNNL_MEMORY_NONE) == dnnl_success &&
+               dnnl_memory_create(&p->weights, wei, g->engine, DNNL_MEMORY_NONE) == dnnl_success &&
+               dnnl_memory_create(&p->dst, dst, g->engine, DNNL_MEMORY_NONE) == dnnl_success;
+    if (pd)
+        dnnl_primitive_desc_destroy(pd);
+    if (post)
+        dnnl_post_ops_destroy(post);
+    if (attr)
+        dnnl_primitive_attr_destroy(attr);
+    if (src)
+        dnnl_memory_desc_destroy(src);
+    if (wei)
+        dnnl_memory_desc_destroy(wei);
+    if (dst)
+        dnnl_memory_desc_destroy(dst);
+    return good;
+}
+#else
+static int plan_make(struct gemm *g, struct plan *p)
+{
+    dnnl_dims_t sd = {p->M, p->K}, wd = {p->K, p->N}, dd = {p->M, p->N};
+    dnnl_dims_t ss = {p->K, 1}, ds = {p->N, 1};
+    dnnl_dims_t ws = {p->by_rows ? p->N : 1, p->by_rows ? 1 : p->K};
+    dnnl_memory_desc_t src, wei, dst;
+    dnnl_matmul_desc_t desc;
+    dnnl_primitive_attr_t attr = NULL;
+    dnnl_post_ops_t post = NULL;
+    dnnl_primitive_desc_t pd = NULL;
+    int good = dnnl_memory_desc_init_by_strides(&src, 2, sd, dnnl_bf16, ss) == dnnl_success &&
+               dnnl_memory_desc_init_by_strides(&wei, 2, wd, dnnl_bf16, ws) == dnnl_success &&
+               dnnl_memory_desc_init_by_strides(&dst, 2, dd, dnnl_f32, ds) == dnnl_success &&
+               dnnl_primitive_attr_create(&attr) == dnnl_success &&
+               dnnl_post_ops_create(&post) == dnnl_success &&
+               (!p->beta || dnnl_post_ops_append_sum(post, 1.0f) == dnnl_success) &&
+               dnnl_primitive_attr_set_post_ops(attr, post) == dnnl_success &&
+               dnnl_matmul_desc_init(&desc, &src, &wei, NULL, &dst) == dnnl_success &&
+               dnnl_primitive_desc_create(&pd, &desc, attr, g->engine, NULL) == dnnl_success &&
+               dnnl_primitive_create(&p->prim, pd) == dnnl_success &&
+               dnnl_memory_create(&p->src, &src, g->engine, DNNL_MEMORY_NONE) == dnnl_success &&
+               dnnl_memory_create(&p->weights, &wei, g->engine, DNNL_MEMORY_NONE) == dnnl_success &&
+               dnnl_memory_create(&p->dst, &dst, g->engine, DNNL_MEMORY_NONE) == dnnl_success;
+    if (pd)
+        dnnl_primitive_desc_destroy(pd);
+    if (post)
+        dnnl_post_ops_destroy(post);
+    if (attr)
+        dnnl_primitive_attr_destroy(attr);
+    return good;
+}
+#endif
+
+static struct plan *plan_find(struct gemm *g, long M, long N, long K, int by_rows, int beta)
+{
+    struct plan *oldest = &g->plans[0];
+    g->clock++;
+    for (int i = 0; i < PLANS; i++) {
+        struct plan *p = &g->plans[i];
+        if (p->prim && p->M == M && p->N == N && p->K == K && p->by_rows == by_rows &&
+            p->beta == beta) {
+            p->used = g->clock;
+            return p;
+        }
+        if (p->used < oldest->used)
+            oldest = p;
+    }
+    plan_free(oldest);
+    *oldest =
+        (struct plan){.M = M, .N = N, .K = K, .by_rows = by_rows, .beta = beta, .used = g->clock};
+    if (plan_make(g, oldest))
+        return oldest;
+    plan_free(oldest);
+    return NULL;
+}
+
+static void bf16_product(struct gemm *g, float *C, float beta, const float *A, const void *W,
+                         long M, long N, long K, int by_rows)
+{
+    if (g->failed || M == 0)
+        return;
+    if (gemm_reserve(g, (size_t)M * (size_t)K, NULL) != 0) {
+        g->failed = dnnl_out_of_memory;
+        return;
+    }
+#pragma omp parallel for schedule(static)
+    for (long t = 0; t < M; t++)
+        dtype_from_f32(g->narrow + t * K, A + t * K, DT_BF16, (size_t)K);
+    struct plan *p = plan_find(g, M, N, K, by_rows, beta != 0);
+    if (!p || dnnl_memory_set_data_handle(p->src, g->narrow) != dnnl_success ||
+        dnnl_memory_set_data_handle(p->weights, (void *)W) != dnnl_success ||
+        dnnl_memory_set_data_handle(p->dst, C) != dnnl_success) {
+        g->failed = dnnl_unimplemented;
+        return;
+    }
+    dnnl_exec_arg_t args[] = {
+        {DNNL_ARG_SRC, p->src}, {DNNL_ARG_WEIGHTS, p->weights}, {DNNL_ARG_DST, p->dst}};
+    dnnl_status_t s = dnnl_primitive_execute(p->prim, g->stream, 3, args);
+    if (s == dnnl_success)
+        s = dnnl_stream_wait(g->stream);
+    if (s != dnnl_success)
+        g->failed = (int)s;
+    count(g, M, N, K);
+}
+
+void linear_fwd(struct gemm *g, float *Y, const float *X, const struct wmat *W, const float *bias,
+                long T)
+{
+    if (W->dtype == DT_F32)
+        gemm_nt(g, Y, 0, X, W->data, T, W->N, W->K);
+    else
+        bf16_product(g, Y, 0, X, W->data, T, W->N, W->K, 0);
+    if (bias) {
+#pragma omp parallel for schedule(static)
+        for (long t = 0; t < T; t++)
+            for (long n = 0; n < W->N; n++)
+                Y[t * W->N + n] += bias[n];
+    }
+}
+
+void linear_bwd_data(struct gemm *g, float *dX, float beta, const float *dY, const struct wmat *W,
+                     long T)
+{
+    /* Y = X W^T  =>  dX = dY W */
+    if (W->dtype == DT_F32)
+        gemm_nn(g, dX, beta, dY, W->data, T, W->K, W->N);
+    else
+        bf16_product(g, dX, beta, dY, W->data, T, W->K, W->N, 1);
+}
+
+void linear_bwd_weight(struct gemm *g, float *dW, float *dbias, const float *dY, const float *X,
+                       long T, long N, long K)
+{
+    /* Y = X W^T + b  =>  dW = dY^T X, db = sum_t dY */
+    gemm_tn(g, dW, 1, dY, X, N, K, T);
+    if (!dbias)
+        return;
+#pragma omp parallel for schedule(static)
+    for (long n = 0; n < N; n++) {
+        float s = 0;
+        for (long t = 0; t < T; t++)
+            s += dY[t * N + n];
+        dbias[n] += s;
+    }
+}
