@@ -5,7 +5,7 @@
 #include "core/error.h"
 
 struct step_metrics {
-    long step;          /* 1 is the first update */
+    long step; /* 1 is the first update */
     long steps_planned;
     double loss, ce, balance; /* loss = ce + coefficient * balance */
     double lr, grad_norm;     /* norm before clipping */
@@ -33,7 +33,8 @@ struct eval_metrics {
     long n;          /* scored tokens */
 };
 
-/* Any member may be NULL. A listener that fails must not stop the training: it notes and returns. */
+/* Any member may be NULL. A listener that fails must not stop the training: it notes and returns.
+ */
 struct train_sink {
     void *ctx;
     void (*step)(void *ctx, const struct step_metrics *m, int logged);

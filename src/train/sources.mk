@@ -3,3 +3,8 @@ libpesc_a_SOURCES += \
   src/train/events.h \
   src/train/optim.c src/train/optim.h \
   src/train/schedule.c src/train/schedule.h
+
+libpesc_a_SOURCES += \
+  src/train/evaluate.c src/train/evaluate.h \
+  src/train/loop.c src/train/loop.h \
+  src/train/routing.c src/train/routing.h

@@ -1,0 +1,73 @@
+#include "config.h"
+#include "train/evaluate.h"
+
+#include <math.h>
+#include <stdlib.h>
+#include <string.h>
+
+static void add_batch(const struct batch *b, const float *losses, const int32_t *argmax,
+                      struct eval_sum *all, struct eval_sum *domain, long n_domains)
+{
+    for (long s = 0; s < b->S; s++) {
+        struct eval_sum own = {.samples = 1};
+        for (long t = b->cu[s]; t + 1 < b->cu[s + 1]; t++) {
+            if (b->labels[t + 1] == LABEL_MASKED)
+                continue;
+            own.loss += losses[t];
+            own.correct += argmax[t] == b->labels[t + 1];
+            own.scored++;
+        }
+        struct eval_sum *to[2] = {all, NULL};
+        if (domain && b->domain[s] >= 0 && b->domain[s] < n_domains)
+            to[1] = &domain[b->domain[s]];
+        for (int i = 0; i < 2 && to[i]; i++) {
+            to[i]->loss += own.loss;
+            to[i]->scored += own.scored;
+            to[i]->correct += own.correct;
+            to[i]->samples++;
+        }
+    }
+}
+
+int evaluate(struct engine *e, const struct batch_source *data, long n_batches,
+             struct eval_sum *all, struct eval_sum *domain, long n_domains, struct pesc_error *err)
+{
+    int rc = -1;
+    float *losses = malloc((size_t)data->max_tokens * sizeof *losses);
+    int32_t *argmax = malloc((size_t)data->max_tokens * sizeof *argmax);
+    memset(all, 0, sizeof *all);
+    if (domain)
+        memset(domain, 0, (size_t)n_domains * sizeof *domain);
+    if (!losses || !argmax) {
+        FAIL(err, MEMORY, "no memory to evaluate %ld tokens", data->max_tokens);
+        goto done;
+    }
+    for (long i = 0; i < n_batches; i++) {
+        struct batch b;
+        struct engine_step s = {.losses = losses, .argmax = argmax};
+        TRY_OR(data->get(data->ctx, i, &b, err), done);
+        TRY_OR(engine_loss(e, &b, &s, err), done);
+        add_batch(&b, losses, argmax, all, domain, n_domains);
+    }
+    rc = 0;
+done:
+    free(losses);
+    free(argmax);
+    return rc;
+}
+
+double eval_loss(const struct eval_sum *s)
+{
+    return s->scored ? s->loss / (double)s->scored : NAN;
+}
+
+double eval_accuracy(const struct eval_sum *s)
+{
+    return s->scored ? (double)s->correct / (double)s->scored : NAN;
+}
+
+double eval_stderr(const struct eval_sum *s)
+{
+    double p = eval_accuracy(s);
+    return s->scored ? sqrt(p * (1 - p) / (double)s->scored) : NAN;
+}

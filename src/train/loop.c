@@ -1,0 +1,274 @@
+#include "config.h"
+#include "train/loop.h"
+
+#include "core/machine.h"
+#include "train/evaluate.h"
+#include "train/routing.h"
+
+#include <math.h>
+#include <stdlib.h>
+#include <string.h>
+#include <time.h>
+
+enum { BAD_STEPS = 3 };
+
+struct run {
+    struct model *m;
+    const struct batch_source *data;
+    const struct train_options *o;
+    const struct train_sink *sink;
+    const struct notes *notes;
+    struct engine *engine;
+    struct adamw adamw;
+    struct routing routing;
+    struct eval_sum *eval_domain;
+    struct train_result *r;
+    int bad_in_a_row;
+};
+
+struct step_sums {
+    double loss, balance; /* summed cross-entropy; balance loss times tokens, summed over layers */
+    long scored, tokens;
+};
+
+static double now(void)
+{
+    struct timespec t;
+    clock_gettime(CLOCK_MONOTONIC, &t);
+    return (double)t.tv_sec + 1e-9 * (double)t.tv_nsec;
+}
+
+static void tell(struct run *u, long step, const char *level, const char *code, const char *text)
+{
+    if (u->sink->event)
+        u->sink->event(u->sink->ctx, step, level, code, text);
+}
+
+size_t train_bytes(const struct model *m, const struct batch_source *data)
+{
+    return engine_bytes(m, data->max_tokens, data->max_samples, 1) +
+           2 * m->params.total * sizeof(float);
+}
+
+/* The gradient of one update: mean over all scored tokens of its batches, so that accumulating
+ * halves gives the whole. */
+static int gradients(struct run *u, long step, struct step_sums *sum, struct pesc_error *err)
+{
+    const struct train_options *o = u->o;
+    struct model *m = u->m;
+    struct batch b;
+    long first = (step - 1) * o->accumulation, total_tokens = 0;
+    *sum = (struct step_sums){0};
+    for (long i = 0; i < o->accumulation; i++) {
+        TRY(u->data->get(u->data->ctx, first + i, &b, err));
+        sum->scored += batch_scored(&b);
+        total_tokens += b.T;
+    }
+    memset(m->params.grad, 0, m->params.total * sizeof *m->params.grad);
+    u->routing.step_balance = 0;
+    for (long i = 0; i < o->accumulation; i++) {
+        if (o->accumulation > 1 || i > 0)
+            TRY(u->data->get(u->data->ctx, first + i, &b, err));
+        struct engine_step s = {.loss_scale = sum->scored ? 1.0 / (double)sum->scored : 0,
+                                .balance_scale = o->balance_coef / (double)m->c.num_layers *
+                                                 (double)b.T / (double)total_tokens,
+                                .seed = o->seed,
+                                .number = (uint32_t)(first + i)};
+        if (m->crafted) {
+            routing_batch(&u->routing, &b);
+            s.routed = routing_add;
+            s.routed_ctx = &u->routing;
+        }
+        TRY(engine_train(u->engine, &b, &s, err));
+        sum->loss += s.loss_sum;
+        sum->tokens += b.T;
+    }
+    sum->balance = u->routing.step_balance / (double)m->c.num_layers / (double)sum->tokens;
+    return 0;
+}
+
+static int run_eval(struct run *u, long step, struct pesc_error *err)
+{
+    const struct train_options *o = u->o;
+    struct eval_sum all;
+    TRY(evaluate(u->engine, o->eval, o->eval_batches, &all, u->eval_domain, o->n_eval_domains,
+                 err));
+    u->r->eval_loss = eval_loss(&all);
+    for (long d = -1; d < o->n_eval_domains && u->sink->eval; d++) {
+        const struct eval_sum *s = d < 0 ? &all : &u->eval_domain[d];
+        if (d >= 0 && s->scored == 0)
+            continue;
+        struct eval_metrics m = {.step = step,
+                                 .task = o->eval_task,
+                                 .domain = d < 0 ? NULL : o->eval_domains[d],
+                                 .loss = eval_loss(s),
+                                 .perplexity = exp(eval_loss(s)),
+                                 .accuracy = eval_accuracy(s),
+                                 .n = s->scored};
+        u->sink->eval(u->sink->ctx, &m);
+    }
+    return 0;
+}
+
+static int save(struct run *u, long step, struct pesc_error *err)
+{
+    const struct train_options *o = u->o;
+    if (!o->checkpoint_dir)
+        return 0;
+    struct checkpoint c = {.params = &u->m->params,
+                           .m = u->adamw.m,
+                           .v = u->adamw.v,
+                           .step = step,
+                           .meta = o->checkpoint_meta};
+    json_t *meta = json_copy(o->checkpoint_meta);
+    if (!meta || json_object_set_new(meta, "tokens", json_integer(u->r->tokens)) != 0 ||
+        json_object_set_new(meta, "trained_tokens", json_integer(u->r->trained_tokens)) != 0 ||
+        json_object_set_new(meta, "updates", json_integer(u->adamw.updates)) != 0) {
+        json_decref(meta);
+        return FAIL(err, MEMORY, "no memory for a checkpoint");
+    }
+    c.meta = meta;
+    struct checkpoint_file f;
+    int rc = checkpoint_save(o->checkpoint_dir, &c, CHECKPOINT_KEEP, u->notes, &f, err);
+    json_decref(meta);
+    if (rc == 0 && u->sink->checkpoint)
+        u->sink->checkpoint(u->sink->ctx, step, f.path, f.sha256, f.bytes);
+    return rc;
+}
+
+/* A checkpoint that cannot be written does not stop the training while an earlier one is safe: it
+ * is tried again at the next turn. */
+static void save_softly(struct run *u, long step)
+{
+    struct pesc_error e = {0};
+    if (save(u, step, &e) == 0)
+        return;
+    note(u->notes, "W-CK-FAILED", "step %ld: %s", step, e.text);
+    tell(u, step, "warn", e.name, e.text);
+}
+
+static int resume(struct run *u, long *step, struct pesc_error *err)
+{
+    const struct train_options *o = u->o;
+    struct checkpoint c = {.params = &u->m->params, .m = u->adamw.m, .v = u->adamw.v};
+    TRY(checkpoint_load(o->resume_from, &c, err));
+    *step = c.step;
+    u->adamw.updates = (long)json_integer_value(json_object_get(c.meta, "updates"));
+    u->r->tokens = (long)json_integer_value(json_object_get(c.meta, "tokens"));
+    u->r->trained_tokens = (long)json_integer_value(json_object_get(c.meta, "trained_tokens"));
+    json_decref(c.meta);
+    weights_refresh(u->m->weights);
+    return 0;
+}
+
+/* One update; a loss or gradient that is not finite changes nothing. */
+static int update(struct run *u, long step, struct pesc_error *err)
+{
+    const struct train_options *o = u->o;
+    struct step_sums sum;
+    double t0 = now();
+    TRY(gradients(u, step, &sum, err));
+    double ce = sum.scored ? sum.loss / (double)sum.scored : 0;
+    double loss = ce + (u->m->crafted ? o->balance_coef * sum.balance : 0);
+    double norm = grad_norm(&u->m->params), lr = schedule_lr(&o->schedule, step);
+    if (isfinite(loss) && isfinite(norm)) {
+        u->bad_in_a_row = 0;
+        adamw_step(&u->adamw, &u->m->params, lr, clip_coefficient(norm, o->max_grad_norm));
+        weights_refresh(u->m->weights);
+    } else {
+        char text[160];
+        snprintf(text, sizeof text, "loss %g, gradient norm %g: update skipped (%d in a row)", loss,
+                 norm, ++u->bad_in_a_row);
+        u->r->skipped_steps++;
+        note(u->notes, "W-NUM-SKIPPED", "step %ld: %s", step, text);
+        tell(u, step, "warn", "W-NUM-SKIPPED", text);
+    }
+    double seconds = now() - t0;
+    u->r->steps = step;
+    u->r->ce = ce;
+    u->r->loss = loss;
+    u->r->tokens += sum.tokens;
+    u->r->trained_tokens += sum.scored;
+    u->r->seconds += seconds;
+    u->r->peak_rss = machine_peak_rss();
+    int logged = o->logging_steps && (step % o->logging_steps == 0 || step == o->steps);
+    struct step_metrics m = {.step = step,
+                             .steps_planned = o->steps,
+                             .loss = loss,
+                             .ce = ce,
+                             .balance = u->m->crafted ? sum.balance : 0,
+                             .lr = lr,
+                             .grad_norm = norm,
+                             .tokens = sum.tokens,
+                             .trained_tokens = sum.scored,
+                             .seconds = seconds,
+                             .tokens_per_s = (double)sum.tokens / seconds,
+                             .trained_tokens_per_s = (double)sum.scored / seconds,
+                             .peak_rss = u->r->peak_rss,
+                             .epoch = (double)(step * o->accumulation) /
+                                      (double)(o->batches_per_epoch ? o->batches_per_epoch : 1)};
+    if (u->sink->step)
+        u->sink->step(u->sink->ctx, &m, logged);
+    if (u->bad_in_a_row >= BAD_STEPS)
+        return FAIL(err, NUM_NONFINITE,
+                    "step %ld: %d updates in a row without a finite loss and gradient", step,
+                    BAD_STEPS);
+    return 0;
+}
+
+static int steps(struct run *u, long from, struct pesc_error *err)
+{
+    const struct train_options *o = u->o;
+    long saved = from;
+    if (o->eval && from == 0)
+        TRY(run_eval(u, 0, err));
+    for (long step = from + 1; step <= o->steps; step++) {
+        TRY(update(u, step, err));
+        int last = step == o->steps || (o->stop && *o->stop);
+        if (u->m->crafted && (last || (o->router_steps && step % o->router_steps == 0)))
+            routing_report(&u->routing, step, o->domains, u->sink);
+        if (o->eval && (step == o->steps || (o->eval_steps && step % o->eval_steps == 0)))
+            TRY(run_eval(u, step, err));
+        if (!last && o->save_steps && step % o->save_steps == 0 && !u->bad_in_a_row) {
+            save_softly(u, step);
+            saved = step;
+        }
+        if (last && step < o->steps) {
+            u->r->stopped = 1;
+            break;
+        }
+    }
+    return u->r->steps > saved || from == 0 ? save(u, u->r->steps, err) : 0;
+}
+
+int train_run(struct model *m, const struct batch_source *data, const struct train_options *o,
+              const struct train_sink *sink, const struct notes *notes, struct train_result *r,
+              struct pesc_error *err)
+{
+    struct run u = {.m = m, .data = data, .o = o, .sink = sink, .notes = notes, .r = r};
+    long from = 0, tokens = data->max_tokens, samples = data->max_samples;
+    int rc = -1;
+    *r = (struct train_result){.eval_loss = NAN};
+    if (o->eval) {
+        tokens = o->eval->max_tokens > tokens ? o->eval->max_tokens : tokens;
+        samples = o->eval->max_samples > samples ? o->eval->max_samples : samples;
+        u.eval_domain = calloc((size_t)o->n_eval_domains + 1, sizeof *u.eval_domain);
+        if (!u.eval_domain)
+            return FAIL(err, MEMORY, "no memory for evaluation");
+    }
+    TRY_OR(engine_open(m, tokens, samples, 1, &u.engine, err), done);
+    TRY_OR(adamw_init(&u.adamw, &o->adamw, m->params.total, err), done);
+    if (m->crafted)
+        TRY_OR(routing_open(&u.routing, &m->moe, m->c.num_layers, o->n_domains, tokens, err), done);
+    if (o->resume_from)
+        TRY_OR(resume(&u, &from, err), done);
+    r->steps = from;
+    rc = steps(&u, from, err);
+done:
+    if (u.routing.load)
+        routing_close(&u.routing);
+    adamw_free(&u.adamw);
+    engine_close(u.engine);
+    free(u.eval_domain);
+    return rc;
+}

@@ -1,0 +1,57 @@
+/* The training loop: batches in, updates to the model's parameters out, events to the sink. */
+#ifndef PESC_TRAIN_LOOP_H
+#define PESC_TRAIN_LOOP_H
+
+#include "core/batch.h"
+#include "model/engine.h"
+#include "train/checkpoint.h"
+#include "train/events.h"
+#include "train/optim.h"
+#include "train/schedule.h"
+
+#include <signal.h>
+
+struct train_options {
+    long steps;        /* updates in all, also those before a resume */
+    long accumulation; /* batches per update */
+    struct schedule schedule;
+    struct adamw_options adamw;
+    double max_grad_norm; /* 0: no clipping */
+    double balance_coef;
+    uint64_t seed;
+    long logging_steps, eval_steps, save_steps; /* 0: never (save: only at the end) */
+    long router_steps;                          /* how often routing is reported */
+    long batches_per_epoch;
+    const char *checkpoint_dir; /* NULL: no checkpoints */
+    json_t *checkpoint_meta;    /* borrowed */
+    const char *resume_from;    /* checkpoint to start from, or NULL */
+    const char *const *domains; /* names by batch domain number */
+    long n_domains;
+    const struct batch_source *eval; /* held-out data, or NULL */
+    long eval_batches;
+    const char *eval_task;
+    const char *const *eval_domains;
+    long n_eval_domains;
+    /* Set by a signal handler: 1 finish this step, save and return; the result says so. */
+    const volatile sig_atomic_t *stop;
+};
+
+struct train_result {
+    long steps;       /* last update done */
+    int stopped;      /* by options.stop */
+    double ce, loss;  /* of the last step */
+    double eval_loss; /* last held-out loss, NaN without one */
+    long tokens, trained_tokens, skipped_steps;
+    double seconds; /* in steps */
+    uint64_t peak_rss;
+};
+
+/* Bytes that train_run adds to the model and the data, for at most these batch bounds. */
+size_t train_bytes(const struct model *m, const struct batch_source *data);
+/* E-NUM-NONFINITE after three updates in a row without a finite loss and gradient (each of which is
+ * skipped, noted, and changes nothing). */
+int train_run(struct model *m, const struct batch_source *data, const struct train_options *o,
+              const struct train_sink *sink, const struct notes *notes, struct train_result *r,
+              struct pesc_error *err) MUST_USE;
+
+#endif

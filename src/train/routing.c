@@ -1,0 +1,122 @@
+#include "config.h"
+#include "train/routing.h"
+
+#include <math.h>
+#include <stdlib.h>
+#include <string.h>
+
+int routing_open(struct routing *r, const struct moe_config *moe, long layers, long n_domains,
+                 long max_tokens, struct pesc_error *err)
+{
+    size_t L = (size_t)layers, E = (size_t)moe->experts, N = (size_t)(n_domains ? n_domains : 1);
+    *r = (struct routing){
+        .layers = layers, .experts = moe->experts, .n_domains = n_domains, .moe = moe};
+    r->load = calloc(L * E, sizeof *r->load);
+    r->prob = calloc(L * E, sizeof *r->prob);
+    r->balance = calloc(L, sizeof *r->balance);
+    r->top1 = calloc(L, sizeof *r->top1);
+    r->tokens = calloc(L, sizeof *r->tokens);
+    r->by_domain = calloc(L * N * E, sizeof *r->by_domain);
+    r->domain_tokens = calloc(N, sizeof *r->domain_tokens);
+    r->group = calloc((size_t)max_tokens, sizeof *r->group);
+    r->own = calloc(2 * E, sizeof *r->own);
+    if (r->load && r->prob && r->balance && r->top1 && r->tokens && r->by_domain &&
+        r->domain_tokens && r->group && r->own)
+        return 0;
+    routing_close(r);
+    return FAIL(err, MEMORY, "no memory for routing statistics");
+}
+
+void routing_close(struct routing *r)
+{
+    free(r->load);
+    free(r->prob);
+    free(r->balance);
+    free(r->top1);
+    free(r->tokens);
+    free(r->by_domain);
+    free(r->domain_tokens);
+    free(r->group);
+    free(r->own);
+    memset(r, 0, sizeof *r);
+}
+
+void routing_batch(struct routing *r, const struct batch *b)
+{
+    for (long s = 0; s < b->S; s++) {
+        for (long t = b->cu[s]; t < b->cu[s + 1]; t++)
+            r->group[t] = b->domain[s];
+        if (b->domain[s] >= 0 && b->domain[s] < r->n_domains)
+            r->domain_tokens[b->domain[s]] += b->cu[s + 1] - b->cu[s];
+    }
+}
+
+void routing_add(void *ctx, long layer, const struct moe_saved *s, long T)
+{
+    struct routing *r = ctx;
+    struct moe_stats st;
+    double *load = r->own, *prob = r->own + r->experts;
+    moe_stats(&st, load, prob, s, r->moe, T);
+    for (long e = 0; e < r->experts; e++) {
+        r->load[layer * r->experts + e] += load[e] * (double)T;
+        r->prob[layer * r->experts + e] += prob[e] * (double)T;
+    }
+    r->balance[layer] += st.balance * (double)T;
+    r->top1[layer] += st.top1 * (double)T;
+    r->tokens[layer] += T;
+    r->step_balance += st.balance * (double)T;
+    if (r->n_domains)
+        moe_count(r->by_domain + layer * r->n_domains * r->experts, r->group, s, r->moe, T);
+}
+
+static double entropy(const double *load, long n)
+{
+    double sum = 0, h = 0;
+    for (long i = 0; i < n; i++)
+        sum += load[i];
+    for (long i = 0; i < n; i++)
+        if (load[i] > 0)
+            h -= load[i] / sum * log(load[i] / sum);
+    return h;
+}
+
+void routing_report(struct routing *r, long step, const char *const *domains,
+                    const struct train_sink *sink)
+{
+    long E = r->experts;
+    for (long l = 0; l < r->layers; l++) {
+        double n = (double)r->tokens[l], *load = r->load + l * E, *prob = r->prob + l * E;
+        if (n == 0)
+            continue;
+        for (long e = 0; e < E; e++) {
+            load[e] /= n;
+            prob[e] /= n;
+        }
+        struct router_metrics m = {.step = step,
+                                   .layer = (int)l,
+                                   .experts = E,
+                                   .balance = r->balance[l] / n,
+                                   .entropy = entropy(load, E),
+                                   .top1 = r->top1[l] / n,
+                                   .load = load,
+                                   .prob = prob};
+        if (sink->router)
+            sink->router(sink->ctx, &m);
+        for (long d = 0; d < r->n_domains && sink->router_domain; d++) {
+            if (r->domain_tokens[d] == 0)
+                continue;
+            for (long e = 0; e < E; e++)
+                r->own[e] = (double)r->by_domain[(l * r->n_domains + d) * E + e] /
+                            (double)r->domain_tokens[d];
+            sink->router_domain(sink->ctx, step, (int)l, domains[d], E, r->own);
+        }
+    }
+    size_t L = (size_t)r->layers, e = (size_t)E, N = (size_t)r->n_domains;
+    memset(r->load, 0, L * e * sizeof *r->load);
+    memset(r->prob, 0, L * e * sizeof *r->prob);
+    memset(r->balance, 0, L * sizeof *r->balance);
+    memset(r->top1, 0, L * sizeof *r->top1);
+    memset(r->tokens, 0, L * sizeof *r->tokens);
+    memset(r->by_domain, 0, L * N * e * sizeof *r->by_domain);
+    memset(r->domain_tokens, 0, N * sizeof *r->domain_tokens);
+}

@@ -1,0 +1,31 @@
+/* Routing statistics gathered over the passes of a report. */
+#ifndef PESC_TRAIN_ROUTING_H
+#define PESC_TRAIN_ROUTING_H
+
+#include "adapters/moe.h"
+#include "core/batch.h"
+#include "train/events.h"
+
+struct routing {
+    long layers, experts, n_domains;
+    const struct moe_config *moe;
+    double *load, *prob;    /* [layers, experts] summed over tokens */
+    double *balance, *top1; /* [layers] times tokens */
+    long *by_domain;        /* [layers, domains, experts] choices */
+    long *tokens;           /* [layers] */
+    long *domain_tokens;    /* [domains] */
+    double step_balance;    /* of the current step: sum over layers times tokens */
+    int *group;             /* [max_tokens] domain of each token of the current batch */
+    double *own;            /* [2, experts] */
+};
+int routing_open(struct routing *r, const struct moe_config *moe, long layers, long n_domains,
+                 long max_tokens, struct pesc_error *err) MUST_USE;
+void routing_close(struct routing *r);
+void routing_batch(struct routing *r, const struct batch *b); /* before the pass */
+/* engine_step.routed; ctx is the struct routing. */
+void routing_add(void *ctx, long layer, const struct moe_saved *s, long T);
+/* Tells the sink and starts anew. */
+void routing_report(struct routing *r, long step, const char *const *domains,
+                    const struct train_sink *sink);
+
+#endif
