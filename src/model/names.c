@@ -1,4 +1,4 @@
-#include "config.h"
+#include <config.h> /* not the one beside this file */
 #include "model/names.h"
 
 #include <stdio.h>

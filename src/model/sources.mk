@@ -1,10 +1,20 @@
 libpesc_a_SOURCES += \
+  src/model/base.c src/model/base.h \
+  src/model/config.c src/model/config.h \
+  src/model/config_read.c src/model/config_read.h \
+  src/model/config_rope.c \
+  src/model/fingerprint.c \
+  src/model/names.c src/model/names.h \
+  src/model/save.c src/model/save.h \
+  src/model/shards.c src/model/shards.h \
+  src/model/tensors.c src/model/tensors.h
+
+libpesc_a_SOURCES += \
   src/model/attention.c \
   src/model/decode.c src/model/decode.h \
   src/model/engine.c src/model/engine.h src/model/engine_internal.h \
   src/model/ffn.c src/model/ffn.h src/model/ffn_pesc.c \
   src/model/model.c src/model/model.h \
-  src/model/names.c src/model/names.h \
   src/model/part.h \
   src/model/rope.c src/model/rope.h \
   src/model/weights.c src/model/weights.h

@@ -9,8 +9,9 @@
 enum { ST_MAX_DIM = 8, ST_NAME_CAP = 256 };
 
 struct st_tensor {
-    const char *name; /* owned by the file */
-    enum dtype dtype;
+    const char *name;   /* owned by the file */
+    enum dtype dtype;   /* DT_COUNT: carried only, see stored */
+    const char *stored; /* the type as the file spells it, "BF16"; static */
     int ndim;
     long shape[ST_MAX_DIM];
     uint64_t n;     /* elements */
@@ -18,8 +19,10 @@ struct st_tensor {
     uint64_t bytes;
 };
 
-/* ST_BASE: base models (header up to 100,000,000 bytes, leading white space and unknown fields
- * accepted with a note). ST_STRICT: checkpoints and packs (4 MiB, canonical start, no extras). */
+/* ST_BASE: base models (header up to 100,000,000 bytes, leading white space accepted, unknown
+ * fields noted as W-ST-FIELD, other element types carried). ST_STRICT: checkpoints and packs
+ * (4 MiB, canonical start, no extras, F32, BF16 and F16 only). Header memory stays below eight
+ * times the header's size and 1 MiB. */
 enum st_mode { ST_BASE, ST_STRICT };
 
 struct st_file;
@@ -28,15 +31,15 @@ int st_open(const char *path, enum st_mode mode, const struct notes *notes, stru
             struct pesc_error *err) MUST_USE;
 void st_close(struct st_file *f);
 long st_count(const struct st_file *f);
-const struct st_tensor *st_at(const struct st_file *f, long i); /* in order of data */
+const struct st_tensor *st_at(const struct st_file *f, long i);             /* in order of data */
 const struct st_tensor *st_find(const struct st_file *f, const char *name); /* or NULL */
 const char *st_metadata(const struct st_file *f, const char *key);          /* or NULL */
 const char *st_path(const struct st_file *f);
 
 /* Raw bytes, or elements converted to float. E-ST-CHANGED when the file is no longer the one that
- * was opened. Safe from several threads. */
-int st_read(const struct st_file *f, const struct st_tensor *t, void *dst, struct pesc_error *err)
-    MUST_USE;
+ * was opened; E-ST-DTYPE when a carried type is to be converted. Safe from several threads. */
+int st_read(const struct st_file *f, const struct st_tensor *t, void *dst,
+            struct pesc_error *err) MUST_USE;
 int st_read_f32(const struct st_file *f, const struct st_tensor *t, float *dst,
                 struct pesc_error *err) MUST_USE;
 /* A range of the tensor's bytes. */

@@ -13,3 +13,8 @@ libpesc_a_SOURCES += \
 libpesc_a_SOURCES += src/tensor/params.c src/tensor/params.h
 libpesc_a_SOURCES += \
   src/tensor/gemm.c src/tensor/gemm.h
+libpesc_a_SOURCES += \
+  src/tensor/dtype.c src/tensor/dtype.h \
+  src/tensor/safetensors.c src/tensor/safetensors.h \
+  src/tensor/safetensors_write.c \
+  src/tensor/st_header.c src/tensor/st_header.h

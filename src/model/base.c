@@ -1,0 +1,231 @@
+#include <config.h> /* not the one beside this file */
+#include "model/base.h"
+
+#include "core/file.h"
+#include "model/shards.h"
+#include "model/tensors.h"
+
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+enum { NAMED = 10, LIST_CAP = 900 }; /* of a list of names in a message */
+#define EMBEDDING "model.embed_tokens.weight"
+#define HEAD "lm_head.weight"
+
+struct base {
+    char *dir;
+    struct model_config config;
+    json_t *json;
+    struct shards shards;
+    enum dtype dtype;
+    uint64_t params;
+};
+
+const struct shards *base_shards(const struct base *b)
+{
+    return &b->shards;
+}
+
+/* A list of names that stops at ten or when its room is used up, but keeps counting. */
+struct name_list {
+    long n, shown;
+    char text[LIST_CAP];
+};
+
+static void list_add(struct name_list *l, const char *name)
+{
+    size_t used = strlen(l->text);
+    if (l->n++ == l->shown && l->shown < NAMED && used + strlen(name) + 3 < sizeof l->text) {
+        snprintf(l->text + used, sizeof l->text - used, "%s%s", used ? ", " : "", name);
+        l->shown++;
+    }
+}
+
+static const char *list_more(const struct name_list *l)
+{
+    return l->n > l->shown ? ", ..." : "";
+}
+
+/* Where a name's bytes are: a tied model stores its one matrix under either name. */
+static const struct shard_tensor *locate(const struct base *b, const char *name)
+{
+    if (b->config.tied && (!strcmp(name, HEAD) || !strcmp(name, EMBEDDING))) {
+        const struct shard_tensor *st = shards_find(&b->shards, EMBEDDING);
+        return st ? st : shards_find(&b->shards, HEAD);
+    }
+    return shards_find(&b->shards, name);
+}
+
+static int check_kind(const struct base *b, struct pesc_error *err)
+{
+    for (long i = 0; i < b->shards.count; i++) {
+        const char *name = b->shards.all[i].t->name;
+        if (strstr(name, "moe_adapter") || strstr(name, "lora_"))
+            return FAIL(err, MODEL_KIND,
+                        "%s: holds adapters ('%s'); a dense base model is expected", b->dir, name);
+    }
+    return 0;
+}
+
+static int check_present(const struct base *b, struct pesc_error *err)
+{
+    struct name_list missing = {0};
+    struct model_tensor want;
+    for (long i = 0; i < model_tensor_slots(&b->config); i++)
+        if (model_tensor_at(&b->config, i, &want) && !locate(b, want.name))
+            list_add(&missing, want.name);
+    if (missing.n == 0)
+        return 0;
+    return FAIL(err, MODEL_MISSING, "%s: %ld tensor%s missing: %s%s", b->dir, missing.n,
+                missing.n == 1 ? "" : "s", missing.text, list_more(&missing));
+}
+
+static void shape_text(char *out, size_t size, int ndim, const long *shape)
+{
+    size_t o = 0;
+    out[0] = 0;
+    for (int d = 0; d < ndim && o < size; d++)
+        o += (size_t)snprintf(out + o, size - o, "%s%ld", d ? "," : "", shape[d]);
+}
+
+static int check_one(const struct base *b, const struct model_tensor *want, struct pesc_error *err)
+{
+    const struct st_tensor *t = locate(b, want->name)->t;
+    char have_text[ST_MAX_DIM * 21], want_text[48];
+    int is_vocab = !strcmp(want->name, EMBEDDING) || !strcmp(want->name, HEAD);
+    if (t->dtype == DT_COUNT)
+        return FAIL(err, ST_DTYPE,
+                    "%s: tensor '%s': unsupported dtype %s; F32, BF16 and F16 are "
+                    "read",
+                    b->dir, t->name, t->stored);
+    if (t->ndim == want->ndim && t->shape[0] == want->shape[0] &&
+        (t->ndim == 1 || t->shape[1] == want->shape[1]))
+        return 0;
+    if (is_vocab && t->ndim == 2 && t->shape[1] == want->shape[1])
+        return FAIL(err, CFG_VOCAB, "%s: vocab_size is %ld, but tensor '%s' has %ld rows", b->dir,
+                    want->shape[0], t->name, t->shape[0]);
+    shape_text(have_text, sizeof have_text, t->ndim, t->shape);
+    shape_text(want_text, sizeof want_text, want->ndim, want->shape);
+    return FAIL(err, MODEL_SHAPE, "%s: tensor '%s' has shape [%s], the config asks for [%s]",
+                b->dir, t->name, have_text, want_text);
+}
+
+/* Shapes and types of what is needed; the rest is noted. */
+static int check_tensors(struct base *b, const struct notes *notes, struct pesc_error *err)
+{
+    struct model_tensor want;
+    struct name_list extra = {0};
+    char *needed = calloc((size_t)b->shards.count + 1, 1);
+    if (!needed)
+        return FAIL(err, MEMORY, "%s: no memory", b->dir);
+    for (long i = 0; i < model_tensor_slots(&b->config); i++) {
+        if (!model_tensor_at(&b->config, i, &want))
+            continue;
+        if (check_one(b, &want, err) != 0) {
+            free(needed);
+            return -1;
+        }
+        const struct shard_tensor *st = locate(b, want.name);
+        needed[st - b->shards.all] = 1;
+        b->params += st->t->n;
+    }
+    for (long i = 0; i < b->shards.count; i++)
+        if (!needed[i] && !strstr(b->shards.all[i].t->name, ".rotary_emb.inv_freq"))
+            list_add(&extra, b->shards.all[i].t->name);
+    free(needed);
+    if (extra.n)
+        note(notes, "W-MODEL-EXTRA", "%s: %ld tensor%s not needed: %s%s", b->dir, extra.n,
+             extra.n == 1 ? "" : "s", extra.text, list_more(&extra));
+    b->dtype = locate(b, "model.layers.0.self_attn.q_proj.weight")->t->dtype;
+    return 0;
+}
+
+int base_open(const char *dir, const struct notes *notes, struct base **out, struct pesc_error *err)
+{
+    *out = NULL;
+    if (!path_exists(dir))
+        return FAIL(err, IO_MISSING, "%s: no such folder", dir);
+    if (!path_is_dir(dir))
+        return FAIL(err, IO_TYPE, "%s: not a folder", dir);
+    struct base *b = calloc(1, sizeof *b);
+    if (!b)
+        return FAIL(err, MEMORY, "%s: no memory", dir);
+    b->dir = strdup(dir);
+    if (!b->dir) {
+        FAIL(err, MEMORY, "%s: no memory", dir);
+        goto fail;
+    }
+    TRY_OR(model_config_read(dir, notes, &b->config, &b->json, err), fail);
+    TRY_OR(shards_open(&b->shards, dir, notes, err), fail);
+    TRY_OR(check_kind(b, err), fail);
+    TRY_OR(check_present(b, err), fail);
+    TRY_OR(check_tensors(b, notes, err), fail);
+    *out = b;
+    return 0;
+fail:
+    base_close(b);
+    return -1;
+}
+
+void base_close(struct base *b)
+{
+    if (!b)
+        return;
+    shards_close(&b->shards);
+    json_decref(b->json);
+    free(b->dir);
+    free(b);
+}
+
+const struct model_config *base_config(const struct base *b)
+{
+    return &b->config;
+}
+
+const json_t *base_config_json(const struct base *b)
+{
+    return b->json;
+}
+
+const char *base_dir(const struct base *b)
+{
+    return b->dir;
+}
+
+enum dtype base_dtype(const struct base *b)
+{
+    return b->dtype;
+}
+
+uint64_t base_param_count(const struct base *b)
+{
+    return b->params;
+}
+
+const struct st_tensor *base_tensor(const struct base *b, const char *name)
+{
+    const struct shard_tensor *st = locate(b, name);
+    return st ? st->t : NULL;
+}
+
+static const struct shard_tensor *find(const struct base *b, const char *name,
+                                       struct pesc_error *err)
+{
+    const struct shard_tensor *st = locate(b, name);
+    if (!st)
+        FAIL(err, MODEL_MISSING, "%s: no tensor '%s'", b->dir, name);
+    return st;
+}
+
+int base_read(const struct base *b, const char *name, void *dst, struct pesc_error *err)
+{
+    const struct shard_tensor *st = find(b, name, err);
+    return st ? st_read(st->file, st->t, dst, err) : -1;
+}
+
+int base_read_f32(const struct base *b, const char *name, float *dst, struct pesc_error *err)
+{
+    const struct shard_tensor *st = find(b, name, err);
+    return st ? st_read_f32(st->file, st->t, dst, err) : -1;
+}

@@ -1,0 +1,169 @@
+#include "config.h"
+#include "tensor/safetensors.h"
+
+#include "core/file.h"
+#include "tensor/st_header.h"
+
+#include <inttypes.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+struct slot {
+    const struct st_out *t;
+    long i; /* the caller's number */
+    size_t bytes;
+};
+
+static int by_alignment(const void *a, const void *b)
+{
+    const struct slot *x = a, *y = b;
+    size_t sx = dtype_size(x->t->dtype), sy = dtype_size(y->t->dtype);
+    if (sx != sy)
+        return sx > sy ? -1 : 1;
+    return strcmp(x->t->name, y->t->name);
+}
+
+static struct slot *plan(const char *path, const struct st_out *t, long n, struct pesc_error *err)
+{
+    struct slot *s = calloc((size_t)n + 1, sizeof *s);
+    if (!s) {
+        FAIL(err, MEMORY, "%s: no memory", path);
+        return NULL;
+    }
+    for (long i = 0; i < n; i++) {
+        size_t bytes = dtype_size(t[i].dtype);
+        if (st_name_check(t[i].name, path, err) != 0)
+            goto fail;
+        if (bytes == 0 || t[i].ndim < 0 || t[i].ndim > ST_MAX_DIM) {
+            FAIL(err, INTERNAL, "%s: tensor '%s' cannot be written", path, t[i].name);
+            goto fail;
+        }
+        for (int d = 0; d < t[i].ndim; d++)
+            if (t[i].shape[d] < 0 || __builtin_mul_overflow(bytes, (size_t)t[i].shape[d], &bytes) ||
+                bytes > (size_t)1 << 53) {
+                FAIL(err, ST_OVERFLOW, "%s: tensor '%s' is too large", path, t[i].name);
+                goto fail;
+            }
+        s[i] = (struct slot){&t[i], i, bytes};
+    }
+    qsort(s, (size_t)n, sizeof *s, by_alignment);
+    for (long i = 1; i < n; i++)
+        if (!strcmp(s[i - 1].t->name, s[i].t->name)) {
+            FAIL(err, ST_DUP, "%s: tensor '%s' stands twice", path, s[i].t->name);
+            goto fail;
+        }
+    return s;
+fail:
+    free(s);
+    return NULL;
+}
+
+static void put_string(FILE *out, const char *text)
+{
+    fputc('"', out);
+    for (const char *p = text; *p; p++) {
+        unsigned char c = (unsigned char)*p;
+        if (c == '"' || c == '\\')
+            fprintf(out, "\\%c", c);
+        else if (c < 0x20)
+            fprintf(out, "\\u%04x", c);
+        else
+            fputc(c, out);
+    }
+    fputc('"', out);
+}
+
+static void put_header(FILE *out, const struct slot *s, long n, const char *meta_key,
+                       const char *meta_value)
+{
+    uint64_t at = 0;
+    fputc('{', out);
+    if (meta_key) {
+        fputs("\"__metadata__\":{", out);
+        put_string(out, meta_key);
+        fputc(':', out);
+        put_string(out, meta_value);
+        fputs(n ? "}," : "}", out);
+    }
+    for (long i = 0; i < n; i++) {
+        const struct st_out *t = s[i].t;
+        put_string(out, t->name);
+        fprintf(out, ":{\"dtype\":\"%s\",\"shape\":[", dtype_st_name(t->dtype));
+        for (int d = 0; d < t->ndim; d++)
+            fprintf(out, "%s%ld", d ? "," : "", t->shape[d]);
+        fprintf(out, "],\"data_offsets\":[%" PRIu64 ",%" PRIu64 "]}%s", at, at + s[i].bytes,
+                i + 1 < n ? "," : "");
+        at += s[i].bytes;
+    }
+    fputc('}', out);
+    for (long pos = ftell(out); pos % 8; pos++)
+        fputc(' ', out);
+}
+
+/* The header behind its length, ready to be written. */
+static char *header_text(const char *path, const struct slot *s, long n, const char *meta_key,
+                         const char *meta_value, size_t *len, struct pesc_error *err)
+{
+    char *text = NULL;
+    FILE *out = open_memstream(&text, len);
+    if (out) {
+        fwrite("\0\0\0\0\0\0\0", 1, 8, out);
+        put_header(out, s, n, meta_key, meta_value);
+    }
+    int failed = !out || ferror(out);
+    if ((out && fclose(out) != 0) || failed) {
+        FAIL(err, MEMORY, "%s: no memory for the header", path);
+        free(text);
+        return NULL;
+    }
+    uint64_t body = *len - 8;
+    for (int i = 0; i < 8; i++)
+        text[i] = (char)(body >> 8 * i & 0xff);
+    return text;
+}
+
+int st_write(const char *path, const struct st_out *t, long n, const char *meta_key,
+             const char *meta_value, st_fill fill, void *ctx, int fresh, char *sha256,
+             uint64_t *bytes, struct pesc_error *err)
+{
+    struct afile *f = NULL;
+    char *header = NULL;
+    void *data = NULL;
+    size_t len, most = 1;
+    if (fresh && path_exists(path))
+        return FAIL(err, USAGE_EXISTS, "%s exists already", path);
+    struct slot *s = plan(path, t, n, err);
+    if (!s)
+        return -1;
+    header = header_text(path, s, n, meta_key, meta_value, &len, err);
+    if (!header)
+        goto fail;
+    for (long i = 0; i < n; i++)
+        most = s[i].bytes > most ? s[i].bytes : most;
+    data = malloc(most);
+    if (!data) {
+        FAIL(err, MEMORY, "%s: no memory for %zu bytes", path, most);
+        goto fail;
+    }
+    f = afile_open(path, err);
+    if (!f)
+        goto fail;
+    TRY_OR(afile_write(f, header, len, err), fail);
+    for (long i = 0; i < n; i++) {
+        if (s[i].bytes == 0)
+            continue;
+        TRY_OR(fill(ctx, s[i].i, s[i].t, data, err), fail);
+        TRY_OR(afile_write(f, data, s[i].bytes, err), fail);
+    }
+    free(data);
+    free(header);
+    free(s);
+    return afile_commit(f, fresh, sha256, bytes, err);
+fail:
+    afile_abort(f);
+    free(data);
+    free(header);
+    free(s);
+    return -1;
+}
