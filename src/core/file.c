@@ -256,6 +256,11 @@ void afile_abort(struct afile *f)
     free(f);
 }
 
+const char *afile_path(const struct afile *f)
+{
+    return f->path;
+}
+
 int afile_reserve(struct afile *f, uint64_t bytes, struct pesc_error *err)
 {
     if (fallocate(f->fd, FALLOC_FL_KEEP_SIZE, 0, (off_t)bytes) != 0 && errno != EOPNOTSUPP &&

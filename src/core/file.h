@@ -49,6 +49,7 @@ int afile_commit(struct afile *f, int fresh, char *sha256, uint64_t *bytes, stru
  * path: PATH_CAP bytes. The folder cannot be flushed: E-IO "durability unknown", the file stays. */
 int afile_commit_hashed(struct afile *f, const char *before, const char *after, char *path,
                         char *sha256, uint64_t *bytes, struct pesc_error *err) MUST_USE;
+const char *afile_path(const struct afile *f); /* what it was opened as, for messages */
 /* Takes disk space for bytes in all, so that a full disk shows before anything is written. */
 int afile_reserve(struct afile *f, uint64_t bytes, struct pesc_error *err) MUST_USE;
 void afile_abort(struct afile *f); /* removes the temporary; NULL is fine */

@@ -123,47 +123,58 @@ static char *header_text(const char *path, const struct slot *s, long n, const c
     return text;
 }
 
+/* Writes all of it into f, which stays open. */
+static int write_all(struct afile *f, const struct slot *s, long n, const char *header, size_t len,
+                     st_fill fill, void *ctx, struct pesc_error *err)
+{
+    size_t most = 1;
+    uint64_t total = len;
+    for (long i = 0; i < n; i++) {
+        most = s[i].bytes > most ? s[i].bytes : most;
+        total += s[i].bytes;
+    }
+    void *data = malloc(most);
+    if (!data)
+        return FAIL(err, MEMORY, "no memory for a tensor of %zu bytes", most);
+    int rc = afile_reserve(f, total, err);
+    if (rc == 0)
+        rc = afile_write(f, header, len, err);
+    for (long i = 0; rc == 0 && i < n; i++) {
+        if (s[i].bytes == 0)
+            continue;
+        rc = fill(ctx, s[i].i, s[i].t, data, err);
+        if (rc == 0)
+            rc = afile_write(f, data, s[i].bytes, err);
+    }
+    free(data);
+    return rc;
+}
+
+int st_write_to(struct afile *f, const struct st_out *t, long n, const char *meta_key,
+                const char *meta_value, st_fill fill, void *ctx, struct pesc_error *err)
+{
+    size_t len;
+    const char *path = afile_path(f);
+    struct slot *s = plan(path, t, n, err);
+    char *header = s ? header_text(path, s, n, meta_key, meta_value, &len, err) : NULL;
+    int rc = header ? write_all(f, s, n, header, len, fill, ctx, err) : -1;
+    free(header);
+    free(s);
+    return rc;
+}
+
 int st_write(const char *path, const struct st_out *t, long n, const char *meta_key,
              const char *meta_value, st_fill fill, void *ctx, int fresh, char *sha256,
              uint64_t *bytes, struct pesc_error *err)
 {
-    struct afile *f = NULL;
-    char *header = NULL;
-    void *data = NULL;
-    size_t len, most = 1;
     if (fresh && path_exists(path))
         return FAIL(err, USAGE_EXISTS, "%s exists already", path);
-    struct slot *s = plan(path, t, n, err);
-    if (!s)
-        return -1;
-    header = header_text(path, s, n, meta_key, meta_value, &len, err);
-    if (!header)
-        goto fail;
-    for (long i = 0; i < n; i++)
-        most = s[i].bytes > most ? s[i].bytes : most;
-    data = malloc(most);
-    if (!data) {
-        FAIL(err, MEMORY, "%s: no memory for %zu bytes", path, most);
-        goto fail;
-    }
-    f = afile_open(path, err);
+    struct afile *f = afile_open(path, err);
     if (!f)
-        goto fail;
-    TRY_OR(afile_write(f, header, len, err), fail);
-    for (long i = 0; i < n; i++) {
-        if (s[i].bytes == 0)
-            continue;
-        TRY_OR(fill(ctx, s[i].i, s[i].t, data, err), fail);
-        TRY_OR(afile_write(f, data, s[i].bytes, err), fail);
+        return -1;
+    if (st_write_to(f, t, n, meta_key, meta_value, fill, ctx, err) != 0) {
+        afile_abort(f);
+        return -1;
     }
-    free(data);
-    free(header);
-    free(s);
     return afile_commit(f, fresh, sha256, bytes, err);
-fail:
-    afile_abort(f);
-    free(data);
-    free(header);
-    free(s);
-    return -1;
 }
