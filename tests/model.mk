@@ -3,3 +3,9 @@ check_PROGRAMS += tests/unit/test_train tests/unit/test_checkpoint
 TESTS += tests/unit/test_train tests/unit/test_checkpoint
 tests_unit_test_train_SOURCES = tests/unit/test_train.c
 tests_unit_test_checkpoint_SOURCES = tests/unit/test_checkpoint.c
+
+# Against float64 results of independent programs; skipped without the material.
+check_PROGRAMS += tests/golden/golden_dense
+TESTS += tests/golden/golden_dense
+tests_golden_golden_dense_SOURCES = tests/golden/golden_dense.c tests/golden/golden.c \
+  tests/golden/golden.h
