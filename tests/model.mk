@@ -9,3 +9,7 @@ check_PROGRAMS += tests/golden/golden_dense
 TESTS += tests/golden/golden_dense
 tests_golden_golden_dense_SOURCES = tests/golden/golden_dense.c tests/golden/golden.c \
   tests/golden/golden.h
+check_PROGRAMS += tests/golden/golden_pesc
+TESTS += tests/golden/golden_pesc
+tests_golden_golden_pesc_SOURCES = tests/golden/golden_pesc.c tests/golden/golden.c \
+  tests/golden/golden.h
