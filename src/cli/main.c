@@ -1,5 +1,6 @@
 #include "config.h"
 #include "cli/cmd.h"
+#include "core/build.h"
 
 #include <errno.h>
 #include <signal.h>
@@ -104,7 +105,8 @@ int main(int argc, char **argv)
     }
     int rc;
     if (n > 1 && (!strcmp(words[1], "--version") || !strcmp(words[1], "-V"))) {
-        fprintf(cli.out, "pesc %s\n", pesc_version());
+        fprintf(cli.out, "pesc %s\ncompiler   %s\nflags      %s\nlibraries  %s\n", pesc_version(),
+                build_compiler(), build_flags(), build_libraries());
         rc = 0;
     } else {
         rc = dispatch(&cli, "pesc", &root, n, words, &err);
