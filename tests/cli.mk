@@ -6,3 +6,7 @@ tests_unit_test_config_file_SOURCES = tests/unit/test_config_file.c src/cli/conf
 check_PROGRAMS += tests/unit/test_machine
 TESTS += tests/unit/test_machine
 tests_unit_test_machine_SOURCES = tests/unit/test_machine.c
+
+check_PROGRAMS += tests/unit/test_progress
+TESTS += tests/unit/test_progress
+tests_unit_test_progress_SOURCES = tests/unit/test_progress.c src/cli/progress.c
