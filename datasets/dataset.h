@@ -35,12 +35,14 @@ const char *data_skip_name(enum data_skip s);
 
 struct dataset_options {
     const char *template_id; /* camelidae | alpaca; NULL: by format (pesc camelidae, alpaca alpaca) */
-    long max_seq_length;     /* tokens; longer records are cut at the end and counted */
+    long max_seq_length;     /* tokens; longer records are cut at the end and counted; 0: never */
     long bad_max;            /* bad records tolerated (counted); 0: the first is an error */
     long max_records;        /* 0: all */
-    const char *domain;      /* label for records without one; NULL: the file's name */
-    int train_on_prompt;     /* loss on everything instead of the answers only */
-    long vocab_size;         /* ids of tokenised records must be below */
+    const char *domain;      /* label for records without a field dataset or domain; NULL: the
+                                file's name without .json or .jsonl */
+    int train_on_prompt;     /* loss on everything instead of the answers only; labels that a
+                                tokenised record brings stay as they are */
+    long vocab_size;         /* every id must be below: E-DS-TOKEN, E-TOK-ID */
 };
 
 struct dataset_source { /* one file, for the history */
@@ -48,6 +50,8 @@ struct dataset_source { /* one file, for the history */
     enum data_format format;
     uint64_t bytes;
     long read, used, skipped;
+    long skips[SKIP_COUNT]; /* by reason; their sum is skipped */
+    long truncated, tokens, trained_tokens;
 };
 
 struct dataset_counts {
@@ -56,9 +60,18 @@ struct dataset_counts {
     long longest;                /* tokens of the longest sample */
 };
 
+struct domain_counts {
+    long samples, tokens, trained_tokens;
+};
+
 struct dataset;
-/* Reads all files (JSON array or JSONL, told apart by looking; .gz and other compressions come with
- * the archive reader). read = used + skipped. E-DS-*; t may be NULL if every record is tokenised. */
+/* Reads all files, one after the other (JSON array or JSONL, told apart by looking; .gz and other
+ * compressions come with the archive reader). The first record of a file says its format.
+ * read = used + skipped. E-DS-*; t may be NULL if every record is tokenised.
+ *
+ * A sample ends at its last scored label: what stands behind (padding, or a prompt that was cut from
+ * its answer) predicts nothing that counts. The label of the first token is masked, since nothing
+ * predicts it. Samples are kept in memory, 8 bytes a token. */
 int dataset_open(const char *const *paths, long n_paths, const struct tokenizer *t,
                  const struct dataset_options *o, const struct notes *notes, struct dataset **out,
                  struct pesc_error *err) MUST_USE;
@@ -70,7 +83,9 @@ long dataset_source_count(const struct dataset *d);
 const struct dataset_source *dataset_source_at(const struct dataset *d, long i);
 long dataset_domain_count(const struct dataset *d);
 const char *dataset_domain(const struct dataset *d, long i);
-/* SHA-256 over all samples' ids and labels: what the trainer really sees. */
+const struct domain_counts *dataset_domain_counts(const struct dataset *d, long i);
+/* SHA-256 over all samples in order: what the trainer really sees. Each as its length (8 bytes),
+ * ids and labels (4 bytes each), in the machine's byte order, little-endian where pesc runs. */
 const char *dataset_sha256(const struct dataset *d);
 
 struct sample {
@@ -81,9 +96,10 @@ struct sample {
 };
 struct sample dataset_sample(const struct dataset *d, long i);
 
-/* Batches of batch_records samples, or (batch_records 0) of as many whole samples as fit
+/* Batches of batch_records samples, or (batch_records 0) of as many whole samples, in order, as fit
  * batch_tokens (at least one). order: sequential, or a keyed bijection that changes every epoch.
- * Batch number step of micro-batches; the last batch of an epoch may be smaller. */
+ * Batch number step of micro-batches; the last batch of an epoch may be smaller. The data set must
+ * outlive the batcher. */
 enum data_order { ORDER_SEQUENTIAL, ORDER_SHUFFLED };
 struct batcher;
 int batcher_open(const struct dataset *d, long batch_records, long batch_tokens,
@@ -91,6 +107,9 @@ int batcher_open(const struct dataset *d, long batch_records, long batch_tokens,
                  struct pesc_error *err) MUST_USE;
 void batcher_close(struct batcher *b);
 struct batch_source batcher_source(struct batcher *b); /* get() wraps round into further epochs */
+/* Of the first epoch; with batch_tokens and ORDER_SHUFFLED later ones may differ by a few. */
 long batcher_batches_per_epoch(const struct batcher *b);
+/* Batches of the first so many epochs, exactly; -1 without memory. */
+long batcher_steps(struct batcher *b, long epochs);
 
 #endif

@@ -1,0 +1,7 @@
+# records to batches; the fake tokenizer comes before the library's
+check_PROGRAMS += tests/unit/test_dataset tests/unit/test_records
+TESTS += tests/unit/test_dataset tests/unit/test_records
+tests_unit_test_dataset_SOURCES = tests/unit/test_dataset.c \
+  tests/unit/fake_tokenizer.c tests/unit/fake_tokenizer.h
+tests_unit_test_records_SOURCES = tests/unit/test_records.c \
+  tests/unit/fake_tokenizer.c tests/unit/fake_tokenizer.h
