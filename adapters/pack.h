@@ -1,5 +1,6 @@
 /* Adapter packs, NAME-VERSION.pescpack: a deterministic tar.zst of manifest.json and what it lists
- * (reliability: flat names, fixed order, hashes of files and tensors, refused on the wrong base). */
+ * (reliability: flat names, fixed order, hashes of files and tensors, refused on the wrong base).
+ */
 #ifndef ADAPTERS_PACK_H
 #define ADAPTERS_PACK_H
 
@@ -21,19 +22,26 @@ struct pack_export {
     struct moe_config moe;
     const struct params *params;
     int bf16;                /* else f32, which evaluates bit-equal to the run */
+    const char *created;     /* 2026-11-23T00:00:00Z: when the run ended; not the time of writing */
     const char *template_id; /* may be NULL */
     const json_t *training;  /* canonical-safe object (integers and strings), or NULL */
     const json_t *metrics;   /* array of objects, or NULL */
+    const char *curve;       /* text of metrics.jsonl, at most 1 MiB; or NULL */
 };
-/* Writes the pack, whole or not at all; digest (65 bytes) is the SHA-256 of manifest.json. The same
- * input gives the same bytes. */
-int pack_write(const char *path, const struct pack_export *x, int fresh, char *digest,
-               struct pesc_error *err) MUST_USE;
+/* Writes the pack, whole or not at all; digest (65 bytes, may be NULL) is the SHA-256 of
+ * manifest.json. The same input gives the same bytes. Texts that begin like an absolute path are
+ * refused (E-PK-CONFIG), and so is anything that pack_open would refuse. */
+int pack_write(const char *path, const struct pack_export *x, int fresh, const struct notes *notes,
+               char *digest, struct pesc_error *err) MUST_USE;
+/* Adds the parameters of a mixture of adapters to the table, in the order of a pack. */
+int pack_params(struct params *ps, long layers, long hidden, const struct moe_config *moe,
+                struct pesc_error *err) MUST_USE;
 
 struct pack; /* a pack verified in full and held open, or nothing */
-/* Verifies everything of section 5.3 that needs no base: archive, manifest, hashes, tensors,
- * finiteness. E-PK-*. The weights are extracted into dir (a fresh private temporary folder that
- * pack_close removes) or, with keep_dir, into that folder, which must not exist. */
+/* Verifies everything that needs no base: archive, manifest, hashes, tensors, finiteness. E-PK-*.
+ * The files are extracted into a fresh private folder under /var/tmp (or /tmp) that pack_close
+ * removes or, with keep_dir, into that folder, which must not exist and stays. Nothing stays on
+ * failure. */
 int pack_open(const char *path, const char *keep_dir, const struct notes *notes, struct pack **out,
               struct pesc_error *err) MUST_USE;
 void pack_close(struct pack *p);
@@ -42,12 +50,14 @@ const json_t *pack_manifest(const struct pack *p);
 const struct pack_base *pack_base(const struct pack *p);
 const struct moe_config *pack_moe(const struct pack *p);
 const char *pack_weights_path(const struct pack *p); /* adapter_model.safetensors, extracted */
+int pack_has_signature(const struct pack *p);        /* present; this version does not verify it */
 /* E-PK-BASE / E-PK-TOK unless it was made for this base; force turns them into notes. */
 int pack_check_base(const struct pack *p, const struct pack_base *base, int force,
                     const struct notes *notes, struct pesc_error *err) MUST_USE;
 
-/* The store of imported packs: DIR/<digest>/... ; importing again is "already present" (1). */
-int pack_import(const char *path, const char *store_dir, const struct notes *notes, char *digest,
-                struct pesc_error *err);
+/* Verifies the pack and keeps it unpacked as STORE_DIR/<digest>/, whole or not at all; a pack that
+ * is there already is 1. base (NULL: any) and force as for pack_check_base. digest: 65 bytes. */
+int pack_import(const char *path, const char *store_dir, const struct pack_base *base, int force,
+                const struct notes *notes, char *digest, struct pesc_error *err) MUST_USE;
 
 #endif

@@ -5,3 +5,8 @@ libpesc_a_SOURCES += \
   adapters/moe.h \
   adapters/route.h \
   adapters/router.c
+# pack
+libpesc_a_SOURCES += \
+  adapters/pack.h adapters/pack_internal.h \
+  adapters/pack_card.c adapters/pack_manifest.c adapters/pack_names.c adapters/pack_read.c \
+  adapters/pack_stream.c adapters/pack_weights.c adapters/pack_write.c

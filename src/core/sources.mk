@@ -1,4 +1,5 @@
 libpesc_a_SOURCES += \
+  src/core/archive.c src/core/archive.h \
   src/core/arena.c src/core/arena.h \
   src/core/batch.h \
   src/core/build.c src/core/build.h \

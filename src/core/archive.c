@@ -1,0 +1,291 @@
+#include "config.h"
+#include "core/archive.h"
+
+#include <archive.h>
+#include <archive_entry.h>
+#include <errno.h>
+#include <stdlib.h>
+#include <string.h>
+#include <unistd.h>
+
+enum { CHUNK = 64 * 1024 };
+
+/* What libarchive's own ARCHIVE_ERRNO_FILE_FORMAT is, which it does not export. */
+#ifdef EFTYPE
+#define NOT_RECOGNISED EFTYPE
+#else
+#define NOT_RECOGNISED EILSEQ
+#endif
+
+/* What may be opened: our bit, libarchive's number, how it is switched on. A filter whose library
+ * is missing would be run as a program; libarchive warns of that, and the warning is an error. */
+static const struct {
+    unsigned bit;
+    int code;
+    int (*support)(struct archive *);
+} formats_known[] =
+    {
+        {ARC_RAW, ARCHIVE_FORMAT_RAW, archive_read_support_format_raw},
+        {ARC_TAR, ARCHIVE_FORMAT_TAR, archive_read_support_format_tar},
+},
+  filters_known[] = {
+      {ARC_PLAIN, ARCHIVE_FILTER_NONE, archive_read_support_filter_none},
+      {ARC_GZIP, ARCHIVE_FILTER_GZIP, archive_read_support_filter_gzip},
+      {ARC_ZSTD, ARCHIVE_FILTER_ZSTD, archive_read_support_filter_zstd},
+};
+enum {
+    N_FORMATS = sizeof formats_known / sizeof *formats_known,
+    N_FILTERS = sizeof filters_known / sizeof *filters_known
+};
+
+struct arc_reader {
+    struct archive *a;
+    int fd;
+    off_t off;
+    unsigned formats, filters;
+    struct pesc_error io; /* of the descriptor: it must not be told as a corrupt archive */
+    const char *path;
+    char path_buf[PATH_CAP];
+    unsigned char buf[CHUNK];
+};
+
+static la_ssize_t reader_pull(struct archive *a, void *ctx, const void **data)
+{
+    struct arc_reader *r = ctx;
+    ssize_t n;
+    do
+        n = pread(r->fd, r->buf, sizeof r->buf, r->off);
+    while (n < 0 && (errno == EINTR || errno == EAGAIN));
+    if (n < 0) {
+        FAIL(&r->io, IO, "%s: cannot read: %s", r->path, strerror(errno));
+        archive_set_error(a, EIO, "read");
+        return -1;
+    }
+    r->off += n;
+    *data = r->buf;
+    return n;
+}
+
+static int reader_fail(struct arc_reader *r, struct pesc_error *err)
+{
+    if (r->io.code)
+        return error_set(err, (enum pesc_code)r->io.code, "%s", r->io.text);
+    const char *why = archive_error_string(r->a);
+    int e = archive_errno(r->a);
+    /* While the format is unknown this number means that nobody recognised the file. */
+    enum pesc_code code = e == ENOMEM                                        ? PESC_E_MEMORY
+                          : e == NOT_RECOGNISED && archive_format(r->a) == 0 ? PESC_E_AR_FORMAT
+                                                                             : PESC_E_AR_CORRUPT;
+    return error_set(err, code, "%s: %s", r->path, why ? why : "not readable");
+}
+
+static int is_listed(struct arc_reader *r)
+{
+    int n = archive_filter_count(r->a);
+    /* The last filter is always "none", the file itself. */
+    int outer = archive_filter_code(r->a, 0),
+        format = archive_format(r->a) & ARCHIVE_FORMAT_BASE_MASK;
+    if (n > 2)
+        return 0;
+    int filter_ok = 0, format_ok = 0;
+    for (int i = 0; i < N_FILTERS; i++)
+        filter_ok |= filters_known[i].code == outer && (filters_known[i].bit & r->filters);
+    for (int i = 0; i < N_FORMATS; i++)
+        format_ok |= formats_known[i].code == format && (formats_known[i].bit & r->formats);
+    return filter_ok && format_ok;
+}
+
+int arc_reader_open(int fd, const char *path, unsigned formats, unsigned filters,
+                    struct arc_reader **out, struct pesc_error *err)
+{
+    *out = NULL;
+    struct arc_reader *r = calloc(1, sizeof *r);
+    if (!r)
+        return FAIL(err, MEMORY, "%s: no memory", path);
+    strncpy(r->path_buf, path, PATH_CAP - 1);
+    r->path = r->path_buf;
+    r->fd = fd;
+    r->formats = formats;
+    r->filters = filters;
+    r->a = archive_read_new();
+    if (!r->a) {
+        FAIL(err, MEMORY, "%s: no memory", path);
+        goto fail;
+    }
+    for (int i = 0; i < N_FORMATS; i++)
+        if ((formats & formats_known[i].bit) && formats_known[i].support(r->a) != ARCHIVE_OK) {
+            reader_fail(r, err);
+            goto fail;
+        }
+    for (int i = 0; i < N_FILTERS; i++)
+        if ((filters & filters_known[i].bit) && filters_known[i].support(r->a) != ARCHIVE_OK) {
+            reader_fail(r, err);
+            goto fail;
+        }
+    if (archive_read_open(r->a, r, NULL, reader_pull, NULL) != ARCHIVE_OK) {
+        reader_fail(r, err);
+        goto fail;
+    }
+    *out = r;
+    return 0;
+fail:
+    arc_reader_close(r);
+    return -1;
+}
+
+int arc_reader_next(struct arc_reader *r, struct arc_entry *e, struct pesc_error *err)
+{
+    struct archive_entry *entry;
+    for (;;) {
+        int rc = archive_read_next_header(r->a, &entry);
+        if (rc == ARCHIVE_EOF)
+            return 0;
+        if (rc != ARCHIVE_OK)
+            return reader_fail(r, err);
+        if (!is_listed(r))
+            return FAIL(err, AR_FORMAT, "%s: %s in %s is not read here", r->path,
+                        archive_format_name(r->a), archive_filter_name(r->a, 0));
+        int regular = archive_entry_filetype(entry) == AE_IFREG && !archive_entry_hardlink(entry) &&
+                      !archive_entry_symlink(entry);
+        e->name = archive_entry_pathname(entry);
+        e->size = archive_entry_size_is_set(entry) ? (uint64_t)archive_entry_size(entry) : 0;
+        if (!e->name)
+            return FAIL(err, AR_MEMBER, "%s: an entry has no readable name", r->path);
+        if (regular)
+            return 1;
+        if (archive_entry_filetype(entry) != AE_IFDIR)
+            return FAIL(err, AR_MEMBER, "%s: '%s' is not a regular file", r->path, e->name);
+    }
+}
+
+int arc_reader_data(struct arc_reader *r, void *buf, size_t n, size_t *got, struct pesc_error *err)
+{
+    la_ssize_t rc = archive_read_data(r->a, buf, n);
+    if (rc < 0)
+        return reader_fail(r, err);
+    *got = (size_t)rc;
+    return 0;
+}
+
+void arc_reader_close(struct arc_reader *r)
+{
+    if (!r)
+        return;
+    (void)archive_read_free(r->a);
+    free(r);
+}
+
+struct arc_writer {
+    struct archive *a;
+    struct afile *f;
+    enum arc_format format;
+    uint64_t left; /* tar: bytes that the open entry still wants */
+    struct pesc_error io;
+};
+
+static la_ssize_t writer_push(struct archive *a, void *ctx, const void *data, size_t n)
+{
+    struct arc_writer *w = ctx;
+    if (afile_write(w->f, data, n, &w->io) != 0) {
+        archive_set_error(a, EIO, "write");
+        return -1;
+    }
+    return (la_ssize_t)n;
+}
+
+static int writer_fail(struct arc_writer *w, struct pesc_error *err)
+{
+    if (w->io.code)
+        return error_set(err, (enum pesc_code)w->io.code, "%s", w->io.text);
+    const char *why = archive_error_string(w->a);
+    return error_set(err, archive_errno(w->a) == ENOMEM ? PESC_E_MEMORY : PESC_E_IO,
+                     "cannot write the archive: %s", why ? why : "unknown reason");
+}
+
+struct arc_writer *arc_writer_open(struct afile *f, enum arc_format format, struct pesc_error *err)
+{
+    struct arc_writer *w = calloc(1, sizeof *w);
+    if (!w || !(w->a = archive_write_new())) {
+        free(w);
+        FAIL(err, MEMORY, "no memory for an archive");
+        return NULL;
+    }
+    w->f = f;
+    w->format = format;
+    /* ustar has no extended records, so no times or ids of this process can slip in; the last
+     * block is not padded. */
+    if ((format == ARC_TAR ? archive_write_set_format_ustar(w->a)
+                           : archive_write_set_format_raw(w->a)) != ARCHIVE_OK ||
+        archive_write_add_filter_zstd(w->a) != ARCHIVE_OK ||
+        archive_write_set_filter_option(w->a, "zstd", "compression-level", "3") != ARCHIVE_OK ||
+        archive_write_set_bytes_per_block(w->a, CHUNK) != ARCHIVE_OK ||
+        archive_write_set_bytes_in_last_block(w->a, 1) != ARCHIVE_OK ||
+        archive_write_open(w->a, w, NULL, writer_push, NULL) != ARCHIVE_OK) {
+        writer_fail(w, err);
+        arc_writer_abort(w);
+        return NULL;
+    }
+    return w;
+}
+
+int arc_writer_entry(struct arc_writer *w, const char *name, uint64_t size, struct pesc_error *err)
+{
+    if (w->left)
+        return FAIL(err, INTERNAL, "archive entry before '%s' is short of %llu bytes", name,
+                    (unsigned long long)w->left);
+    struct archive_entry *e = archive_entry_new();
+    if (!e)
+        return FAIL(err, MEMORY, "no memory for an archive");
+    archive_entry_set_pathname(e, w->format == ARC_TAR ? name : "data");
+    archive_entry_set_filetype(e, AE_IFREG);
+    archive_entry_set_perm(e, 0644);
+    archive_entry_set_uid(e, 0);
+    archive_entry_set_gid(e, 0);
+    archive_entry_set_mtime(e, 0, 0);
+    if (w->format == ARC_TAR)
+        archive_entry_set_size(e, (la_int64_t)size);
+    int rc = archive_write_header(w->a, e);
+    archive_entry_free(e);
+    if (rc != ARCHIVE_OK)
+        return writer_fail(w, err);
+    w->left = w->format == ARC_TAR ? size : 0;
+    return 0;
+}
+
+int arc_writer_data(struct arc_writer *w, const void *data, size_t n, struct pesc_error *err)
+{
+    if (w->format == ARC_TAR && n > w->left)
+        return FAIL(err, INTERNAL, "archive entry gets more bytes than declared");
+    const unsigned char *p = data;
+    while (n > 0) {
+        la_ssize_t put = archive_write_data(w->a, p, n);
+        if (put <= 0)
+            return writer_fail(w, err);
+        p += put;
+        n -= (size_t)put;
+        if (w->format == ARC_TAR)
+            w->left -= (uint64_t)put;
+    }
+    return 0;
+}
+
+int arc_writer_close(struct arc_writer *w, struct pesc_error *err)
+{
+    int rc = 0;
+    if (w->left)
+        rc = FAIL(err, INTERNAL, "the last archive entry is short of %llu bytes",
+                  (unsigned long long)w->left);
+    else if (archive_write_close(w->a) != ARCHIVE_OK)
+        rc = writer_fail(w, err);
+    arc_writer_abort(w);
+    return rc;
+}
+
+void arc_writer_abort(struct arc_writer *w)
+{
+    if (!w)
+        return;
+    (void)archive_write_fail(w->a); /* or freeing would still write an end */
+    (void)archive_write_free(w->a);
+    free(w);
+}
