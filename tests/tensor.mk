@@ -1,0 +1,5 @@
+# kernels
+check_PROGRAMS += tests/unit/test_kernels tests/unit/test_attention
+TESTS += tests/unit/test_kernels tests/unit/test_attention
+tests_unit_test_kernels_SOURCES = tests/unit/test_kernels.c tests/unit/twin.h
+tests_unit_test_attention_SOURCES = tests/unit/test_attention.c tests/unit/twin.h
