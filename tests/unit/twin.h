@@ -39,11 +39,11 @@ static inline float *to_floats(const double *x, long n)
     return y;
 }
 
-/* Largest difference relative to the largest wanted value, or to 0.1 if that is more (inputs are
+/* Largest difference relative to the largest wanted value, or to 1 if that is more (inputs are
  * of order 1; some gradients are exactly 0). NaN where either is not finite. */
 static inline double worst(const float *got, const double *want, long n)
 {
-    double diff = 0, size = 0.1;
+    double diff = 0, size = 1;
     for (long i = 0; i < n; i++) {
         if (!isfinite(got[i]) || !isfinite(want[i]))
             return NAN;
