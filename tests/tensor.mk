@@ -3,3 +3,7 @@ check_PROGRAMS += tests/unit/test_kernels tests/unit/test_attention
 TESTS += tests/unit/test_kernels tests/unit/test_attention
 tests_unit_test_kernels_SOURCES = tests/unit/test_kernels.c tests/unit/twin.h
 tests_unit_test_attention_SOURCES = tests/unit/test_attention.c tests/unit/twin.h
+check_PROGRAMS += tests/unit/test_dtype tests/unit/test_safetensors
+TESTS += tests/unit/test_dtype tests/unit/test_safetensors
+tests_unit_test_dtype_SOURCES = tests/unit/test_dtype.c
+tests_unit_test_safetensors_SOURCES = tests/unit/test_safetensors.c tests/unit/gen.h

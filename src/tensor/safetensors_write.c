@@ -24,6 +24,12 @@ static int by_alignment(const void *a, const void *b)
     return strcmp(x->t->name, y->t->name);
 }
 
+static int by_name(const void *a, const void *b)
+{
+    const struct slot *x = a, *y = b;
+    return strcmp(x->t->name, y->t->name);
+}
+
 static struct slot *plan(const char *path, const struct st_out *t, long n, struct pesc_error *err)
 {
     struct slot *s = calloc((size_t)n + 1, sizeof *s);
@@ -47,12 +53,13 @@ static struct slot *plan(const char *path, const struct st_out *t, long n, struc
             }
         s[i] = (struct slot){&t[i], i, bytes};
     }
-    qsort(s, (size_t)n, sizeof *s, by_alignment);
+    qsort(s, (size_t)n, sizeof *s, by_name);
     for (long i = 1; i < n; i++)
         if (!strcmp(s[i - 1].t->name, s[i].t->name)) {
             FAIL(err, ST_DUP, "%s: tensor '%s' stands twice", path, s[i].t->name);
             goto fail;
         }
+    qsort(s, (size_t)n, sizeof *s, by_alignment);
     return s;
 fail:
     free(s);
