@@ -7,3 +7,7 @@ libpesc_a_SOURCES += \
   datasets/source.c \
   datasets/store.c datasets/store.h \
   datasets/template.c datasets/template.h
+libpesc_a_SOURCES += datasets/tokenizer.h datasets/tok_internal.h datasets/tokenizer.c \
+  datasets/tok_added.c datasets/tok_bpe.c datasets/tok_decode.c datasets/tok_json.c \
+  datasets/tok_load.c datasets/tok_normalize.c datasets/tok_parts.c datasets/tok_pretokenize.c \
+  datasets/tok_vocab.c datasets/regex.h datasets/regex.c datasets/unicode.h datasets/unicode.c
