@@ -8,17 +8,19 @@
 #include <jansson.h>
 
 struct history;
-/* Opens or creates (schema under lock). E-DB*. */
+/* Opens or creates (schema under lock). E-DB*. A process must not fork between open and close. */
 int history_open(const char *path, struct history **out, struct pesc_error *err) MUST_USE;
-void history_close(struct history *h);
+void history_close(struct history *h); /* tries to write what is queued; NULL is fine */
 
-/* Facts about a run, gathered before it starts; texts may be NULL where the schema has a default. */
+/* Facts about a run, gathered before it starts; texts may be NULL where the schema has a default.
+ */
 struct history_env {
-    char sha256[65]; /* filled by history_run_start */
+    char sha256[65]; /* over the other fields; the history fills it in its own copy */
+    /* git_commit: a trailing "+" or "-dirty" marks a changed tree; libs: JSON object */
     const char *host, *cpu_model, *isa, *os, *tool_version, *git_commit, *compiler, *libs;
     long cores, mem_mib;
 };
-struct history_model {
+struct history_model { /* fingerprint NULL: no model is recorded */
     const char *fingerprint, *name, *path, *arch, *dtype, *tokenizer_sha256, *config;
     long n_layers, hidden, vocab;
     long long n_params;
@@ -34,10 +36,11 @@ struct history_dataset {
     long long bytes, records, used, skipped, tokens;
 };
 struct history_run {
-    const char *experiment, *name, *dir, *cmdline, *config, *config_sha256;
+    const char *experiment; /* NULL: "default" */
+    const char *name, *dir, *cmdline, *config, *config_sha256;
     long long seed;
     long steps_planned, threads;
-    struct history_env env;
+    struct history_env env; /* of the process that starts the segment */
     struct history_model model;
     struct history_crafted crafted; /* n_experts 0: a dense run */
     const struct history_dataset *datasets;
@@ -47,14 +50,18 @@ struct history_run {
     const char *resumed_from; /* NULL: a new run */
     long start_step;
 };
-/* Registers the run (or, if uuid is known already, one more segment of it: rows past start_step are
- * removed). uuid: 32 hex digits. */
+/* Registers the run (or, if uuid is known already, one more segment of it: metric and router rows
+ * past start_step are removed). uuid: 32 hex digits. Waits up to 7 s for the database. */
 int history_run_start(struct history *h, const char *uuid, const struct history_run *r,
                       struct pesc_error *err) MUST_USE;
 
-/* Rows are queued in memory and written by history_flush, which the caller calls about once a
- * second; a busy or full database keeps the rows queued and reports it. NaN is stored as NULL,
- * infinities as they are. */
+/* Rows are queued in memory (texts copied) and written by history_flush, which the caller calls
+ * about once a second; a busy or full database keeps the rows queued and reports it. NaN is stored
+ * as NULL, infinities as they are. Logging the same key and step again replaces the value. The
+ * views know the metrics "train/loss" and "valid/loss". load: the expert's share of all
+ * assignments, so that a layer's loads sum to 1. level: debug|info|warn|error. kind:
+ * checkpoint|adapter|pack|log|config|other. These return -1 when a row had to be dropped (no
+ * memory, or a million rows waiting); the next flush that succeeds leaves an event about it. */
 int history_metric(struct history *h, const char *key, long step, double value);
 int history_router_layer(struct history *h, int layer, long step, double entropy, double aux);
 int history_router_expert(struct history *h, int layer, int expert, long step, double load,
@@ -68,11 +75,16 @@ int history_eval(struct history *h, long step, const char *task, const char *met
 int history_artifact(struct history *h, const char *kind, const char *path, long step,
                      const char *sha256, long long bytes);
 int history_progress(struct history *h, long last_step, long long tokens_seen); /* and heartbeat */
+/* E-DB "busy" when the database could not be had within 2 s; until it can, later calls try without
+ * waiting. Without a started run there is nothing to do. */
 int history_flush(struct history *h, struct pesc_error *err);
+long history_queued(const struct history *h);
 /* status: finished|failed|killed|interrupted. Flushes. */
 int history_run_end(struct history *h, const char *status, int exit_code, const char *error,
                     struct pesc_error *err) MUST_USE;
 
+/* origin: exported|imported. run_uuid may be NULL or unknown here. The same digest again updates
+ * where it lies. */
 struct history_pack {
     const char *digest, *name, *version, *origin, *run_uuid, *model_fingerprint, *license, *path,
         *manifest;
@@ -84,8 +96,12 @@ int history_eval_of(struct history *h, const char *run_uuid, long step, const ch
                     struct pesc_error *err) MUST_USE;
 
 /* Default path: $PESC_DB, else $XDG_DATA_HOME/pesc/history.db, else ~/.local/share/pesc/history.db;
- * the caller passes the environment's values (NULL when unset). Makes the folder. */
+ * the caller passes the environment's values (NULL when unset). Makes the last two's folder (mode
+ * 0700); whether that worked is seen when the database is opened. out: PATH_CAP bytes. */
 int history_default_path(const char *pesc_db, const char *xdg_data_home, const char *home,
                          char *out, struct pesc_error *err) MUST_USE;
+
+/* A fresh random identity: 32 hex digits and a zero. */
+int history_uuid(char out[33], struct pesc_error *err) MUST_USE;
 
 #endif

@@ -14,20 +14,30 @@
 #include <jansson.h>
 
 struct rundir;
-/* Makes DIR (parents must exist; E-USAGE-EXISTS if it holds a run, unless resume), takes its lock
- * (E-RUN-BUSY names the holder), opens metrics.jsonl for appending. A new run gets a fresh uuid. */
+/* Makes DIR (its parent must exist), takes its lock (E-RUN-BUSY names the holder), opens
+ * metrics.jsonl for appending. A new run gets a fresh uuid; its folder must be new, empty, or left
+ * by a process that died before rundir_write_run (E-USAGE-EXISTS). resume: a run that is there goes
+ * on under its uuid (half a line at the end of a log, left by a crash, is cut off), and without one
+ * a new run starts; rundir_resumed tells. */
 int rundir_open(const char *dir, int resume, struct rundir **out, struct pesc_error *err) MUST_USE;
 void rundir_close(struct rundir *r);
 const char *rundir_uuid(const struct rundir *r);
-const char *rundir_path(const struct rundir *r);
+const char *rundir_path(const struct rundir *r); /* absolute */
+int rundir_resumed(const struct rundir *r);
 
+/* The caller's object plus "uuid"; the folder holds a run from here on. */
 int rundir_write_run(struct rundir *r, const json_t *run, struct pesc_error *err) MUST_USE;
 int rundir_write_config(struct rundir *r, const char *yaml, struct pesc_error *err) MUST_USE;
+/* One line each. Appending a metric is one write and no flush to disk; a segment is flushed. */
 int rundir_append(struct rundir *r, const json_t *line, struct pesc_error *err) MUST_USE;
 int rundir_append_segment(struct rundir *r, const json_t *line, struct pesc_error *err) MUST_USE;
 int rundir_sync(struct rundir *r, struct pesc_error *err) MUST_USE; /* fsync metrics.jsonl */
 
-/* Reads run.json of a run folder; the caller releases. */
+/* Reads run.json of a run folder; the caller releases. Its "uuid" is sound. NULL on failure:
+ * E-IO-MISSING, E-CK-CORRUPT. */
 json_t *rundir_read_run(const char *dir, struct pesc_error *err);
+
+/* JSON has no NaN: a finite number as it is, otherwise "NaN", "Infinity" or "-Infinity". */
+json_t *json_real_or_text(double x);
 
 #endif

@@ -1,1 +1,21 @@
 EXTRA_DIST += experiments/deps.sh
+libpesc_a_SOURCES += \
+  experiments/db.c experiments/db.h \
+  experiments/history.c experiments/history.h \
+  experiments/history_impl.h \
+  experiments/history_queue.c experiments/history_queue.h \
+  experiments/history_run.c \
+  experiments/identity.c \
+  experiments/query.c experiments/query.h experiments/query_find.c \
+  experiments/rundir.c experiments/rundir.h \
+  experiments/schema.h
+
+# The schema is written as SQL and embedded as one C string.
+nodist_libpesc_a_SOURCES = experiments/schema_sql.c
+EXTRA_DIST += experiments/schema.sql
+CLEANFILES += experiments/schema_sql.c
+experiments/schema_sql.c: experiments/schema.sql experiments/sources.mk
+	$(AM_V_GEN)$(MKDIR_P) experiments && \
+	{ echo '#include "experiments/schema.h"'; echo 'const char schema_sql[] ='; \
+	  sed -e 's/\\/\\\\/g' -e 's/"/\\"/g' -e 's/.*/    "&\\n"/' \
+	    $(top_srcdir)/experiments/schema.sql && echo '    ;'; } >$@.tmp && mv $@.tmp $@

@@ -1,0 +1,4 @@
+check_PROGRAMS += tests/unit/test_history tests/unit/test_rundir
+TESTS += tests/unit/test_history tests/unit/test_rundir
+tests_unit_test_history_SOURCES = tests/unit/test_history.c
+tests_unit_test_rundir_SOURCES = tests/unit/test_rundir.c

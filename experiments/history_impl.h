@@ -1,0 +1,22 @@
+/* Shared by history.c (rows) and history_run.c (runs, packs). */
+#ifndef EXPERIMENTS_HISTORY_IMPL_H
+#define EXPERIMENTS_HISTORY_IMPL_H
+
+#include "experiments/history.h"
+#include "experiments/history_queue.h"
+
+struct history {
+    struct db db;
+    long long run_id, seq; /* 0: no run started */
+    struct queue queue;
+    long last_step;
+    long long tokens_seen;
+    int has_progress, was_busy;
+};
+
+/* Within a transaction: progress and queued rows. */
+int history_write_queue(struct history *h, struct pesc_error *err) MUST_USE;
+/* Commits when rc is 0 and then empties the queue; rolls back otherwise. */
+int history_end_write(struct history *h, int rc, struct pesc_error *err) MUST_USE;
+
+#endif

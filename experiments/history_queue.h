@@ -1,0 +1,43 @@
+/* What waits to be written: rows in memory, in the order they came. */
+#ifndef EXPERIMENTS_HISTORY_QUEUE_H
+#define EXPERIMENTS_HISTORY_QUEUE_H
+
+#include "experiments/db.h"
+
+enum row_kind { ROW_METRIC, ROW_LAYER, ROW_EXPERT, ROW_DOMAIN, ROW_EVENT, ROW_EVAL, ROW_ARTIFACT };
+
+struct row {
+    enum row_kind kind;
+    int layer, expert;
+    long step;
+    long long t_ms, n; /* n: scored items or bytes */
+    double x, y;       /* value and stderr, load and prob, entropy and aux */
+    char *text[3];
+};
+
+struct metric_name { /* cache of metric_key; emptied when a transaction fails */
+    char *name;
+    long long id;
+};
+
+struct queue {
+    struct row *rows;
+    size_t n, cap;
+    long dropped; /* rows lost since the last report */
+    struct metric_name *names;
+    size_t n_names;
+};
+
+/* Copies the texts (NULL stays NULL); -1 when the row was dropped. */
+int queue_add(struct queue *q, struct row row, const char *a, const char *b, const char *c);
+/* Writes all rows and the report of dropped ones within the caller's transaction. A row that
+ * breaks a constraint counts as dropped: it must not hold up the rest for ever. The queue stays as
+ * it is: queue_clear after the commit. */
+int queue_write(struct queue *q, struct db *d, long long run_id, struct pesc_error *err) MUST_USE;
+void queue_clear(struct queue *q);
+void queue_forget_names(struct queue *q);
+void queue_free(struct queue *q);
+
+long long now_ms(void); /* since 1970 */
+
+#endif
