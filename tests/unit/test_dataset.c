@@ -240,6 +240,11 @@ static void test_counts(void)
              NULL, NONE);
     ok(d && strcmp(dataset_sha256(d), sha) != 0, "another sample, another digest");
     dataset_close(d);
+    d = make("{\"input_ids\":[1,2,3,4]}\n{\"input_ids\":[1,2]}\n{\"input_ids\":[9,8]}\n"
+             "{\"input_ids\":[9,8],\"labels\":[9,7]}",
+             NULL, NONE);
+    ok(d && strcmp(dataset_sha256(d), sha) != 0, "another label, another digest");
+    dataset_close(d);
 }
 
 static void test_skips_and_files(void)

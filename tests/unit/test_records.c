@@ -11,6 +11,16 @@
 
 #define TMP "test_records.tmp"
 
+/* The address sanitizer keeps freed memory for a while. */
+#ifndef __has_feature
+#define __has_feature(x) 0
+#endif
+#if defined __SANITIZE_ADDRESS__ || __has_feature(address_sanitizer)
+enum { PEAK_MIB = 512 };
+#else
+enum { PEAK_MIB = 128 };
+#endif
+
 static const struct tokenizer tok = {.bos = FAKE_BOS, .eos = FAKE_EOS, .adds_bos = 1};
 
 static int open_with(const char *text, size_t n, long bad_max, struct dataset **d,
@@ -45,7 +55,8 @@ static const struct {
     {"D02 bad line tells the byte", T(GOOD GOOD "{\"text\":}\n"), PESC_E_DS_JSON, "byte 30"},
     {"D03 last line cut", T(GOOD "{\"text\":\"ab"), PESC_E_DS_JSON, "line 2"},
     {"D03 last line cut tells the byte", T(GOOD "{\"text\":\"ab"), PESC_E_DS_JSON, "byte 15"},
-    {"D03 array cut in a record", T("[{\"text\":\"a\"},\n{\"text\":\"b"), PESC_E_DS_JSON, "line 2"},
+    {"D03 array cut in a record", T("[{\"text\":\"a\"},\n{\"text\":\"b"), PESC_E_DS_JSON,
+     "line 2 (byte 15): the file ends within a record"},
     {"D03 array cut after a comma", T("[{\"text\":\"a\"},"), PESC_E_DS_JSON, "ends within"},
     {"D03 array cut after a record", T("[{\"text\":\"a\"}"), PESC_E_DS_JSON, "ends within"},
     {"D03 array cut at once", T("["), PESC_E_DS_JSON, "ends within"},
@@ -249,7 +260,7 @@ static void test_sizes(void)
     struct made commas = {.head = "{\"text\":\"", .piece = ",", .tail = "\"}", .repeats = 2000000};
     ok(read_all(&commas, &n, &resumable) == 0 && n == 1, "2 M commas in a string are one value");
     long grown = peak_mib() - before;
-    if (!ok(grown < 128, "and memory stays below 128 MiB more"))
+    if (!ok(grown < PEAK_MIB, "and memory stays below %d MiB more", PEAK_MIB))
         diag("%ld MiB", grown);
 
     /* after a line that is too long the next one is read */
@@ -267,6 +278,47 @@ static void test_sizes(void)
            records_next(r, &rec, &err) == 0,
        "the line behind it has its place");
     records_close(r);
+}
+
+/* Bytes one by one, so that every boundary falls between two reads. */
+struct drip {
+    const char *text;
+    size_t n, at;
+};
+static long drip_read(void *ctx, void *buf, size_t cap, struct pesc_error *err)
+{
+    struct drip *d = ctx;
+    (void)err;
+    if (cap == 0 || d->at == d->n)
+        return 0;
+    *(char *)buf = d->text[d->at++];
+    return 1;
+}
+
+static void test_reads(void)
+{
+    static const char *const texts[] = {
+        "\xef\xbb\xbf\n [ {\"a\":\"]\\\"}\"} ,\n\n{\"b\":[1,{}]},7 , \"x\"\n]\n ",
+        "\xef\xbb\xbf \r\n{\"a\":\"]\\\"}\"}\r\n\n{\"b\":[1,{}]}\n7\n \"x\"",
+    };
+    static const char *const want[] = {"{\"a\":\"]\\\"}\"}", "{\"b\":[1,{}]}", "7", "\"x\""};
+    static const long lines[2][4] = {{2, 4, 4, 4}, {2, 4, 5, 6}};
+    for (int k = 0; k < 2; k++) {
+        struct drip drip = {texts[k], strlen(texts[k]), 0};
+        struct byte_source src = {drip_read, &drip};
+        struct pesc_error err = {0};
+        struct records *r = records_open(&src, "drip", &err);
+        struct record rec;
+        int good = r != NULL;
+        for (int i = 0; i < 4 && good; i++)
+            good = records_next(r, &rec, &err) == 1 && rec.len == strlen(want[i]) &&
+                   !memcmp(rec.text, want[i], rec.len) && rec.line == lines[k][i] &&
+                   !memcmp(texts[k] + rec.byte, want[i], rec.len);
+        good = good && records_next(r, &rec, &err) == 0 && records_next(r, &rec, &err) == 0;
+        if (!ok(good, "%s byte by byte", k ? "JSON lines" : "an array"))
+            diag("[%s] %s", err.name, err.text);
+        records_close(r);
+    }
 }
 
 static void test_nesting(void)
@@ -330,6 +382,7 @@ int main(void)
     test_accepted();
     test_tolerance();
     test_sizes();
+    test_reads();
     test_nesting();
     test_files();
     return tap_done();
