@@ -7,3 +7,4 @@ check_PROGRAMS += tests/unit/test_dtype tests/unit/test_safetensors
 TESTS += tests/unit/test_dtype tests/unit/test_safetensors
 tests_unit_test_dtype_SOURCES = tests/unit/test_dtype.c
 tests_unit_test_safetensors_SOURCES = tests/unit/test_safetensors.c tests/unit/gen.h
+EXTRA_DIST += tests/dev/mutate.sh

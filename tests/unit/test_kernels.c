@@ -148,8 +148,7 @@ static void test_swiglu(long n)
     long kept = 0;
     for (long i = 0; i < n && good; i += n > 999 ? 61 : 1) {
         one = (struct swiglu_case){1, c.g + i, c.u + i, c.y + i, c.dy + i};
-        good &= derivatives(dg + i, c.g + i, 1, swiglu_loss, &one, 1e-5, 2e-5, "dg") == 1 ||
-                fabsf(dg[i]) < 1e-5f;
+        good &= derivatives(dg + i, c.g + i, 1, swiglu_loss, &one, 1e-5, 2e-6, "dg") == 1;
         good &= derivatives(du + i, c.u + i, 1, swiglu_loss, &one, 1e-5, 2e-6, "du") == 1;
         kept++;
     }

@@ -65,13 +65,14 @@ static inline int close_to(const float *got, const double *want, long n, double 
 
 /* Derivatives of f with respect to x[0..n-1] by central differences, compared with got. f returns
  * NaN where it cannot be compared (a changed expert choice); those are dropped. Up to
- * TWIN_SAMPLES elements, spread evenly. Returns the number compared, -1 on a mismatch. */
+ * TWIN_SAMPLES elements, spread evenly; errors are relative as in worst(). Returns the number
+ * compared, -1 on a mismatch. */
 enum { TWIN_SAMPLES = 600 };
 static inline long derivatives(const float *got, double *x, long n, double (*f)(void *), void *ctx,
                                double h, double tol, const char *what)
 {
     long step = n > TWIN_SAMPLES ? n / TWIN_SAMPLES | 1 : 1, kept = 0;
-    double diff = 0, size = 1e-30;
+    double diff = 0, size = 1;
     for (long i = 0; i < n; i += step) {
         double old = x[i];
         x[i] = old + h;
