@@ -49,6 +49,7 @@ static __attribute__((noinline)) void soil_stack(void)
     volatile float dirt[1 << 18];
     for (int i = 0; i < 1 << 18; i++)
         dirt[i] = NAN;
+    (void)dirt[0];
     omp_set_num_threads(1);
 }
 
