@@ -13,3 +13,8 @@ check_PROGRAMS += tests/golden/golden_pesc
 TESTS += tests/golden/golden_pesc
 tests_golden_golden_pesc_SOURCES = tests/golden/golden_pesc.c tests/golden/golden.c \
   tests/golden/golden.h
+check_PROGRAMS += tests/unit/test_config tests/unit/test_base tests/golden/golden_base
+TESTS += tests/unit/test_config tests/unit/test_base tests/golden/golden_base
+tests_unit_test_config_SOURCES = tests/unit/test_config.c tests/unit/gen.h
+tests_unit_test_base_SOURCES = tests/unit/test_base.c tests/unit/gen.h
+tests_golden_golden_base_SOURCES = tests/golden/golden_base.c
