@@ -53,6 +53,9 @@ static void test_cpus(void)
     put("/sys/fs/cgroup/a/cpu.max", "150000 100000\n");
     machine_cpus(root, &c);
     ok(c.quota == 1.5 && c.usable == 1, "v2: the parent's quota, rounded down");
+    put("/sys/fs/cgroup/a/b/cpu.max", "250000 100000\n");
+    machine_cpus(root, &c);
+    ok(c.quota == 1.5, "v2: a wider quota below changes nothing");
     put("/sys/fs/cgroup/a/b/cpu.max", "50000 100000\n");
     machine_cpus(root, &c);
     ok(c.quota == 0.5 && c.usable == 1, "v2: the tightest counts, at least one thread");
