@@ -97,7 +97,7 @@ break_rule 'no two headers share' src/core/sub/error.h <<'X'
 #define PESC_CORE_ERROR_H
 #endif
 X
-echo "see /hom""e/me/x" | break_rule 'no paths of one machine' doc/path.md
+echo "see /hom""e/u1/x" | break_rule 'no paths of one machine' doc/path.md
 echo "from https://""mirror.invalid/simple" | break_rule 'no hosts but' doc/host.md
 head -c 4194305 /dev/zero | break_rule 'no file over 4 MiB' doc/big.md
 printf 'static int counter;\nint pesc_version(void) { return ++counter; }\n' >"$tmp/v.c"
