@@ -1,0 +1,3 @@
+dist_man_MANS += doc/pesc.1
+completiondir = @completiondir@
+dist_completion_DATA = doc/pesc.bash

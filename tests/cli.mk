@@ -11,5 +11,5 @@ check_PROGRAMS += tests/unit/test_progress
 TESTS += tests/unit/test_progress
 tests_unit_test_progress_SOURCES = tests/unit/test_progress.c src/cli/progress.c
 
-TESTS += tests/rules.sh tests/cli/rules_broken.sh
-EXTRA_DIST += tests/rules.sh tests/cli/rules_broken.sh
+TESTS += tests/rules.sh tests/cli/rules_broken.sh tests/cli/commands.sh
+EXTRA_DIST += tests/rules.sh tests/cli/rules_broken.sh tests/cli/commands.sh

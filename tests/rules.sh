@@ -149,7 +149,7 @@ grep -E '# *pragma +omp' "$tmp/code" | grep -E 'reduction *\( *[-+*]' |
 rule "no OpenMP reduction of sums across threads"
 grep -E '# *pragma +omp.*atomic' "$tmp/code" >"$tmp/found"
 rule "no OpenMP atomic"
-grep -nE 'fast-math|-Ofast|funsafe-math|ffinite-math' $(grep -vE '\.(md|1)$|^tests/rules\.sh$' "$tmp/files") \
+grep -nE 'fast-math|-Ofast|funsafe-math|ffinite-math' $(grep -vE '\.(md|1)$|^tests/(rules|cli/rules_broken)\.sh$' "$tmp/files") \
     /dev/null >"$tmp/found"
 rule "no -ffast-math: NaN checks would vanish"
 
