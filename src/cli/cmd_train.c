@@ -1,10 +1,115 @@
 #include "config.h"
-#include "cli/cmd.h"
+#include "cli/train_run.h"
+
+#include <stddef.h>
+#include <string.h>
+
+static void defaults(void *opts)
+{
+    struct train_cli *o = opts;
+    memset(o, 0, sizeof *o);
+    data_defaults(&o->data);
+    o->compute = "auto";
+    o->trainable = "adapters";
+    o->order = "shuffled";
+    o->balance = "switch";
+    o->scheduler = "constant";
+    o->decay_set = "all";
+    o->experiment = "default";
+    o->num_epochs = 1;
+    o->batch_size = 16;
+    o->accumulation = 1;
+    o->learning_rate = 2e-4;
+    o->warmup_ratio = 0.03;
+    o->max_grad_norm = 0.3;
+    o->beta1 = 0.9;
+    o->beta2 = 0.999;
+    o->eps = 1e-8;
+    o->balance_coef = 0.01;
+    o->seed = 42;
+    o->logging_steps = 1;
+    o->router_steps = 50;
+}
+
+#define AT(field) offsetof(struct train_cli, field)
+static const struct opt options[] = {
+    {"output", "o", OPT_STRING, AT(out), "RUN", "the run folder to make", 0, 0},
+    DATA_OPTIONS(AT(data)),
+    {"config", NULL, OPT_STRING, AT(config), "FILE.yaml", "the same keys from a file", 0, 0},
+    {"trainable", NULL, OPT_CHOICE, AT(trainable), "adapters|full",
+     "adapters and routers, or every weight of a dense model", 0, 0},
+    {"pack", NULL, OPT_STRING, AT(pack), "P", "start from these adapters", 0, 0},
+    {"base", NULL, OPT_STRING, AT(base), "DIR", "where a crafted folder's base is now", 0, 0},
+    {"max-steps", NULL, OPT_LONG, AT(max_steps), "N", "updates (0: by --num-epochs)", 0, 1e12},
+    {"num-epochs", "epochs", OPT_LONG, AT(num_epochs), "N", "times through the data", 1, 1e9},
+    {"batch-size", NULL, OPT_LONG, AT(batch_size), "N", "records per step", 1, 1e6},
+    {"batch-tokens", NULL, OPT_LONG, AT(batch_tokens), "N",
+     "tokens per step instead: as many whole records as fit", 0, 1e9},
+    {"grad-accumulation-steps", "gradient-accumulation-steps", OPT_LONG, AT(accumulation), "N",
+     "batches per update", 1, 1e6},
+    {"learning-rate", "lr", OPT_REAL, AT(learning_rate), "X", "peak learning rate", 0, 1e3},
+    {"lr-scheduler", "lr-scheduler-type", OPT_CHOICE, AT(scheduler), "constant|cosine|linear",
+     "after the warm-up", 0, 0},
+    {"warmup-ratio", NULL, OPT_REAL, AT(warmup_ratio), "X", "share of steps that warm up", 0, 1},
+    {"warmup-steps", NULL, OPT_LONG, AT(warmup_steps), "N", "the same as a number", 0, 1e12},
+    {"lr-list", NULL, OPT_STRING, AT(lr_list), "X,X,...",
+     "learning rate of each step; the last repeats", 0, 0},
+    {"weight-decay", NULL, OPT_REAL, AT(weight_decay), "X", "decoupled weight decay", 0, 1e3},
+    {"decay", NULL, OPT_CHOICE, AT(decay_set), "all|matrices", "tensors that decay", 0, 0},
+    {"max-grad-norm", NULL, OPT_REAL, AT(max_grad_norm), "X", "clip gradients (0: never)", 0, 1e9},
+    {"adam-beta1", NULL, OPT_REAL, AT(beta1), "X", "AdamW", 0, 1},
+    {"adam-beta2", NULL, OPT_REAL, AT(beta2), "X", "AdamW", 0, 1},
+    {"adam-epsilon", NULL, OPT_REAL, AT(eps), "X", "AdamW", 0, 1},
+    {"adapter-dropout", NULL, OPT_REAL, AT(dropout), "P", "on the adapters' input", 0, 0.99},
+    {"balance-loss", NULL, OPT_CHOICE, AT(balance), "switch|mixtral|official|none",
+     "what keeps experts equally used", 0, 0},
+    {"balance-coef", NULL, OPT_REAL, AT(balance_coef), "X", "its weight", 0, 1e3},
+    {"data-order", NULL, OPT_CHOICE, AT(order), "shuffled|sequential", "of the records", 0, 0},
+    {"eval-data", NULL, OPT_LIST, AT(eval_data), "FILE...", "held-out records", 0, 0},
+    {"eval-steps", NULL, OPT_LONG, AT(eval_steps), "N",
+     "evaluate every N steps (always before and after)", 0, 1e12},
+    {"logging-steps", NULL, OPT_LONG, AT(logging_steps), "N", "log every N steps", 1, 1e12},
+    {"router-steps", NULL, OPT_LONG, AT(router_steps), "N", "report routing every N steps", 0,
+     1e12},
+    {"save-steps", NULL, OPT_LONG, AT(save_steps), "N",
+     "checkpoint every N steps (0: only at the end)", 0, 1e12},
+    {"resume", NULL, OPT_STRING, AT(resume), "auto|PATH", "go on from a checkpoint of RUN", 0, 0},
+    {"seed", NULL, OPT_LONG, AT(seed), "N", "of order and dropout", 0, 9e15},
+    {"compute", NULL, OPT_CHOICE, AT(compute), "auto|f32|bf16", "type of the matrix products", 0,
+     0},
+    {"memory", NULL, OPT_SIZE, AT(memory), "SIZE", "refuse to start if more would be needed", 0, 0},
+    {"threads", NULL, OPT_LONG, AT(threads), "N", "default: OMP_NUM_THREADS, else the cores", 0,
+     4096},
+    {"experiment", NULL, OPT_STRING, AT(experiment), "NAME", "group of runs in the history", 0, 0},
+    {"name", NULL, OPT_STRING, AT(name), "NAME", "of the run (default: its folder's)", 0, 0},
+    {"db", NULL, OPT_STRING, AT(db), "FILE", "the history", 0, 0},
+    {"quiet", "q", OPT_FLAG, AT(quiet), NULL, "warnings only", 0, 0},
+    {"json", NULL, OPT_FLAG, AT(json), NULL, "JSON lines on stdout", 0, 0},
+    {0},
+};
 
 static int run(struct cli *cli, void *opts, int argc, char **argv, struct pesc_error *err)
 {
-    (void)cli, (void)opts, (void)argc, (void)argv;
-    return FAIL(err, NOT_YET, "train: not here yet");
+    struct train_cli *o = opts;
+    if (argc != 1 || !o->out)
+        return FAIL(err, USAGE, "pesc train takes a model, --data FILE and -o RUN");
+    if (o->data.data.n == 0)
+        return FAIL(err, USAGE, "--data FILE is needed");
+    if (o->beta1 >= 1 || o->beta2 >= 1 || o->eps <= 0)
+        return FAIL(err, USAGE_VALUE, "AdamW needs betas below 1 and an epsilon above 0");
+    cli->quiet = o->quiet;
+    o->model = argv[0];
+    return train_command(cli, o, err);
 }
 
-const struct cmd cmd_train = {.name = "train", .usage = "", .summary = "", .run = run};
+const struct cmd cmd_train = {
+    .name = "train",
+    .usage = "MODEL --data FILE... -o RUN [options]",
+    .summary = "Tunes a crafted model's adapters and routers, or a dense model in full.",
+    .details =
+        "Ctrl+C finishes the step, saves, and says how to go on; a second one stops at once.",
+    .opts = options,
+    .opts_size = sizeof(struct train_cli),
+    .defaults = defaults,
+    .run = run,
+};

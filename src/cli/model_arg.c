@@ -2,6 +2,7 @@
 #include "cli/model_arg.h"
 
 #include "core/hash.h"
+#include "core/json.h"
 #include "core/machine.h"
 #include "experiments/rundir.h"
 

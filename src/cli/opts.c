@@ -115,10 +115,20 @@ static int parse_size(const char *value, uint64_t *out)
     static const struct {
         const char *unit;
         double factor;
-    } units[] = {{"", 1},       {"B", 1},          {"kB", 1e3},         {"KB", 1e3},
-                 {"MB", 1e6},   {"GB", 1e9},       {"TB", 1e12},        {"KiB", 1024.0},
-                 {"K", 1024.0}, {"MiB", 1048576.}, {"M", 1048576.},     {"GiB", 1073741824.},
-                 {"G", 1073741824.},               {"TiB", 1099511627776.}};
+    } units[] = {{"", 1},
+                 {"B", 1},
+                 {"kB", 1e3},
+                 {"KB", 1e3},
+                 {"MB", 1e6},
+                 {"GB", 1e9},
+                 {"TB", 1e12},
+                 {"KiB", 1024.0},
+                 {"K", 1024.0},
+                 {"MiB", 1048576.},
+                 {"M", 1048576.},
+                 {"GiB", 1073741824.},
+                 {"G", 1073741824.},
+                 {"TiB", 1099511627776.}};
     char *end;
     double x = strtod(value, &end);
     if (end == value || !(x > 0) || !isfinite(x))

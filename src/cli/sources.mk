@@ -5,3 +5,11 @@ pesc_SOURCES += \
   src/cli/progress.c src/cli/progress.h \
   src/cli/cmd_craft.c src/cli/cmd_train.c src/cli/cmd_eval.c src/cli/cmd_generate.c \
   src/cli/cmd_data.c src/cli/cmd_runs.c src/cli/cmd_pack.c src/cli/cmd_doctor.c
+
+pesc_SOURCES += \
+  src/cli/data_arg.c src/cli/data_arg.h \
+  src/cli/db_arg.c src/cli/db_arg.h \
+  src/cli/model_arg.c src/cli/model_arg.h \
+  src/cli/recorder.c src/cli/recorder.h \
+  src/cli/train_facts.c src/cli/train_facts.h \
+  src/cli/train_run.c src/cli/train_run.h

@@ -57,7 +57,7 @@ static void make_parts(struct model *m)
         if (m->crafted) {
             size_t at = (size_t)l * adapters_per_layer(m);
             ffn->moe = &m->moe;
-            ffn->W = adapters_at(m->params.value + at, m);
+            ffn->W = adapters_at(m->params.value ? m->params.value + at : NULL, m);
             ffn->dW = adapters_at(m->params.grad ? m->params.grad + at : NULL, m);
         }
         for (enum layer_tensor t = 0; m->trainable == TRAIN_FULL && t < LT_COUNT; t++) {
@@ -75,7 +75,6 @@ static void make_parts(struct model *m)
 
 static int load_masters(struct model *m, const struct base *b, struct pesc_error *err)
 {
-    TRY(weights_declare(&m->c, &m->params, err));
     TRY(params_alloc(&m->params, 1, err));
     for (long i = 0; i < m->params.count; i++) {
         const struct param *p = &m->params.p[i];
@@ -84,9 +83,8 @@ static int load_masters(struct model *m, const struct base *b, struct pesc_error
     return weights_of_params(&m->c, &m->params, m->compute, &m->weights, err);
 }
 
-static int make_adapters(struct model *m, uint64_t seed, struct pesc_error *err)
+static int load_adapters(struct model *m, uint64_t seed, struct pesc_error *err)
 {
-    TRY(model_declare_adapters(&m->c, &m->moe, &m->params, err));
     TRY(params_alloc(&m->params, m->trainable == TRAIN_ADAPTERS, err));
     for (long l = 0; l < m->c.num_layers; l++) {
         struct moe_weights W = adapters_at(m->params.value + (size_t)l * adapters_per_layer(m), m);
@@ -95,21 +93,21 @@ static int make_adapters(struct model *m, uint64_t seed, struct pesc_error *err)
     return 0;
 }
 
-int model_open(const struct base *b, const struct moe_config *moe, enum trainable trainable,
-               enum compute compute, enum dtype store, uint64_t seed, struct model **out,
-               struct pesc_error *err)
+int model_shape(const struct model_config *c, const struct moe_config *moe,
+                enum trainable trainable, enum compute compute, struct model **out,
+                struct pesc_error *err)
 {
     if (moe && trainable == TRAIN_FULL)
         return FAIL(err, MODEL_KIND,
                     "training every weight takes a dense model, not a crafted one");
     if (!moe && trainable == TRAIN_ADAPTERS)
         return FAIL(err, MODEL_KIND,
-                    "%s is a dense model: craft it first (pesc craft), or use --trainable full",
-                    base_dir(b));
+                    "a dense model has no adapters: craft it first (pesc craft), or use "
+                    "--trainable full");
     struct model *m = calloc(1, sizeof *m);
     if (!m)
         return FAIL(err, MEMORY, "no memory for a model");
-    m->c = *base_config(b);
+    m->c = *c;
     m->compute = compute;
     m->trainable = trainable;
     m->crafted = moe != NULL;
@@ -124,18 +122,52 @@ int model_open(const struct base *b, const struct moe_config *moe, enum trainabl
         goto fail;
     if (moe) {
         m->moe = *moe;
-        TRY_OR(make_adapters(m, seed, err), fail);
+        TRY_OR(model_declare_adapters(&m->c, &m->moe, &m->params, err), fail);
+    } else if (trainable == TRAIN_FULL) {
+        TRY_OR(weights_declare(&m->c, &m->params, err), fail);
     }
-    if (trainable == TRAIN_FULL)
-        TRY_OR(load_masters(m, b, err), fail);
-    else
-        TRY_OR(weights_resident(b, compute, store, &m->weights, err), fail);
     make_parts(m);
     *out = m;
     return 0;
 fail:
     model_close(m);
     return -1;
+}
+
+size_t model_bytes(const struct model *m)
+{
+    size_t params = m->params.total * sizeof(float);
+    size_t weights = weights_size(&m->c, m->compute);
+    if (m->trainable == TRAIN_FULL) /* masters and gradients; copies only where rounded */
+        return 2 * params + (m->compute == COMPUTE_BF16 ? weights : 0);
+    return (m->trainable == TRAIN_ADAPTERS ? 2 : 1) * params + weights;
+}
+
+int model_load(struct model *m, const struct base *b, enum dtype store, uint64_t seed,
+               struct pesc_error *err)
+{
+    if (m->crafted)
+        TRY(load_adapters(m, seed, err));
+    if (m->trainable == TRAIN_FULL)
+        TRY(load_masters(m, b, err));
+    else
+        TRY(weights_resident(b, m->compute, store, &m->weights, err));
+    make_parts(m);
+    return 0;
+}
+
+int model_open(const struct base *b, const struct moe_config *moe, enum trainable trainable,
+               enum compute compute, enum dtype store, uint64_t seed, struct model **out,
+               struct pesc_error *err)
+{
+    struct model *m;
+    TRY(model_shape(base_config(b), moe, trainable, compute, &m, err));
+    if (model_load(m, b, store, seed, err) != 0) {
+        model_close(m);
+        return -1;
+    }
+    *out = m;
+    return 0;
 }
 
 void model_close(struct model *m)

@@ -20,8 +20,18 @@ struct model {
     struct gemm *gemm;
 };
 
-/* moe NULL: dense. The adapters start from seed (moe_init) and may be replaced by params_load.
- * TRAIN_FULL needs a dense model. store: see weights_resident. */
+/* The model without values: structure, table of parameters, parts. It can be measured
+ * (engine_bytes) and then loaded. moe NULL: dense. TRAIN_FULL needs a dense model. */
+int model_shape(const struct model_config *c, const struct moe_config *moe,
+                enum trainable trainable, enum compute compute, struct model **out,
+                struct pesc_error *err) MUST_USE;
+/* Bytes that model_load takes. */
+size_t model_bytes(const struct model *m);
+/* Gives it values: the base's weights (store: see weights_resident), adapters from seed (moe_init;
+ * params_load may replace them). */
+int model_load(struct model *m, const struct base *b, enum dtype store, uint64_t seed,
+               struct pesc_error *err) MUST_USE;
+/* Both at once. */
 int model_open(const struct base *b, const struct moe_config *moe, enum trainable trainable,
                enum compute compute, enum dtype store, uint64_t seed, struct model **out,
                struct pesc_error *err) MUST_USE;

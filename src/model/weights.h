@@ -29,6 +29,8 @@ int weights_of_params(const struct model_config *c, const struct params *ps, enu
                       struct weights **out, struct pesc_error *err) MUST_USE;
 void weights_refresh(struct weights *w);
 void weights_free(struct weights *w);
+/* The same before there is a source: all tensors of such a model in a compute type. */
+size_t weights_size(const struct model_config *c, enum compute compute);
 size_t weights_bytes(const struct weights *w); /* resident memory that the source owns */
 
 /* A layer's weights, valid until released. */

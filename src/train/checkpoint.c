@@ -350,3 +350,18 @@ done:
     free(t);
     return rc;
 }
+
+int checkpoint_meta(const char *path, json_t **meta, struct pesc_error *err)
+{
+    struct st_file *f;
+    long step;
+    *meta = NULL;
+    TRY(st_open(path, ST_STRICT, NULL, &f, err));
+    int rc = read_meta(f, meta, &step, err);
+    st_close(f);
+    if (rc != 0) {
+        json_decref(*meta);
+        *meta = NULL;
+    }
+    return rc;
+}

@@ -46,4 +46,7 @@ int checkpoint_find(const char *dir, const struct notes *notes, char *path,
  * tensors (before anything is overwritten). */
 int checkpoint_load(const char *path, struct checkpoint *c, struct pesc_error *err) MUST_USE;
 
+/* Only the description, "step" included, without touching tensors; the caller releases it. */
+int checkpoint_meta(const char *path, json_t **meta, struct pesc_error *err) MUST_USE;
+
 #endif

@@ -21,7 +21,8 @@ struct router_metrics { /* one layer, since the last report */
     int layer;
     long experts;
     double balance, entropy, top1;
-    const double *load, *prob; /* [experts] */
+    const double *load,
+        *prob; /* [experts] share of all choices, mean probability; each sums to 1 */
 };
 
 struct eval_metrics {

@@ -89,7 +89,7 @@ void routing_report(struct routing *r, long step, const char *const *domains,
         if (n == 0)
             continue;
         for (long e = 0; e < E; e++) {
-            load[e] /= n;
+            load[e] /= n * (double)r->moe->top_k;
             prob[e] /= n;
         }
         struct router_metrics m = {.step = step,
@@ -107,7 +107,7 @@ void routing_report(struct routing *r, long step, const char *const *domains,
                 continue;
             for (long e = 0; e < E; e++)
                 r->own[e] = (double)r->by_domain[(l * r->n_domains + d) * E + e] /
-                            (double)r->domain_tokens[d];
+                            ((double)r->domain_tokens[d] * (double)r->moe->top_k);
             sink->router_domain(sink->ctx, step, (int)l, domains[d], E, r->own);
         }
     }

@@ -1,0 +1,158 @@
+#include "config.h"
+#include "cli/recorder.h"
+
+#include <string.h>
+#include <time.h>
+
+static double now(void)
+{
+    struct timespec t;
+    clock_gettime(CLOCK_MONOTONIC, &t);
+    return (double)t.tv_sec + 1e-9 * (double)t.tv_nsec;
+}
+
+/* One line of metrics.jsonl; takes line. */
+static void append(struct recorder *r, json_t *line)
+{
+    struct pesc_error e = {0};
+    if (!line || rundir_append(r->dir, line, &e) != 0) {
+        if (!r->dir_failed)
+            note(&r->notes, "W-RUN-LOG", "metrics.jsonl: %s", e.code ? e.text : "no memory");
+        r->dir_failed = 1;
+    }
+    json_decref(line);
+}
+
+void recorder_flush(struct recorder *r)
+{
+    struct pesc_error e = {0};
+    r->flushed = now();
+    if (!r->history || history_flush(r->history, &e) == 0)
+        return;
+    if (!r->history_failed)
+        note(&r->notes, "W-DB-BUSY", "the history is not written for now: %s", e.text);
+    r->history_failed = 1;
+}
+
+static void on_step(void *ctx, const struct step_metrics *m, int logged)
+{
+    struct recorder *r = ctx;
+    r->tokens += m->tokens;
+    progress_step(r->progress, m, logged);
+    if (logged) {
+        const struct {
+            const char *key;
+            double value;
+        } rows[] = {{"train/loss", m->loss},
+                    {"ce", m->ce},
+                    {"balance", m->balance},
+                    {"lr", m->lr},
+                    {"grad_norm", m->grad_norm},
+                    {"tokens_per_s", m->tokens_per_s},
+                    {"trained_tokens_per_s", m->trained_tokens_per_s},
+                    {"peak_rss_bytes", (double)m->peak_rss},
+                    {"epoch", m->epoch}};
+        json_t *line = json_pack("{s:s, s:I, s:I, s:I}", "event", "step", "step",
+                                 (json_int_t)m->step, "tokens", (json_int_t)m->tokens,
+                                 "trained_tokens", (json_int_t)m->trained_tokens);
+        for (size_t i = 0; line && i < sizeof rows / sizeof *rows; i++) {
+            json_object_set_new(line, rows[i].key, json_real_or_text(rows[i].value));
+            if (r->history)
+                history_metric(r->history, rows[i].key, m->step, rows[i].value);
+        }
+        append(r, line);
+    }
+    if (r->history)
+        history_progress(r->history, m->step, r->tokens);
+    if (now() - r->flushed >= 1)
+        recorder_flush(r);
+}
+
+static void on_router(void *ctx, const struct router_metrics *m)
+{
+    struct recorder *r = ctx;
+    json_t *load = json_array(), *prob = json_array();
+    for (long e = 0; e < m->experts; e++) {
+        json_array_append_new(load, json_real_or_text(m->load[e]));
+        json_array_append_new(prob, json_real_or_text(m->prob[e]));
+        if (r->history)
+            history_router_expert(r->history, m->layer, (int)e, m->step, m->load[e], m->prob[e]);
+    }
+    if (r->history)
+        history_router_layer(r->history, m->layer, m->step, m->entropy, m->balance);
+    append(r, json_pack("{s:s, s:I, s:i, s:o, s:o, s:o, s:o, s:o}", "event", "router", "step",
+                        (json_int_t)m->step, "layer", m->layer, "entropy",
+                        json_real_or_text(m->entropy), "balance", json_real_or_text(m->balance),
+                        "top1", json_real_or_text(m->top1), "load", load, "prob", prob));
+}
+
+static void on_router_domain(void *ctx, long step, int layer, const char *domain, long experts,
+                             const double *load)
+{
+    struct recorder *r = ctx;
+    json_t *row = json_array();
+    for (long e = 0; e < experts; e++) {
+        json_array_append_new(row, json_real_or_text(load[e]));
+        if (r->history)
+            history_router_domain(r->history, layer, (int)e, domain, step, load[e]);
+    }
+    append(r, json_pack("{s:s, s:I, s:i, s:s, s:o}", "event", "router_domain", "step",
+                        (json_int_t)step, "layer", layer, "domain", domain, "load", row));
+}
+
+static void on_eval(void *ctx, const struct eval_metrics *m)
+{
+    struct recorder *r = ctx;
+    char task[512];
+    snprintf(task, sizeof task, "%s%s%s", m->task, m->domain ? "/" : "",
+             m->domain ? m->domain : "");
+    progress_eval(r->progress, m);
+    append(r, json_pack("{s:s, s:I, s:s, s:o, s:o, s:o, s:I}", "event", "eval", "step",
+                        (json_int_t)m->step, "task", task, "loss", json_real_or_text(m->loss),
+                        "perplexity", json_real_or_text(m->perplexity), "accuracy",
+                        json_real_or_text(m->accuracy), "n", (json_int_t)m->n));
+    if (!r->history)
+        return;
+    history_eval(r->history, m->step, task, "loss", m->loss, 0, m->n);
+    history_eval(r->history, m->step, task, "perplexity", m->perplexity, 0, m->n);
+    history_eval(r->history, m->step, task, "accuracy", m->accuracy, 0, m->n);
+    if (!m->domain)
+        history_metric(r->history, "valid/loss", m->step, m->loss);
+}
+
+static void on_event(void *ctx, long step, const char *level, const char *code, const char *text)
+{
+    struct recorder *r = ctx;
+    progress_event(r->progress, step, level, code, text);
+    append(r, json_pack("{s:s, s:I, s:s, s:s, s:s}", "event", "event", "step", (json_int_t)step,
+                        "level", level, "code", code, "text", text));
+    if (r->history)
+        history_event(r->history, step, level, code, text);
+}
+
+static void on_checkpoint(void *ctx, long step, const char *path, const char *sha256,
+                          uint64_t bytes)
+{
+    struct recorder *r = ctx;
+    struct pesc_error e = {0};
+    progress_checkpoint(r->progress, step, path, sha256, bytes);
+    append(r,
+           json_pack("{s:s, s:I, s:s, s:s, s:I}", "event", "checkpoint", "step", (json_int_t)step,
+                     "path", path, "sha256", sha256, "bytes", (json_int_t)bytes));
+    if (rundir_sync(r->dir, &e) != 0)
+        note(&r->notes, "W-RUN-LOG", "metrics.jsonl: %s", e.text);
+    if (r->history)
+        history_artifact(r->history, "checkpoint", path, step, sha256, (long long)bytes);
+    recorder_flush(r);
+}
+
+struct train_sink recorder_sink(struct recorder *r)
+{
+    return (struct train_sink){.ctx = r,
+                               .step = on_step,
+                               .router = on_router,
+                               .router_domain = on_router_domain,
+                               .eval = on_eval,
+                               .event = on_event,
+                               .checkpoint = on_checkpoint};
+}

@@ -1,0 +1,369 @@
+#include "config.h"
+#include "cli/train_facts.h"
+
+#include "cli/db_arg.h"
+#include "core/build.h"
+#include "core/hash.h"
+#include "core/json.h"
+#include "core/machine.h"
+#include "datasets/template.h"
+
+#include <stdlib.h>
+#include <string.h>
+#include <time.h>
+#include <unistd.h>
+
+static void real_text(double x, char buf[40])
+{
+    for (int digits = 1; digits <= 17; digits++) {
+        snprintf(buf, 40, "%.*g", digits, x);
+        if (strtod(buf, NULL) == x)
+            return;
+    }
+}
+
+static void set_real(json_t *o, const char *key, double x)
+{
+    char text[40];
+    real_text(x, text);
+    json_object_set_new(o, key, json_string(text));
+}
+
+static void utc(char out[32])
+{
+    struct tm tm;
+    time_t t = time(NULL);
+    gmtime_r(&t, &tm);
+    strftime(out, 32, "%Y-%m-%dT%H:%M:%SZ", &tm);
+}
+
+int train_recipe(struct train_session *s, const struct train_cli *o, struct pesc_error *err)
+{
+    json_t *r = json_pack(
+        "{s:i, s:s, s:s, s:s, s:I, s:I, s:I, s:I, s:s, s:s, s:s, s:s, s:I}", "pesc_checkpoint", 1,
+        "base", s->arg.fingerprint, "data", dataset_sha256(s->data), "trainable", o->trainable,
+        "seed", (json_int_t)o->seed, "batch_size",
+        (json_int_t)(o->batch_tokens ? 0 : o->batch_size), "batch_tokens",
+        (json_int_t)o->batch_tokens, "accumulation", (json_int_t)o->accumulation, "data_order",
+        o->order, "scheduler", s->rates ? "list" : o->scheduler, "decay", o->decay_set, "compute",
+        s->compute == COMPUTE_BF16 ? "bf16" : "f32", "warmup_steps", (json_int_t)o->warmup_steps);
+    if (!r)
+        return FAIL(err, MEMORY, "no memory for the run's description");
+    const struct {
+        const char *key;
+        double value;
+    } reals[] = {{"learning_rate", o->learning_rate},
+                 {"warmup_ratio", o->warmup_ratio},
+                 {"weight_decay", o->weight_decay},
+                 {"max_grad_norm", o->max_grad_norm},
+                 {"adam_beta1", o->beta1},
+                 {"adam_beta2", o->beta2},
+                 {"adam_epsilon", o->eps}};
+    for (size_t i = 0; i < sizeof reals / sizeof *reals; i++)
+        set_real(r, reals[i].key, reals[i].value);
+    if (s->arg.is_crafted)
+        json_object_set_new(r, "adapters", crafted_moe_json(&s->model->moe));
+    s->recipe = r;
+    return 0;
+}
+
+int train_check_resume(struct train_session *s, struct pesc_error *err)
+{
+    json_t *was;
+    TRY(checkpoint_meta(s->resume_from, &was, err));
+    int rc = 0;
+    const char *key;
+    json_t *now;
+    s->resume_step = (long)json_integer_value(json_object_get(was, "step"));
+    json_object_foreach(s->recipe, key, now)
+    {
+        json_t *then = json_object_get(was, key);
+        if (rc != 0 || json_equal(then, now))
+            continue;
+        if (!strcmp(key, "data"))
+            rc = FAIL(err, DS_CHANGED, "the data is not what %s was trained on",
+                      path_base(s->resume_from));
+        else
+            rc = FAIL(err, CK_MISMATCH, "%s: %s differs from this run's", path_base(s->resume_from),
+                      key);
+    }
+    if (rc == 0 && s->resume_step > s->steps)
+        rc = FAIL(err, CK_MISMATCH, "%s is at step %ld of %ld", path_base(s->resume_from),
+                  s->resume_step, s->steps);
+    json_decref(was);
+    return rc;
+}
+
+static json_t *base_json(struct train_session *s, struct pesc_error *err)
+{
+    struct pack_base b;
+    if (model_arg_pack_base(&s->arg, &b, err) != 0)
+        return NULL;
+    return json_pack("{s:s, s:s, s:s, s:s, s:s, s:I, s:I, s:I, s:s}", "name", b.name, "fingerprint",
+                     b.fingerprint, "tokenizer_sha256", b.tokenizer_sha256, "config_sha256",
+                     b.config_sha256, "arch", b.arch, "layers", (json_int_t)b.layers, "hidden",
+                     (json_int_t)b.hidden, "vocab", (json_int_t)b.vocab, "path",
+                     base_dir(s->arg.base));
+}
+
+static json_t *data_json(const struct train_session *s)
+{
+    json_t *list = json_array();
+    for (long i = 0; i < dataset_source_count(s->data); i++) {
+        const struct dataset_source *d = dataset_source_at(s->data, i);
+        json_array_append_new(list, json_pack("{s:s, s:s, s:I}", "name", d->name, "sha256",
+                                              d->sha256, "records", (json_int_t)d->used));
+    }
+    return list;
+}
+
+/* The template that the records were rendered with; empty for plain text and token ids. */
+static const char *template_of(const struct train_session *s, const struct train_cli *o)
+{
+    if (o->data.template_id)
+        return o->data.template_id;
+    enum data_format f = dataset_source_at(s->data, 0)->format;
+    return f == DATA_PESC ? "camelidae" : f == DATA_ALPACA ? "alpaca" : "";
+}
+
+static int write_run(struct train_session *s, const struct train_cli *o, const char *status,
+                     const struct train_result *r, struct pesc_error *err)
+{
+    char when[32];
+    int full = s->model->trainable == TRAIN_FULL;
+    json_t *base = base_json(s, err);
+    if (!base)
+        return -1;
+    utc(when);
+    json_t *eval = json_array();
+    if (r && s->eval_data && r->steps) {
+        json_t *row =
+            json_pack("{s:s, s:s, s:I}", "task", dataset_source_at(s->eval_data, 0)->name, "metric",
+                      "loss", "n", (json_int_t)dataset_counts(s->eval_data)->trained_tokens);
+        set_real(row, "value", r->eval_loss);
+        json_array_append_new(eval, row);
+    }
+    json_t *run =
+        json_pack("{s:i, s:s, s:s, s:s, s:o, s:s, s:I, s:I, s:I, s:s, s:s, s:o, s:o}", "pesc_run",
+                  1, "name", o->name ? o->name : path_base(rundir_path(s->rec.dir)), "kind",
+                  full ? "full" : "adapters", "model", s->arg.dir, "base", base, "status", status,
+                  "steps", (json_int_t)(r ? r->steps : 0), "tokens",
+                  (json_int_t)(r ? r->tokens : 0), "seed", (json_int_t)o->seed, "template",
+                  template_of(s, o), "ended", when, "data", data_json(s), "eval", eval);
+    if (run && s->arg.is_crafted)
+        json_object_set_new(run, "crafted", crafted_moe_json(&s->model->moe));
+    if (run && !strcmp(status, "finished"))
+        json_object_set_new(run, "result", json_string(full ? "model" : CRAFTED_ADAPTERS));
+    int rc = run ? rundir_write_run(s->rec.dir, run, err)
+                 : FAIL(err, MEMORY, "no memory to describe the run");
+    json_decref(run);
+    return rc;
+}
+
+static char *command_line(const struct cli *cli)
+{
+    size_t n = 1, at = 0;
+    for (int i = 0; i < cli->argc; i++)
+        n += strlen(cli->argv[i]) + 1;
+    char *line = malloc(n);
+    for (int i = 0; line && i < cli->argc; i++)
+        at += (size_t)snprintf(line + at, n - at, "%s%s", i ? " " : "", cli->argv[i]);
+    return line;
+}
+
+/* Texts and arrays that the history's structs point to while the run is registered. */
+struct facts {
+    char cpu[256], isa[512], os[256], host[256], onednn[32], libs[512], config_sha[65],
+        crafted_sha[65], tok_sha[65];
+    char *line, *yaml, *config, *crafted;
+    struct history_dataset data[2 * OPT_LIST_CAP];
+    const char *keys[128], *values[128];
+    char texts[128][64];
+    struct history_run run;
+};
+
+static void add_data(struct facts *f, const struct dataset *d, const char *role)
+{
+    for (long i = 0; d && i < dataset_source_count(d); i++) {
+        const struct dataset_source *x = dataset_source_at(d, i);
+        f->data[f->run.n_datasets++] =
+            (struct history_dataset){.sha256 = x->sha256,
+                                     .name = x->name,
+                                     .path = x->path,
+                                     .format = data_format_name(x->format),
+                                     .role = role,
+                                     .bytes = (long long)x->bytes,
+                                     .records = x->read,
+                                     .used = x->used,
+                                     .skipped = x->skipped,
+                                     .tokens = x->tokens};
+    }
+}
+
+static void add_params(struct facts *f, const struct cli *cli, const struct train_cli *o)
+{
+    for (const struct opt *x = cli->cmd->opts; x->name && f->run.n_params < 128; x++) {
+        long i = f->run.n_params;
+        const char *v = opts_text(x, o, f->texts[i], sizeof f->texts[i]);
+        if (!v)
+            continue;
+        f->keys[i] = x->name;
+        f->values[i] = v;
+        f->run.n_params++;
+    }
+}
+
+static int gather(struct facts *f, const struct cli *cli, struct train_session *s,
+                  const struct train_cli *o, struct pesc_error *err)
+{
+    const struct model_config *c = &s->model->c;
+    struct machine_memory memory;
+    machine_memory("", &memory);
+    f->line = command_line(cli);
+    f->yaml = config_yaml(cli->cmd, o);
+    f->config = json_canonical(base_config_json(s->arg.base));
+    json_t *moe = s->arg.is_crafted ? crafted_moe_json(&s->model->moe) : json_object();
+    f->crafted = moe ? json_canonical(moe) : NULL;
+    json_decref(moe);
+    if (!f->line || !f->yaml || !f->config || !f->crafted)
+        return FAIL(err, MEMORY, "no memory to describe the run");
+    TRY(hash_bytes(f->yaml, strlen(f->yaml), f->config_sha, err));
+    TRY(hash_bytes(f->crafted, strlen(f->crafted), f->crafted_sha, err));
+    snprintf(f->libs, sizeof f->libs, "{\"built_with\":\"%s\",\"onednn\":\"%s\"}",
+             build_libraries(), gemm_library_version(f->onednn, sizeof f->onednn));
+    f->run = (struct history_run){
+        .experiment = o->experiment,
+        .name = o->name ? o->name : path_base(rundir_path(s->rec.dir)),
+        .dir = rundir_path(s->rec.dir),
+        .cmdline = f->line,
+        .config = f->yaml,
+        .config_sha256 = f->config_sha,
+        .seed = o->seed,
+        .steps_planned = s->steps,
+        .threads = s->threads,
+        .env = {.host = machine_host(f->host, sizeof f->host),
+                .cpu_model = machine_cpu_model("", f->cpu, sizeof f->cpu),
+                .isa = machine_isa("", f->isa, sizeof f->isa),
+                .os = machine_os("", f->os, sizeof f->os),
+                .tool_version = pesc_version(),
+                .git_commit = "",
+                .compiler = build_compiler(),
+                .libs = f->libs,
+                .cores = machine_cores(),
+                .mem_mib = (long)(memory.total >> 20)},
+        .model = {.fingerprint = s->arg.fingerprint,
+                  .name = path_base(base_dir(s->arg.base)),
+                  .path = base_dir(s->arg.base),
+                  .arch = c->arch_name,
+                  .dtype = dtype_name(base_dtype(s->arg.base)),
+                  .tokenizer_sha256 = s->arg.tokenizer ? tokenizer_sha256(s->arg.tokenizer) : "",
+                  .config = f->config,
+                  .n_layers = c->num_layers,
+                  .hidden = c->hidden_size,
+                  .vocab = c->vocab_size,
+                  .n_params = (long long)base_param_count(s->arg.base)},
+        .datasets = f->data,
+        .param_keys = f->keys,
+        .param_values = f->values,
+        .resumed_from = *s->resume_from ? path_base(s->resume_from) : NULL,
+        .start_step = s->resume_step};
+    if (s->arg.is_crafted)
+        f->run.crafted = (struct history_crafted){.config_sha256 = f->crafted_sha,
+                                                  .config = f->crafted,
+                                                  .n_experts = s->model->moe.experts,
+                                                  .top_k = s->model->moe.top_k,
+                                                  .adapter_dim = s->model->moe.dim,
+                                                  .n_trainable = (long long)s->model->params.total,
+                                                  .seed = (long long)s->arg.craft.seed};
+    add_data(f, s->data, "train");
+    add_data(f, s->eval_data, "valid");
+    add_params(f, cli, o);
+    return 0;
+}
+
+static void start_history(struct train_session *s, const struct train_cli *o, const struct facts *f)
+{
+    char path[PATH_CAP];
+    struct pesc_error e = {0};
+    if (cli_db_path(o->db, path, &e) == 0 && history_open(path, &s->rec.history, &e) == 0 &&
+        history_run_start(s->rec.history, rundir_uuid(s->rec.dir), &f->run, &e) == 0)
+        return;
+    note(&s->rec.notes, "W-DB-OFF", "this run is recorded in its folder only: %s", e.text);
+    history_close(s->rec.history);
+    s->rec.history = NULL;
+}
+
+int train_register(struct cli *cli, struct train_session *s, const struct train_cli *o,
+                   struct pesc_error *err)
+{
+    char when[32];
+    struct facts *f = calloc(1, sizeof *f);
+    if (!f)
+        return FAIL(err, MEMORY, "no memory to describe the run");
+    int rc = -1;
+    utc(when);
+    TRY_OR(gather(f, cli, s, o, err), done);
+    TRY_OR(write_run(s, o, "running", NULL, err), done);
+    TRY_OR(rundir_write_config(s->rec.dir, f->yaml, err), done);
+    json_t *seg = json_pack("{s:s, s:i, s:s, s:I, s:I, s:s}", "started", when, "pid", (int)getpid(),
+                            "host", f->host, "threads", (json_int_t)s->threads, "start_step",
+                            (json_int_t)s->resume_step, "version", pesc_version());
+    rc = seg ? rundir_append_segment(s->rec.dir, seg, err)
+             : FAIL(err, MEMORY, "no memory to describe the run");
+    json_decref(seg);
+    if (rc == 0 && *s->resume_from) {
+        json_t *mark =
+            json_pack("{s:s, s:I}", "event", "resume", "step", (json_int_t)s->resume_step);
+        rc = mark ? rundir_append(s->rec.dir, mark, err) : -1;
+        json_decref(mark);
+    }
+    if (rc == 0)
+        start_history(s, o, f);
+done:
+    free(f->line);
+    free(f->yaml);
+    free(f->config);
+    free(f->crafted);
+    free(f);
+    return rc;
+}
+
+static json_t *closing(const struct train_session *s, const struct train_result *r,
+                       const char *status)
+{
+    double t = r->seconds > 0 ? r->seconds : 1;
+    json_t *o = json_pack("{s:s, s:s, s:s, s:I, s:I, s:I, s:I, s:I}", "event", "end", "status",
+                          status, "run_id", rundir_uuid(s->rec.dir), "steps", (json_int_t)r->steps,
+                          "tokens", (json_int_t)r->tokens, "trained_tokens",
+                          (json_int_t)r->trained_tokens, "peak_rss_bytes",
+                          (json_int_t)machine_peak_rss(), "planned_bytes", (json_int_t)s->need);
+    if (!o)
+        return NULL;
+    json_object_set_new(o, "loss", json_real_or_text(r->loss));
+    json_object_set_new(o, "ce", json_real_or_text(r->ce));
+    if (s->eval_data)
+        json_object_set_new(o, "eval_loss", json_real_or_text(r->eval_loss));
+    json_object_set_new(o, "tokens_per_s", json_real_or_text((double)r->tokens / t));
+    json_object_set_new(o, "trained_tokens_per_s",
+                        json_real_or_text((double)r->trained_tokens / t));
+    json_object_set_new(o, "wall_seconds", json_real_or_text(r->seconds));
+    return o;
+}
+
+void train_finish(struct train_session *s, const struct train_cli *o, const struct train_result *r,
+                  int rc, const struct pesc_error *err)
+{
+    struct pesc_error e = {0};
+    const char *status = rc == 0 ? "finished" : r->stopped ? "interrupted" : "failed";
+    if (write_run(s, o, status, r, &e) != 0 || rundir_sync(s->rec.dir, &e) != 0)
+        note(&s->rec.notes, "W-RUN-LOG", "%s", e.text);
+    if (s->rec.history) {
+        e = (struct pesc_error){0};
+        history_progress(s->rec.history, r->steps, r->tokens);
+        if (history_run_end(s->rec.history, status, rc == 0 ? 0 : err->exit_status,
+                            rc == 0 ? NULL : err->text, &e) != 0)
+            note(&s->rec.notes, "W-DB-BUSY", "the history misses the end of this run: %s", e.text);
+    }
+    json_t *end = closing(s, r, status);
+    progress_json(s->rec.progress, end);
+}

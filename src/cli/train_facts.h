@@ -1,0 +1,41 @@
+/* What a training run is, for the run folder, the checkpoints and the history. */
+#ifndef PESC_CLI_TRAIN_FACTS_H
+#define PESC_CLI_TRAIN_FACTS_H
+
+#include "cli/recorder.h"
+#include "cli/train_run.h"
+#include "train/loop.h"
+
+enum { EVAL_TOKENS = 2048 }; /* of an evaluation batch */
+
+struct train_session {
+    struct model_arg arg;
+    struct pack_arg pack;
+    struct dataset *data, *eval_data;
+    struct batcher *batcher, *eval_batcher;
+    struct batch_source source, eval_source;
+    struct model *model;
+    enum compute compute;
+    char why[128];
+    const char **domains, **eval_domains;
+    double *rates;
+    long n_rates, steps, threads, resume_step;
+    uint64_t need; /* planned peak memory, bytes */
+    struct recorder rec;
+    json_t *recipe; /* what a resumed run must agree in; goes into checkpoints */
+    char ckpt_dir[PATH_CAP], resume_from[PATH_CAP];
+};
+
+/* Fills s->recipe. */
+int train_recipe(struct train_session *s, const struct train_cli *o,
+                 struct pesc_error *err) MUST_USE;
+/* The checkpoint's recipe against this one: E-DS-CHANGED, E-CK-MISMATCH naming what differs. */
+int train_check_resume(struct train_session *s, struct pesc_error *err) MUST_USE;
+/* run.json, config.yaml, a segment, and the history's rows (whose failure is only noted). */
+int train_register(struct cli *cli, struct train_session *s, const struct train_cli *o,
+                   struct pesc_error *err) MUST_USE;
+/* How it ended, everywhere; and the closing JSON object. */
+void train_finish(struct train_session *s, const struct train_cli *o, const struct train_result *r,
+                  int rc, const struct pesc_error *err);
+
+#endif

@@ -1,0 +1,339 @@
+#include "config.h"
+#include "cli/train_run.h"
+
+#include "cli/recorder.h"
+#include "cli/train_facts.h"
+#include "core/hash.h"
+#include "core/machine.h"
+#include "model/save.h"
+#include "train/loop.h"
+
+#include <math.h>
+#include <signal.h>
+#include <stdlib.h>
+#include <string.h>
+#include <unistd.h>
+
+/* Handlers can reach nothing else. */
+static volatile sig_atomic_t stop_signal, stop_count;
+
+static void on_signal(int sig)
+{
+    stop_signal = sig;
+    if (++stop_count > 1)
+        _exit(sig == SIGINT ? 130 : 143);
+}
+
+static void catch_signals(void)
+{
+    struct sigaction a = {.sa_handler = on_signal};
+    sigemptyset(&a.sa_mask);
+    sigaction(SIGINT, &a, NULL);
+    sigaction(SIGTERM, &a, NULL);
+    sigaction(SIGHUP, &a, NULL);
+}
+
+static void train_session_close(struct train_session *s)
+{
+    recorder_flush(&s->rec);
+    history_close(s->rec.history);
+    rundir_close(s->rec.dir);
+    pack_arg_close(&s->pack);
+    model_close(s->model);
+    batcher_close(s->batcher);
+    batcher_close(s->eval_batcher);
+    dataset_close(s->data);
+    dataset_close(s->eval_data);
+    model_arg_close(&s->arg);
+    json_decref(s->recipe);
+    free(s->domains);
+    free(s->eval_domains);
+    free(s->rates);
+}
+
+static int parse_rates(struct train_session *s, const char *text, struct pesc_error *err)
+{
+    long n = 1;
+    for (const char *p = text; *p; p++)
+        n += *p == ',';
+    s->rates = calloc((size_t)n, sizeof *s->rates);
+    if (!s->rates)
+        return FAIL(err, MEMORY, "no memory for learning rates");
+    for (const char *p = text; s->n_rates < n; s->n_rates++) {
+        char *end;
+        s->rates[s->n_rates] = strtod(p, &end);
+        if (end == p || !isfinite(s->rates[s->n_rates]) || s->rates[s->n_rates] < 0 ||
+            (*end && *end != ','))
+            return FAIL(err, USAGE_VALUE, "--lr-list: '%s' is no list of learning rates", text);
+        p = end + (*end == ',');
+    }
+    return 0;
+}
+
+static int open_data(struct train_session *s, const struct train_cli *o, struct pesc_error *err)
+{
+    enum data_order order = strcmp(o->order, "shuffled") ? ORDER_SEQUENTIAL : ORDER_SHUFFLED;
+    TRY(data_arg_open(&o->data, &o->data.data, &s->arg, &s->rec.notes, &s->data, err));
+    TRY(batcher_open(s->data, o->batch_tokens ? 0 : o->batch_size, o->batch_tokens, order,
+                     (uint64_t)o->seed, &s->batcher, err));
+    s->source = batcher_source(s->batcher);
+    s->domains = data_domains(s->data);
+    if (o->eval_data.n) {
+        TRY(data_arg_open(&o->data, &o->eval_data, &s->arg, &s->rec.notes, &s->eval_data, err));
+        TRY(batcher_open(s->eval_data, 0, EVAL_TOKENS, ORDER_SEQUENTIAL, 0, &s->eval_batcher, err));
+        s->eval_source = batcher_source(s->eval_batcher);
+        s->eval_domains = data_domains(s->eval_data);
+    }
+    if (!s->domains || (s->eval_data && !s->eval_domains))
+        return FAIL(err, MEMORY, "no memory for domains");
+    return 0;
+}
+
+static int count_steps(struct train_session *s, const struct train_cli *o, struct pesc_error *err)
+{
+    s->steps = o->max_steps;
+    if (s->steps == 0) {
+        long batches = batcher_steps(s->batcher, o->num_epochs);
+        if (batches < 0)
+            return FAIL(err, MEMORY, "no memory to count batches");
+        s->steps = (batches + o->accumulation - 1) / o->accumulation;
+    }
+    return 0;
+}
+
+/* What would be needed against what may be had, before any weight is read. */
+static int check_memory(struct train_session *s, const struct train_cli *o, struct pesc_error *err)
+{
+    enum { MARGIN = 48 << 20 }; /* oneDNN's code and packing buffers, the threads' stacks */
+    struct batch_source widest = s->source;
+    if (s->eval_data && s->eval_source.max_tokens > widest.max_tokens)
+        widest.max_tokens = s->eval_source.max_tokens;
+    if (s->eval_data && s->eval_source.max_samples > widest.max_samples)
+        widest.max_samples = s->eval_source.max_samples;
+    uint64_t so_far = machine_peak_rss();
+    s->need = so_far + model_bytes(s->model) + train_bytes(s->model, &widest) + MARGIN;
+    uint64_t limit = o->memory ? o->memory : machine_memory_limit();
+    char need[32], have[32];
+    progress_bytes(need, sizeof need, s->need);
+    progress_bytes(have, sizeof have, limit);
+    if (limit && s->need > limit)
+        return FAIL(err, MEMORY_BUDGET,
+                    "this run needs %s (%llu bytes) and %s is %s; smaller batches need less", need,
+                    (unsigned long long)s->need,
+                    o->memory ? "--memory" : "what this machine can give", have);
+    return 0;
+}
+
+static int open_model(struct train_session *s, const struct train_cli *o, struct pesc_error *err)
+{
+    enum trainable t = strcmp(o->trainable, "full") ? TRAIN_ADAPTERS : TRAIN_FULL;
+    TRY(pack_arg_open(o->pack, 0, &s->arg, &s->rec.notes, &s->pack, err));
+    struct moe_config moe = s->arg.craft.moe;
+    moe.dropout = o->dropout;
+    moe.balance = (enum balance_kind)balance_from_name(o->balance);
+    moe.balance_coef = o->balance_coef;
+    if (s->arg.is_crafted && moe.top_k == 1)
+        note(&s->rec.notes, "W-CRAFT-TOP1",
+             "with top-k 1 the router learns from the balance loss alone");
+    TRY(compute_arg(o->compute, &s->arg, &s->compute, s->why, sizeof s->why, err));
+    TRY(model_shape(base_config(s->arg.base), s->arg.is_crafted ? &moe : NULL, t, s->compute,
+                    &s->model, err));
+    TRY(check_memory(s, o, err));
+    TRY(model_load(s->model, s->arg.base, s->arg.is_crafted ? s->arg.craft.base_dtype : DT_COUNT,
+                   s->arg.craft.seed, err));
+    return s->arg.is_crafted ? pack_arg_load(&s->pack, &s->arg, s->model, err) : 0;
+}
+
+/* Which checkpoint to go on from; empty: from the beginning. */
+static int find_checkpoint(struct train_session *s, const struct train_cli *o,
+                           struct pesc_error *err)
+{
+    struct pesc_error none = {0};
+    TRY(path_join(s->ckpt_dir, rundir_path(s->rec.dir), "ckpt", err));
+    TRY(dir_make(s->ckpt_dir, err));
+    if (!o->resume)
+        return 0;
+    if (strcmp(o->resume, "auto")) {
+        snprintf(s->resume_from, sizeof s->resume_from, "%s", o->resume);
+        return 0;
+    }
+    if (checkpoint_find(s->ckpt_dir, &s->rec.notes, s->resume_from, &none) == 0)
+        return 0;
+    *s->resume_from = 0;
+    if (none.code == PESC_E_CK_NONE)
+        return 0;
+    *err = none;
+    return -1;
+}
+
+static void show_header(struct train_session *s, const struct train_cli *o, long threads)
+{
+    struct progress *p = s->rec.progress;
+    char data[512], need[32];
+    const struct model_config *c = &s->model->c;
+    data_summary(s->data, data, sizeof data);
+    progress_bytes(need, sizeof need, s->need);
+    progress_header(p, "model", "%s: %s, %ld layers, hidden %ld", o->model, c->arch_name,
+                    c->num_layers, c->hidden_size);
+    if (s->arg.is_crafted)
+        progress_header(p, "adapters", "%ld experts, top-%ld, dim %ld; balance %s x %g",
+                        s->model->moe.experts, s->model->moe.top_k, s->model->moe.dim, o->balance,
+                        o->balance_coef);
+    progress_header(p, "trained", "%zu parameters (%s)", s->model->params.total, o->trainable);
+    progress_header(p, "data", "%s", data);
+    progress_header(p, "steps", "%ld, at most %ld tokens each; lr %g %s", s->steps,
+                    s->source.max_tokens * o->accumulation, o->learning_rate, o->scheduler);
+    progress_header(p, "compute", "%s (%s), %ld threads",
+                    s->compute == COMPUTE_BF16 ? "bf16" : "f32", s->why, threads);
+    progress_header(p, "memory", "at most %s", need);
+    progress_header(p, "run", "%s", rundir_path(s->rec.dir));
+    if (*s->resume_from)
+        progress_header(p, "resume", "%s", path_base(s->resume_from));
+}
+
+static const float *value_of(void *ctx, const char *name)
+{
+    const struct params *ps = ctx;
+    const struct param *p = params_find(ps, name);
+    return p ? ps->value + p->offset : NULL;
+}
+
+static int save_result(struct train_session *s, const struct train_cli *o, struct pesc_error *err)
+{
+    char path[PATH_CAP], sha[SHA256_HEX] = "";
+    uint64_t bytes = 0;
+    int full = s->model->trainable == TRAIN_FULL;
+    TRY(path_join(path, rundir_path(s->rec.dir), full ? "model" : CRAFTED_ADAPTERS, err));
+    if (full) {
+        if (path_exists(path)) /* of an earlier process of this run, which was resumed */
+            TRY(dir_remove_all(path, err));
+        TRY(base_save(path, s->arg.base, value_of, &s->model->params, base_dtype(s->arg.base),
+                      err));
+        char weights[PATH_CAP];
+        TRY(path_join(weights, path, "model.safetensors", err));
+        TRY(hash_file(weights, sha, &bytes, err));
+    } else {
+        TRY(params_save(&s->model->params, path, 0, "", "format", "pt", sha, &bytes, err));
+    }
+    if (s->rec.history)
+        history_artifact(s->rec.history, full ? "other" : "adapter", path, s->steps, sha,
+                         (long long)bytes);
+    (void)o;
+    return 0;
+}
+
+static struct train_options options_of(struct train_session *s, const struct train_cli *o)
+{
+    struct train_options t = {
+        .steps = s->steps,
+        .accumulation = o->accumulation,
+        .schedule = {.kind = (enum schedule_kind)schedule_from_name(o->scheduler),
+                     .peak = o->learning_rate,
+                     .total = s->steps,
+                     .warmup = o->warmup_steps ? o->warmup_steps
+                                               : schedule_warmup(o->warmup_ratio, s->steps)},
+        .adamw = {.beta1 = o->beta1,
+                  .beta2 = o->beta2,
+                  .eps = o->eps,
+                  .weight_decay = o->weight_decay,
+                  .decay = strcmp(o->decay_set, "all") ? DECAY_MATRICES : DECAY_ALL},
+        .max_grad_norm = o->max_grad_norm,
+        .balance_coef = s->model->moe.balance == BALANCE_NONE ? 0 : o->balance_coef,
+        .seed = (uint64_t)o->seed,
+        .logging_steps = o->logging_steps,
+        .eval_steps = o->eval_steps,
+        .save_steps = o->save_steps,
+        .router_steps = o->router_steps,
+        .batches_per_epoch = batcher_batches_per_epoch(s->batcher),
+        .checkpoint_dir = s->ckpt_dir,
+        .checkpoint_meta = s->recipe,
+        .resume_from = *s->resume_from ? s->resume_from : NULL,
+        .domains = s->domains,
+        .n_domains = dataset_domain_count(s->data),
+        .stop = &stop_count,
+    };
+    if (s->rates) {
+        t.schedule.kind = SCHEDULE_LIST;
+        t.schedule.list = s->rates;
+        t.schedule.n_list = s->n_rates;
+    }
+    if (s->eval_data) {
+        t.eval = &s->eval_source;
+        t.eval_batches = batcher_batches_per_epoch(s->eval_batcher);
+        t.eval_task = dataset_source_at(s->eval_data, 0)->name;
+        t.eval_domains = s->eval_domains;
+        t.n_eval_domains = dataset_domain_count(s->eval_data);
+    }
+    return t;
+}
+
+static int train_and_save(struct train_session *s, const struct train_cli *o,
+                          struct train_result *r, struct pesc_error *err)
+{
+    struct train_options t = options_of(s, o);
+    struct train_sink sink = recorder_sink(&s->rec);
+    progress_begin(s->rec.progress);
+    TRY(train_run(s->model, &s->source, &t, &sink, &s->rec.notes, r, err));
+    if (!r->stopped)
+        TRY(save_result(s, o, err));
+    return 0;
+}
+
+/* Everything that can be refused is refused before the run folder exists. */
+static int prepare(struct cli *cli, struct train_session *s, struct train_cli *o,
+                   struct pesc_error *err)
+{
+    if (path_exists(o->out) && !o->resume) {
+        char run[PATH_CAP];
+        TRY(path_join(run, o->out, "run.json", err));
+        if (path_exists(run))
+            return FAIL(err, USAGE_EXISTS, "%s holds a run; go on with it by --resume auto",
+                        o->out);
+    }
+    s->threads = threads_arg(o->threads);
+    if (o->lr_list)
+        TRY(parse_rates(s, o->lr_list, err));
+    TRY(model_arg_open(o->model, o->base, &s->rec.notes, &s->arg, err));
+    TRY(model_arg_fingerprint(&s->arg, err));
+    TRY(open_data(s, o, err));
+    TRY(count_steps(s, o, err));
+    TRY(open_model(s, o, err));
+    TRY(train_recipe(s, o, err));
+    TRY(rundir_open(o->out, o->resume != NULL, &s->rec.dir, err));
+    TRY(find_checkpoint(s, o, err));
+    if (*s->resume_from)
+        TRY(train_check_resume(s, err));
+    s->rec.progress = progress_open(cli, o->json, s->resume_step, s->steps, err);
+    if (!s->rec.progress)
+        return -1;
+    s->rec.notes = progress_notes(s->rec.progress);
+    return train_register(cli, s, o, err);
+}
+
+int train_command(struct cli *cli, struct train_cli *o, struct pesc_error *err)
+{
+    struct train_session s = {.rec.notes = cli_notes(cli)};
+    struct train_result r = {.eval_loss = NAN};
+    stop_count = 0;
+    int rc = prepare(cli, &s, o, err);
+    if (rc == 0) {
+        show_header(&s, o, s.threads);
+        catch_signals();
+        rc = train_and_save(&s, o, &r, err);
+        if (rc == 0 && r.stopped)
+            rc = error_set(err, stop_signal == SIGINT ? PESC_E_INT : PESC_E_TERM,
+                           "stopped after step %ld of %ld, which is saved; go on with the same "
+                           "command and --resume auto",
+                           r.steps, s.steps);
+        train_finish(&s, o, &r, rc, err);
+    }
+    struct pesc_error shown = {0};
+    if (progress_close(s.rec.progress, &shown) != 0 && rc == 0) {
+        *err = shown;
+        rc = -1;
+    }
+    s.rec.progress = NULL;
+    s.rec.notes = cli_notes(cli);
+    train_session_close(&s);
+    return rc;
+}

@@ -1,0 +1,21 @@
+/* pesc train behind its option table: opening everything, running, recording, saving. */
+#ifndef PESC_CLI_TRAIN_RUN_H
+#define PESC_CLI_TRAIN_RUN_H
+
+#include "cli/data_arg.h"
+
+struct train_cli {
+    const char *model, *out, *config, *trainable, *pack, *base, *scheduler, *lr_list, *decay_set;
+    const char *balance, *order, *resume, *compute, *experiment, *name, *db;
+    struct data_options data;
+    struct opt_list eval_data;
+    long max_steps, num_epochs, batch_size, batch_tokens, accumulation, warmup_steps;
+    long eval_steps, logging_steps, router_steps, save_steps, seed, threads;
+    double learning_rate, warmup_ratio, weight_decay, max_grad_norm, beta1, beta2, eps;
+    double dropout, balance_coef;
+    uint64_t memory;
+    int quiet, json;
+};
+int train_command(struct cli *cli, struct train_cli *o, struct pesc_error *err) MUST_USE;
+
+#endif
