@@ -1,10 +1,280 @@
 #include "config.h"
 #include "cli/cmd.h"
+#include "cli/data_arg.h"
+#include "cli/db_arg.h"
+#include "core/machine.h"
+#include "experiments/history.h"
+#include "experiments/rundir.h"
+#include "train/evaluate.h"
+
+#include <math.h>
+#include <stddef.h>
+#include <stdlib.h>
+#include <string.h>
+#include <time.h>
+
+struct options {
+    struct data_options data;
+    const char *pack, *base, *compute, *dump, *db;
+    long batch_tokens, threads;
+    uint64_t memory;
+    int json, quiet, force_base;
+};
+
+static void defaults(void *opts)
+{
+    struct options *o = opts;
+    memset(o, 0, sizeof *o);
+    data_defaults(&o->data);
+    o->compute = "auto";
+    o->batch_tokens = 2048;
+}
+
+#define AT(field) offsetof(struct options, field)
+static const struct opt options[] = {
+    DATA_OPTIONS(AT(data)),
+    {"pack", NULL, OPT_STRING, AT(pack), "P", "adapters: a pack, a safetensors file or a run", 0,
+     0},
+    {"base", NULL, OPT_STRING, AT(base), "DIR", "where a crafted folder's base is now", 0, 0},
+    {"force-base", NULL, OPT_FLAG, AT(force_base), NULL, "use a pack made for another base", 0, 0},
+    {"dump-logits", NULL, OPT_STRING, AT(dump), "OUT.safetensors",
+     "write record_N [positions, vocab] for every record used", 0, 0},
+    {"batch-tokens", NULL, OPT_LONG, AT(batch_tokens), "N", "tokens at a time", 1, 1e9},
+    {"compute", NULL, OPT_CHOICE, AT(compute), "auto|f32|bf16", "type of the matrix products", 0,
+     0},
+    {"memory", NULL, OPT_SIZE, AT(memory), "SIZE", "refuse to start if more would be needed", 0, 0},
+    {"threads", NULL, OPT_LONG, AT(threads), "N", "default: OMP_NUM_THREADS, else the cores", 0,
+     4096},
+    {"db", NULL, OPT_STRING, AT(db), "FILE", DB_ARG_HELP, 0, 0},
+    {"quiet", "q", OPT_FLAG, AT(quiet), NULL, "warnings only", 0, 0},
+    {"json", NULL, OPT_FLAG, AT(json), NULL, "print the result as JSON", 0, 0},
+    {0},
+};
+
+struct session {
+    struct model_arg arg;
+    struct pack_arg pack;
+    struct dataset *data;
+    struct batcher *batcher;
+    struct batch_source source;
+    struct model *model;
+    struct engine *engine;
+    enum compute compute;
+    struct eval_sum all, *domain;
+};
+
+static void session_close(struct session *s)
+{
+    engine_close(s->engine);
+    model_close(s->model);
+    batcher_close(s->batcher);
+    dataset_close(s->data);
+    pack_arg_close(&s->pack);
+    model_arg_close(&s->arg);
+    free(s->domain);
+}
+
+static int session_open(struct session *s, const struct options *o, const char *model,
+                        const struct notes *notes, struct pesc_error *err)
+{
+    threads_arg(o->threads);
+    TRY(model_arg_open(model, o->base, notes, &s->arg, err));
+    TRY(pack_arg_open(o->pack, o->force_base, &s->arg, notes, &s->pack, err));
+    TRY(compute_arg(o->compute, &s->arg, &s->compute, NULL, 0, err));
+    TRY(data_arg_open(&o->data, &o->data.data, &s->arg, notes, &s->data, err));
+    TRY(batcher_open(s->data, 0, o->batch_tokens, ORDER_SEQUENTIAL, 0, &s->batcher, err));
+    s->source = batcher_source(s->batcher);
+    TRY(model_shape(base_config(s->arg.base), s->arg.is_crafted ? &s->arg.craft.moe : NULL,
+                    TRAIN_NOTHING, s->compute, &s->model, err));
+    long longest = dataset_counts(s->data)->longest, tokens = s->source.max_tokens;
+    tokens = longest > tokens ? longest : tokens;
+    TRY(memory_check(
+        o->memory, model_bytes(s->model) + engine_bytes(s->model, tokens, s->source.max_samples, 0),
+        NULL, err));
+    TRY(model_load(s->model, s->arg.base, s->arg.is_crafted ? s->arg.craft.base_dtype : DT_COUNT,
+                   s->arg.craft.seed, err));
+    if (s->arg.is_crafted)
+        TRY(pack_arg_load(&s->pack, s->model, err));
+    TRY(engine_open(s->model, tokens, s->source.max_samples, 0, &s->engine, err));
+    s->domain = calloc((size_t)dataset_domain_count(s->data) + 1, sizeof *s->domain);
+    return s->domain ? 0 : FAIL(err, MEMORY, "no memory for domains");
+}
+
+struct dump {
+    struct session *s;
+    long *sample; /* of tensor i */
+};
+
+struct rows {
+    float *to;
+    long V;
+};
+
+static int copy_rows(void *ctx, long from, long n, const float *logits, struct pesc_error *err)
+{
+    const struct rows *r = ctx;
+    (void)err;
+    memcpy(r->to + from * r->V, logits, (size_t)(n * r->V) * sizeof *logits);
+    return 0;
+}
+
+static int fill_logits(void *ctx, long i, const struct st_out *t, void *dst, struct pesc_error *err)
+{
+    const struct dump *d = ctx;
+    struct sample x = dataset_sample(d->s->data, d->sample[i]);
+    long cu[2] = {0, x.n};
+    struct batch b = {.T = x.n,
+                      .S = 1,
+                      .ids = x.ids,
+                      .labels = x.labels,
+                      .cu = cu,
+                      .domain = &x.domain,
+                      .record = &x.record};
+    struct rows r = {dst, t->shape[1]};
+    return engine_logits(d->s->engine, &b, copy_rows, &r, err);
+}
+
+static int dump_logits(struct session *s, const char *path, struct pesc_error *err)
+{
+    long n = dataset_size(s->data);
+    int rc = -1;
+    struct dump d = {s, calloc((size_t)n, sizeof *d.sample)};
+    struct st_out *t = calloc((size_t)n, sizeof *t);
+    char(*names)[32] = calloc((size_t)n, sizeof *names);
+    if (!d.sample || !t || !names) {
+        FAIL(err, MEMORY, "no memory to list %ld records", n);
+        goto done;
+    }
+    for (long i = 0; i < n; i++) {
+        struct sample x = dataset_sample(s->data, i);
+        snprintf(names[i], sizeof names[i], "record_%ld", x.record);
+        t[i] = (struct st_out){names[i], DT_F32, 2, {x.n, s->model->c.vocab_size}};
+        d.sample[i] = i;
+    }
+    rc = st_write(path, t, n, NULL, NULL, fill_logits, &d, 0, NULL, NULL, err);
+done:
+    free(d.sample);
+    free(t);
+    free(names);
+    return rc;
+}
+
+static json_t *row_json(const struct eval_sum *s)
+{
+    json_t *o =
+        json_pack("{s:I, s:I}", "n", (json_int_t)s->scored, "records", (json_int_t)s->samples);
+    json_object_set_new(o, "loss", json_real_or_text(eval_loss(s)));
+    json_object_set_new(o, "perplexity", json_real_or_text(exp(eval_loss(s))));
+    json_object_set_new(o, "accuracy", json_real_or_text(eval_accuracy(s)));
+    return o;
+}
+
+static void row_text(struct cli *cli, const char *name, const struct eval_sum *s)
+{
+    char shown[64];
+    text_escape(shown, sizeof shown, name);
+    fprintf(cli->out, "%-22s %10.6f %12.4f %8.2f%% %9ld %8ld\n", shown, eval_loss(s),
+            exp(eval_loss(s)), 100 * eval_accuracy(s), s->scored, s->samples);
+}
+
+static int report(struct cli *cli, const struct session *s, const struct options *o, double seconds,
+                  struct pesc_error *err)
+{
+    long n = dataset_domain_count(s->data);
+    double rate = (double)dataset_counts(s->data)->tokens / (seconds > 0 ? seconds : 1);
+    if (!o->json) {
+        char line[512];
+        data_summary(s->data, line, sizeof line);
+        if (!o->quiet)
+            fprintf(cli->talk, "%s, %.0f tokens/s, %s\n", line, rate,
+                    s->compute == COMPUTE_BF16 ? "bf16" : "f32");
+        fprintf(cli->out, "%-22s %10s %12s %9s %9s %8s\n", "domain", "loss", "perplexity",
+                "accuracy", "tokens", "records");
+        for (long d = 0; d < n && n > 1; d++)
+            if (s->domain[d].scored)
+                row_text(cli, dataset_domain(s->data, d), &s->domain[d]);
+        row_text(cli, "all", &s->all);
+        return 0;
+    }
+    const struct dataset_counts *c = dataset_counts(s->data);
+    long skipped = 0;
+    json_t *root = row_json(&s->all), *domains = json_object();
+    for (int i = 0; i < SKIP_COUNT; i++)
+        skipped += c->skipped[i];
+    for (long d = 0; d < n; d++)
+        json_object_set_new(domains, dataset_domain(s->data, d), row_json(&s->domain[d]));
+    json_object_set_new(root, "domains", domains);
+    json_object_set_new(root, "read", json_integer(c->read));
+    json_object_set_new(root, "skipped", json_integer(skipped));
+    json_object_set_new(root, "truncated", json_integer(c->truncated));
+    json_object_set_new(root, "compute", json_string(s->compute == COMPUTE_BF16 ? "bf16" : "f32"));
+    json_object_set_new(root, "tokens_per_s", json_real_or_text(rate));
+    json_object_set_new(root, "peak_rss_bytes", json_integer((json_int_t)machine_peak_rss()));
+    char *text = json_dumps(root, JSON_COMPACT | JSON_REAL_PRECISION(17));
+    json_decref(root);
+    if (!text)
+        return FAIL(err, MEMORY, "no memory for the result");
+    fprintf(cli->out, "%s\n", text);
+    free(text);
+    return 0;
+}
+
+/* An evaluation of a recorded run's adapters joins its history. */
+static void record(const struct session *s, const struct options *o, const struct notes *notes)
+{
+    char path[PATH_CAP];
+    struct history *h = NULL;
+    struct pesc_error e = {0};
+    const char *task = dataset_source_at(s->data, 0)->name, *run = s->pack.run_uuid;
+    const struct {
+        const char *metric;
+        double value, error;
+    } rows[] = {{"loss", eval_loss(&s->all), 0},
+                {"perplexity", exp(eval_loss(&s->all)), 0},
+                {"accuracy", eval_accuracy(&s->all), eval_stderr(&s->all)}};
+    if (!*run || cli_db_path(o->db, path, &e) != 0 || !path_exists(path))
+        return;
+    int rc = history_open(path, &h, &e);
+    for (size_t i = 0; rc == 0 && i < sizeof rows / sizeof *rows; i++)
+        rc = history_eval_of(h, run, s->pack.run_step, task, rows[i].metric, rows[i].value,
+                             rows[i].error, s->all.scored, &e);
+    if (rc != 0 && e.code != PESC_E_DB_RUN) /* a run of another machine is no fault */
+        note(notes, "W-DB-OFF", "the evaluation is not recorded: %s", e.text);
+    history_close(h);
+}
 
 static int run(struct cli *cli, void *opts, int argc, char **argv, struct pesc_error *err)
 {
-    (void)cli, (void)opts, (void)argc, (void)argv;
-    return FAIL(err, NOT_YET, "eval: not here yet");
+    const struct options *o = opts;
+    struct notes notes = cli_notes(cli);
+    struct timespec t0, t1;
+    struct session s = {0};
+    if (argc != 1 || o->data.data.n == 0)
+        return FAIL(err, USAGE, "pesc eval takes a model and --data FILE");
+    int rc = session_open(&s, o, argv[0], &notes, err);
+    clock_gettime(CLOCK_MONOTONIC, &t0);
+    if (rc == 0 && o->dump)
+        rc = dump_logits(&s, o->dump, err);
+    if (rc == 0)
+        rc = evaluate(s.engine, &s.source, batcher_batches_per_epoch(s.batcher), &s.all, s.domain,
+                      dataset_domain_count(s.data), err);
+    clock_gettime(CLOCK_MONOTONIC, &t1);
+    if (rc == 0)
+        rc =
+            report(cli, &s, o,
+                   (double)(t1.tv_sec - t0.tv_sec) + 1e-9 * (double)(t1.tv_nsec - t0.tv_nsec), err);
+    if (rc == 0)
+        record(&s, o, &notes);
+    session_close(&s);
+    return rc;
 }
 
-const struct cmd cmd_eval = {.name = "eval", .usage = "", .summary = "", .run = run};
+const struct cmd cmd_eval = {
+    .name = "eval",
+    .usage = "MODEL [--pack P] --data FILE... [options]",
+    .summary = "Held-out loss, perplexity and next-token accuracy, in all and by domain.",
+    .opts = options,
+    .opts_size = sizeof(struct options),
+    .defaults = defaults,
+    .run = run,
+};

@@ -1,6 +1,7 @@
 #include "config.h"
 #include "cli/model_arg.h"
 
+#include "cli/progress.h"
 #include "core/hash.h"
 #include "core/json.h"
 #include "core/machine.h"
@@ -178,6 +179,7 @@ static int from_run(const char *dir, struct model_arg *a, struct pack_arg *p,
     TRY_OR(adopt(a, &moe, dir, err), done);
     TRY_OR(path_join(p->weights, dir, result, err), done);
     snprintf(p->run_uuid, sizeof p->run_uuid, "%s", uuid ? uuid : "");
+    p->run_step = (long)json_integer_value(json_object_get(run, "steps"));
     rc = 0;
 done:
     json_decref(run);
@@ -192,8 +194,9 @@ static int from_pack(const char *path, int force, struct model_arg *a, const str
     TRY(model_arg_pack_base(a, &base, err));
     TRY(pack_check_base(p->pack, &base, force, notes, err));
     TRY(adopt(a, pack_moe(p->pack), path, err));
-    const char *run = json_string_value(
-        json_object_get(json_object_get(pack_manifest(p->pack), "training"), "run"));
+    const json_t *training = json_object_get(pack_manifest(p->pack), "training");
+    const char *run = json_string_value(json_object_get(training, "run"));
+    p->run_step = (long)json_integer_value(json_object_get(training, "steps"));
     snprintf(p->run_uuid, sizeof p->run_uuid, "%s", run ? run : "");
     snprintf(p->weights, sizeof p->weights, "%s", pack_weights_path(p->pack));
     return 0;
@@ -244,11 +247,26 @@ void pack_arg_close(struct pack_arg *p)
     p->pack = NULL;
 }
 
-int pack_arg_load(const struct pack_arg *p, const struct model_arg *a, struct model *m,
-                  struct pesc_error *err)
+int pack_arg_load(const struct pack_arg *p, struct model *m, struct pesc_error *err)
 {
-    (void)a;
     return *p->weights ? params_load(&m->params, p->weights, err) : 0;
+}
+
+int memory_check(uint64_t budget, uint64_t wanted, uint64_t *total, struct pesc_error *err)
+{
+    enum { MARGIN = 48 << 20 }; /* oneDNN's code and packing buffers, the threads' stacks */
+    uint64_t need = machine_peak_rss() + wanted + MARGIN;
+    uint64_t limit = budget ? budget : machine_memory_limit();
+    char shown[32], have[32];
+    if (total)
+        *total = need;
+    if (!limit || need <= limit)
+        return 0;
+    progress_bytes(shown, sizeof shown, need);
+    progress_bytes(have, sizeof have, limit);
+    return FAIL(err, MEMORY_BUDGET,
+                "%s (%llu bytes) are needed and %s is %s; smaller batches need less", shown,
+                (unsigned long long)need, budget ? "--memory" : "what this machine can give", have);
 }
 
 int compute_arg(const char *name, const struct model_arg *a, enum compute *out, char *why,

@@ -31,6 +31,7 @@ struct pack_arg {
     struct pack *pack;      /* NULL: no pack file */
     char weights[PATH_CAP]; /* the adapters' safetensors; empty: the crafted folder's own */
     char run_uuid[33];
+    long run_step; /* steps that it was trained */
 };
 /* Resolves pack (may be NULL) against the model: a pack brings its structure to a dense base, and
  * must agree with a crafted folder's (E-PK-BASE). force_base as in pack_check_base. */
@@ -38,13 +39,16 @@ int pack_arg_open(const char *pack, int force_base, struct model_arg *a, const s
                   struct pack_arg *p, struct pesc_error *err) MUST_USE;
 void pack_arg_close(struct pack_arg *p);
 /* The adapters' values into an open crafted model. */
-int pack_arg_load(const struct pack_arg *p, const struct model_arg *a, struct model *m,
-                  struct pesc_error *err) MUST_USE;
+int pack_arg_load(const struct pack_arg *p, struct model *m, struct pesc_error *err) MUST_USE;
 
 /* --compute as given against what the CPU has and how the base is stored; why (may be NULL) says
  * the reason of auto. E-COMPUTE-ISA. */
 int compute_arg(const char *name, const struct model_arg *a, enum compute *out, char *why,
                 size_t why_size, struct pesc_error *err) MUST_USE;
+/* What is about to be allocated, with what is in use and a margin, against the budget (0: what the
+ * machine can give): E-MEMORY-BUDGET names what would do. total (may be NULL) gets the sum. */
+int memory_check(uint64_t budget, uint64_t wanted, uint64_t *total,
+                 struct pesc_error *err) MUST_USE;
 /* Tells OpenMP how many threads: --threads, else OMP_NUM_THREADS, else the usable cores. */
 long threads_arg(long threads);
 

@@ -104,24 +104,13 @@ static int count_steps(struct train_session *s, const struct train_cli *o, struc
 /* What would be needed against what may be had, before any weight is read. */
 static int check_memory(struct train_session *s, const struct train_cli *o, struct pesc_error *err)
 {
-    enum { MARGIN = 48 << 20 }; /* oneDNN's code and packing buffers, the threads' stacks */
     struct batch_source widest = s->source;
     if (s->eval_data && s->eval_source.max_tokens > widest.max_tokens)
         widest.max_tokens = s->eval_source.max_tokens;
     if (s->eval_data && s->eval_source.max_samples > widest.max_samples)
         widest.max_samples = s->eval_source.max_samples;
-    uint64_t so_far = machine_peak_rss();
-    s->need = so_far + model_bytes(s->model) + train_bytes(s->model, &widest) + MARGIN;
-    uint64_t limit = o->memory ? o->memory : machine_memory_limit();
-    char need[32], have[32];
-    progress_bytes(need, sizeof need, s->need);
-    progress_bytes(have, sizeof have, limit);
-    if (limit && s->need > limit)
-        return FAIL(err, MEMORY_BUDGET,
-                    "this run needs %s (%llu bytes) and %s is %s; smaller batches need less", need,
-                    (unsigned long long)s->need,
-                    o->memory ? "--memory" : "what this machine can give", have);
-    return 0;
+    return memory_check(o->memory, model_bytes(s->model) + train_bytes(s->model, &widest), &s->need,
+                        err);
 }
 
 static int open_model(struct train_session *s, const struct train_cli *o, struct pesc_error *err)
@@ -141,7 +130,7 @@ static int open_model(struct train_session *s, const struct train_cli *o, struct
     TRY(check_memory(s, o, err));
     TRY(model_load(s->model, s->arg.base, s->arg.is_crafted ? s->arg.craft.base_dtype : DT_COUNT,
                    s->arg.craft.seed, err));
-    return s->arg.is_crafted ? pack_arg_load(&s->pack, &s->arg, s->model, err) : 0;
+    return s->arg.is_crafted ? pack_arg_load(&s->pack, s->model, err) : 0;
 }
 
 /* Which checkpoint to go on from; empty: from the beginning. */
