@@ -279,7 +279,9 @@ static int step_all(struct reader *r, sqlite3_stmt *st, const struct row_sink *s
             return FAIL(err, DB_QUERY, "stopped after %d rows; add a LIMIT", ROW_CAP);
         for (int i = 0; i < n; i++)
             cells[i] = column(st, i);
-        TRY(sink->row(sink->ctx, n, cells, err));
+        int taken = sink->row(sink->ctx, n, cells, err);
+        if (taken != 0)
+            return taken > 0 ? 0 : -1;
     }
 }
 
@@ -383,6 +385,11 @@ const struct cell *rows_at(const struct rows *rows, long row, int col)
 long long cell_int(const struct cell *c)
 {
     return c->kind == CELL_INT ? c->i : c->kind == CELL_REAL ? (long long)c->d : 0;
+}
+
+const char *cell_text(const struct cell *c)
+{
+    return c->kind == CELL_TEXT ? c->text : "";
 }
 
 double cell_real(const struct cell *c)

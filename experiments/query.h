@@ -20,7 +20,8 @@ struct cell {
     size_t n;
 };
 
-/* Where rows go; a callback that fails ends the query. */
+/* Where rows go. A callback that fails (-1, with err) ends the query; row may return 1 to end it
+ * early without an error. */
 struct row_sink {
     void *ctx;
     int (*head)(void *ctx, int n, const char *const *names, struct pesc_error *err);
@@ -42,8 +43,9 @@ int query_rows(struct reader *r, struct rows *out, struct pesc_error *err, const
                const char *fmt, ...) MUST_USE;
 void rows_free(struct rows *rows);
 const struct cell *rows_at(const struct rows *rows, long row, int col);
-long long cell_int(const struct cell *c); /* 0 for NULL */
-double cell_real(const struct cell *c);   /* NaN for NULL */
+long long cell_int(const struct cell *c);    /* 0 for NULL */
+double cell_real(const struct cell *c);      /* NaN for NULL */
+const char *cell_text(const struct cell *c); /* "" when it is no text */
 
 /* The run that text means: "latest", "-1", a uuid, a name, a run folder, or the start of a uuid.
  * E-DB-RUN when there is none or several. */

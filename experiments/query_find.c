@@ -18,7 +18,7 @@ static int one_run(struct reader *r, const char *text, const char *sql, const ch
         *id = cell_int(rows_at(&rows, 0, 0));
     if (rows.n_rows > 1)
         found = FAIL(err, DB_RUN, "'%s' means several runs: %.8s, %.8s%s; give more of the uuid",
-                     text, rows_at(&rows, 0, 1)->text, rows_at(&rows, 1, 1)->text,
+                     text, cell_text(rows_at(&rows, 0, 1)), cell_text(rows_at(&rows, 1, 1)),
                      rows.n_rows > 2 ? ", ..." : "");
     rows_free(&rows);
     return found;

@@ -13,3 +13,7 @@ tests_unit_test_progress_SOURCES = tests/unit/test_progress.c src/cli/progress.c
 
 TESTS += tests/rules.sh tests/cli/rules_broken.sh tests/cli/commands.sh
 EXTRA_DIST += tests/rules.sh tests/cli/rules_broken.sh tests/cli/commands.sh
+check_PROGRAMS += tests/cli/fill_history
+TESTS += tests/cli/runs.sh
+EXTRA_DIST += tests/cli/runs.sh
+tests_cli_fill_history_SOURCES = tests/cli/fill_history.c

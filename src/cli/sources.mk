@@ -13,3 +13,7 @@ pesc_SOURCES += \
   src/cli/recorder.c src/cli/recorder.h \
   src/cli/train_facts.c src/cli/train_facts.h \
   src/cli/train_run.c src/cli/train_run.h
+pesc_SOURCES += \
+  src/cli/table.c src/cli/table.h \
+  src/cli/runs.h src/cli/runs_list.c src/cli/runs_routing.c src/cli/runs_show.c \
+  src/cli/runs_sql.c
