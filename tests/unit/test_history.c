@@ -180,6 +180,25 @@ static void test_rows(void)
     history_close(h);
 }
 
+static void test_refused_row(void)
+{
+    struct pesc_error err = {0};
+    struct history *h = NULL;
+    struct history_run r = a_run();
+    if (!ok(history_open(at("t.db"), &h, &err) == 0, "open"))
+        return;
+    ok(history_run_start(h, UUID, &r, &err) == 0, "start");
+    ask("t.db", "CREATE TRIGGER no BEFORE INSERT ON metric WHEN new.step = 2 BEGIN"
+                " SELECT raise(ABORT, 'no'); END");
+    for (long s = 1; s <= 3; s++)
+        history_metric(h, "train/loss", s, 1.0);
+    ok(history_flush(h, &err) == 0, "a row that cannot be written holds nothing up %s", err.text);
+    is_str(ask("t.db", "SELECT group_concat(step) FROM metric"), "1,3", "the others are there");
+    is_str(ask("t.db", "SELECT level||' '||code||' '||text FROM event"),
+           "warn W-DB-DROPPED 1 rows are missing here; metrics.jsonl has them", "and it is said");
+    history_close(h);
+}
+
 static void test_resume(void)
 {
     struct pesc_error err = {0};
@@ -396,6 +415,7 @@ int main(void)
         return 99;
     test_many(); /* forks first: no process may fork with a database open */
     test_rows();
+    test_refused_row();
     test_resume();
     test_busy();
     test_foreign();
