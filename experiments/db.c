@@ -14,7 +14,7 @@
 #include <time.h>
 #include <unistd.h>
 
-enum { OPEN_PATIENCE_MS = 10000, CLOSE_PATIENCE_MS = 2000 };
+enum { OPEN_PATIENCE_MS = 10000, CLOSE_PATIENCE_MS = 1000 };
 
 static long long monotonic_ms(void)
 {

@@ -7,6 +7,7 @@
 
 #include <fcntl.h>
 #include <sqlite3.h>
+#include <sys/file.h>
 #include <sys/wait.h>
 #include <time.h>
 #include <unistd.h>
@@ -331,6 +332,27 @@ static void test_busy(void)
     history_close(h);
 }
 
+/* Another pesc in the middle of a transaction: its flock on the lock file. */
+static void test_lock(void)
+{
+    struct pesc_error err = {0};
+    struct history *h = NULL;
+    struct history_run r = a_run();
+    if (!ok(history_open(at("l.db"), &h, &err) == 0, "open"))
+        return;
+    ok(history_run_start(h, UUID, &r, &err) == 0, "start");
+    history_metric(h, "train/loss", 1, 1.0);
+    int fd = open(at("l.db.lock"), O_RDWR | O_CLOEXEC);
+    ok(fd >= 0 && flock(fd, LOCK_EX) == 0, "another holds the lock file");
+    ok(history_flush(h, &err) == -1 && err.code == PESC_E_DB && strstr(err.text, "busy"),
+       "no transaction without the lock: %s", err.text);
+    is_str(ask("l.db", "SELECT count(*) FROM metric"), "0", "nothing was written");
+    history_close(h);
+    ok(path_exists(at("l.db-wal")), "closing without the lock leaves the log unmerged");
+    close(fd);
+    is_str(ask("l.db", "SELECT count(*) FROM run"), "1", "nothing is lost by that");
+}
+
 static void make(const char *name, const char *sql)
 {
     sqlite3 *c = NULL;
@@ -418,6 +440,7 @@ int main(void)
     test_refused_row();
     test_resume();
     test_busy();
+    test_lock();
     test_foreign();
     test_path();
     ok(dir_remove_all(dir, &err) == 0, "clean-up");
