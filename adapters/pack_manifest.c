@@ -224,18 +224,25 @@ static int parse_files(const json_t *list, struct pack_info *info, struct pesc_e
     if (n > PACK_MAX_FILES - 1)
         return FAIL(err, PK_LIMIT, "manifest.json: %zu files, at most %d", n, PACK_MAX_FILES - 1);
     for (size_t i = 0; i < n; i++) {
+        struct pack_entry *f = &info->files[i];
+        TRY(get_str(json_array_get(list, i), "files.", "name", sizeof f->name, f->name,
+                    PESC_E_PK_JSON, err));
+        if (!pack_media(f->name))
+            return FAIL(err, PK_EXTRA, "'%s' does not belong in a pack", f->name);
+        int order = i > 0 ? strcmp(f[-1].name, f->name) : -1;
+        if (order == 0)
+            return FAIL(err, PK_DUP, "manifest.json: '%s' is listed twice", f->name);
+        if (order > 0)
+            return FAIL(err, PK_ORDER, "manifest.json: '%s' is listed after '%s'", f->name,
+                        f[-1].name);
+        weights |= !strcmp(f->name, PACK_WEIGHTS);
+        config |= !strcmp(f->name, "adapter_config.json");
+    }
+    for (size_t i = 0; i < n; i++) {
         const json_t *o = json_array_get(list, i);
         struct pack_entry *f = &info->files[i];
         long long size = 0;
         char media[64];
-        TRY(get_str(o, "files.", "name", sizeof f->name, f->name, PESC_E_PK_JSON, err));
-        if (!pack_media(f->name))
-            return FAIL(err, PK_EXTRA, "'%s' does not belong in a pack", f->name);
-        if (i > 0 && strcmp(f[-1].name, f->name) == 0)
-            return FAIL(err, PK_DUP, "manifest.json: '%s' is listed twice", f->name);
-        if (i > 0 && strcmp(f[-1].name, f->name) > 0)
-            return FAIL(err, PK_ORDER, "manifest.json: '%s' is listed after '%s'", f->name,
-                        f[-1].name);
         TRY(get_int(o, "files.", "size", 0, INT64_MAX, &size, PESC_E_PK_JSON, err));
         f->size = (uint64_t)size;
         if (f->size > (pack_is_text(f->name) ? (uint64_t)PACK_TEXT_MAX : PACK_FILE_MAX) ||
@@ -246,8 +253,6 @@ static int parse_files(const json_t *list, struct pack_info *info, struct pesc_e
         TRY(get_str(o, "files.", "media", sizeof media, media, PESC_E_PK_JSON, err));
         if (strcmp(media, pack_media(f->name)) != 0)
             return FAIL(err, PK_JSON, "manifest.json: '%s' is not %s", f->name, media);
-        weights |= !strcmp(f->name, PACK_WEIGHTS);
-        config |= !strcmp(f->name, "adapter_config.json");
     }
     info->n_files = (long)n;
     if (!weights || !config)

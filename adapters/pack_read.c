@@ -22,7 +22,7 @@ struct extract {
     struct pack *p;
     const char *path;
     struct pack_stream *s;
-    int dir_fd, sync;
+    int dir_fd;
     unsigned char buf[CHUNK];
 };
 
@@ -57,11 +57,33 @@ static int write_all(const struct extract *x, int fd, const void *data, size_t n
 
 static int finish(const struct extract *x, int fd, const char *name, int rc, struct pesc_error *err)
 {
-    if (rc == 0 && x->sync && fsync(fd) != 0)
-        rc = write_fail(x, name, err);
     if (close(fd) != 0 && rc == 0)
         rc = write_fail(x, name, err);
     return rc;
+}
+
+static int sync_file(const struct extract *x, const char *name, struct pesc_error *err)
+{
+    int fd = openat(x->dir_fd, name, O_RDONLY | O_NOFOLLOW | O_CLOEXEC);
+    if (fd < 0 || fsync(fd) != 0) {
+        write_fail(x, name, err);
+        if (fd >= 0)
+            close(fd);
+        return -1;
+    }
+    close(fd);
+    return 0;
+}
+
+/* Only what was found good is worth the disk's time. */
+static int sync_all(const struct extract *x, struct pesc_error *err)
+{
+    TRY(sync_file(x, MANIFEST, err));
+    if (x->p->signature)
+        TRY(sync_file(x, SIGNATURE, err));
+    for (long i = 0; i < x->p->info.n_files; i++)
+        TRY(sync_file(x, x->p->info.files[i].name, err));
+    return fsync(x->dir_fd) == 0 ? 0 : write_fail(x, ".", err);
 }
 
 /* The manifest is small and is believed before anything else is looked at. */
@@ -193,7 +215,7 @@ static int extract(struct pack *p, const char *path, int sync, const struct note
     if (!x)
         return FAIL(err, MEMORY, "%s: no memory", path);
     int rc = -1, fd = file_open_read(path, &st, err);
-    *x = (struct extract){.p = p, .path = path, .sync = sync, .dir_fd = -1};
+    *x = (struct extract){.p = p, .path = path, .dir_fd = -1};
     if (fd < 0)
         goto done;
     x->dir_fd = open(p->dir, O_RDONLY | O_DIRECTORY | O_NOFOLLOW | O_CLOEXEC);
@@ -206,10 +228,8 @@ static int extract(struct pack *p, const char *path, int sync, const struct note
     TRY_OR(check_config(p, err), done);
     TRY_OR(path_join(p->weights, p->dir, PACK_WEIGHTS, err), done);
     TRY_OR(pack_weights_check(p->weights, &p->info, notes, err), done);
-    if (sync && fsync(x->dir_fd) != 0) {
-        write_fail(x, ".", err);
-        goto done;
-    }
+    if (sync)
+        TRY_OR(sync_all(x, err), done);
     rc = 0;
 done:
     pack_stream_close(x->s);

@@ -1,6 +1,8 @@
 #include "config.h"
 #include "core/archive.h"
 
+#include "core/xxh64.h"
+
 #include <archive.h>
 #include <archive_entry.h>
 #include <errno.h>
@@ -175,53 +177,124 @@ void arc_reader_close(struct arc_reader *r)
     free(r);
 }
 
+/* libarchive's zstd filter makes frames without a checksum. So the tar goes through a second
+ * archive object, which sees the content that the checksum is of: the checksum's flag is set in the
+ * frame header as it passes, and its four bytes follow the frame. */
+enum { DESCRIPTOR = 4, CHECKSUM_FLAG = 4 };
+
 struct arc_writer {
-    struct archive *a;
+    struct archive *tar; /* NULL: raw */
+    struct archive *zst;
     struct afile *f;
-    enum arc_format format;
     uint64_t left; /* tar: bytes that the open entry still wants */
+    uint64_t out;  /* bytes of the frame so far */
+    int sealed;    /* the frame has a checksum of its own after all */
+    struct xxh64 sum;
     struct pesc_error io;
 };
 
-static la_ssize_t writer_push(struct archive *a, void *ctx, const void *data, size_t n)
+static la_ssize_t push_frame(struct archive *a, void *ctx, const void *data, size_t n)
 {
     struct arc_writer *w = ctx;
-    if (afile_write(w->f, data, n, &w->io) != 0) {
-        archive_set_error(a, EIO, "write");
-        return -1;
+    const unsigned char *p = data;
+    size_t head = w->out <= DESCRIPTOR && w->out + n > DESCRIPTOR ? DESCRIPTOR - w->out : n;
+    int rc = afile_write(w->f, p, head, &w->io);
+    if (rc == 0 && head < n) {
+        unsigned char d = p[head] | CHECKSUM_FLAG;
+        w->sealed = p[head] & CHECKSUM_FLAG;
+        rc = afile_write(w->f, &d, 1, &w->io);
+        if (rc == 0)
+            rc = afile_write(w->f, p + head + 1, n - head - 1, &w->io);
     }
-    return (la_ssize_t)n;
+    w->out += n;
+    if (rc == 0)
+        return (la_ssize_t)n;
+    archive_set_error(a, EIO, "write");
+    return -1;
 }
 
-static int writer_fail(struct arc_writer *w, struct pesc_error *err)
+static int writer_fail(struct arc_writer *w, struct archive *a, struct pesc_error *err)
 {
     if (w->io.code)
         return error_set(err, (enum pesc_code)w->io.code, "%s", w->io.text);
-    const char *why = archive_error_string(w->a);
-    return error_set(err, archive_errno(w->a) == ENOMEM ? PESC_E_MEMORY : PESC_E_IO,
+    const char *why = archive_error_string(a);
+    return error_set(err, archive_errno(a) == ENOMEM ? PESC_E_MEMORY : PESC_E_IO,
                      "cannot write the archive: %s", why ? why : "unknown reason");
+}
+
+static int add_content(struct arc_writer *w, const void *data, size_t n, struct pesc_error *err)
+{
+    const unsigned char *p = data;
+    xxh64_add(&w->sum, data, n);
+    while (n > 0) {
+        la_ssize_t put = archive_write_data(w->zst, p, n);
+        if (put <= 0)
+            return writer_fail(w, w->zst, err);
+        p += put;
+        n -= (size_t)put;
+    }
+    return 0;
+}
+
+static la_ssize_t push_tar(struct archive *a, void *ctx, const void *data, size_t n)
+{
+    struct arc_writer *w = ctx;
+    struct pesc_error err = {0};
+    if (add_content(w, data, n, &err) == 0)
+        return (la_ssize_t)n;
+    if (!w->io.code)
+        w->io = err;
+    archive_set_error(a, EIO, "write");
+    return -1;
+}
+
+static int open_zst(struct arc_writer *w, struct pesc_error *err)
+{
+    struct archive_entry *e = archive_entry_new();
+    int rc = ARCHIVE_FATAL;
+    if (!e)
+        return FAIL(err, MEMORY, "no memory for an archive");
+    archive_entry_set_pathname(e, "data");
+    archive_entry_set_filetype(e, AE_IFREG);
+    if (archive_write_set_format_raw(w->zst) == ARCHIVE_OK &&
+        archive_write_add_filter_zstd(w->zst) == ARCHIVE_OK &&
+        archive_write_set_filter_option(w->zst, "zstd", "compression-level", "3") == ARCHIVE_OK &&
+        archive_write_set_bytes_per_block(w->zst, CHUNK) == ARCHIVE_OK &&
+        archive_write_set_bytes_in_last_block(w->zst, 1) == ARCHIVE_OK &&
+        archive_write_open(w->zst, w, NULL, push_frame, NULL) == ARCHIVE_OK)
+        rc = archive_write_header(w->zst, e);
+    archive_entry_free(e);
+    return rc == ARCHIVE_OK ? 0 : writer_fail(w, w->zst, err);
+}
+
+/* ustar has no extended records, so no times or ids of this process can slip in. */
+static int open_tar(struct arc_writer *w, struct pesc_error *err)
+{
+    if (archive_write_set_format_ustar(w->tar) == ARCHIVE_OK &&
+        archive_write_set_bytes_per_block(w->tar, CHUNK) == ARCHIVE_OK &&
+        archive_write_set_bytes_in_last_block(w->tar, 1) == ARCHIVE_OK &&
+        archive_write_open(w->tar, w, NULL, push_tar, NULL) == ARCHIVE_OK)
+        return 0;
+    return writer_fail(w, w->tar, err);
 }
 
 struct arc_writer *arc_writer_open(struct afile *f, enum arc_format format, struct pesc_error *err)
 {
     struct arc_writer *w = calloc(1, sizeof *w);
-    if (!w || !(w->a = archive_write_new())) {
-        free(w);
+    if (!w) {
         FAIL(err, MEMORY, "no memory for an archive");
         return NULL;
     }
     w->f = f;
-    w->format = format;
-    /* ustar has no extended records, so no times or ids of this process can slip in; the last
-     * block is not padded. */
-    if ((format == ARC_TAR ? archive_write_set_format_ustar(w->a)
-                           : archive_write_set_format_raw(w->a)) != ARCHIVE_OK ||
-        archive_write_add_filter_zstd(w->a) != ARCHIVE_OK ||
-        archive_write_set_filter_option(w->a, "zstd", "compression-level", "3") != ARCHIVE_OK ||
-        archive_write_set_bytes_per_block(w->a, CHUNK) != ARCHIVE_OK ||
-        archive_write_set_bytes_in_last_block(w->a, 1) != ARCHIVE_OK ||
-        archive_write_open(w->a, w, NULL, writer_push, NULL) != ARCHIVE_OK) {
-        writer_fail(w, err);
+    xxh64_init(&w->sum);
+    w->zst = archive_write_new();
+    w->tar = format == ARC_TAR ? archive_write_new() : NULL;
+    if (!w->zst || (format == ARC_TAR && !w->tar)) {
+        FAIL(err, MEMORY, "no memory for an archive");
+        arc_writer_abort(w);
+        return NULL;
+    }
+    if (open_zst(w, err) != 0 || (w->tar && open_tar(w, err) != 0)) {
         arc_writer_abort(w);
         return NULL;
     }
@@ -230,43 +303,54 @@ struct arc_writer *arc_writer_open(struct afile *f, enum arc_format format, stru
 
 int arc_writer_entry(struct arc_writer *w, const char *name, uint64_t size, struct pesc_error *err)
 {
+    if (!w->tar)
+        return FAIL(err, INTERNAL, "a raw stream has no entries");
     if (w->left)
         return FAIL(err, INTERNAL, "archive entry before '%s' is short of %llu bytes", name,
                     (unsigned long long)w->left);
     struct archive_entry *e = archive_entry_new();
     if (!e)
         return FAIL(err, MEMORY, "no memory for an archive");
-    archive_entry_set_pathname(e, w->format == ARC_TAR ? name : "data");
+    archive_entry_set_pathname(e, name);
     archive_entry_set_filetype(e, AE_IFREG);
     archive_entry_set_perm(e, 0644);
     archive_entry_set_uid(e, 0);
     archive_entry_set_gid(e, 0);
     archive_entry_set_mtime(e, 0, 0);
-    if (w->format == ARC_TAR)
-        archive_entry_set_size(e, (la_int64_t)size);
-    int rc = archive_write_header(w->a, e);
+    archive_entry_set_size(e, (la_int64_t)size);
+    int rc = archive_write_header(w->tar, e);
     archive_entry_free(e);
     if (rc != ARCHIVE_OK)
-        return writer_fail(w, err);
-    w->left = w->format == ARC_TAR ? size : 0;
+        return writer_fail(w, w->tar, err);
+    w->left = size;
     return 0;
 }
 
 int arc_writer_data(struct arc_writer *w, const void *data, size_t n, struct pesc_error *err)
 {
-    if (w->format == ARC_TAR && n > w->left)
+    if (!w->tar)
+        return add_content(w, data, n, err);
+    if (n > w->left)
         return FAIL(err, INTERNAL, "archive entry gets more bytes than declared");
     const unsigned char *p = data;
     while (n > 0) {
-        la_ssize_t put = archive_write_data(w->a, p, n);
+        la_ssize_t put = archive_write_data(w->tar, p, n);
         if (put <= 0)
-            return writer_fail(w, err);
+            return writer_fail(w, w->tar, err);
         p += put;
         n -= (size_t)put;
-        if (w->format == ARC_TAR)
-            w->left -= (uint64_t)put;
+        w->left -= (uint64_t)put;
     }
     return 0;
+}
+
+static int seal(struct arc_writer *w, struct pesc_error *err)
+{
+    uint64_t sum = xxh64_end(&w->sum);
+    unsigned char le[4];
+    for (int i = 0; i < 4; i++)
+        le[i] = (unsigned char)(sum >> 8 * i);
+    return w->sealed ? 0 : afile_write(w->f, le, sizeof le, err);
 }
 
 int arc_writer_close(struct arc_writer *w, struct pesc_error *err)
@@ -275,17 +359,29 @@ int arc_writer_close(struct arc_writer *w, struct pesc_error *err)
     if (w->left)
         rc = FAIL(err, INTERNAL, "the last archive entry is short of %llu bytes",
                   (unsigned long long)w->left);
-    else if (archive_write_close(w->a) != ARCHIVE_OK)
-        rc = writer_fail(w, err);
+    else if (w->tar && archive_write_close(w->tar) != ARCHIVE_OK)
+        rc = writer_fail(w, w->tar, err);
+    else if (archive_write_close(w->zst) != ARCHIVE_OK)
+        rc = writer_fail(w, w->zst, err);
+    else
+        rc = seal(w, err);
     arc_writer_abort(w);
     return rc;
+}
+
+static void drop(struct archive *a)
+{
+    if (!a)
+        return;
+    (void)archive_write_fail(a); /* or freeing would still write an end */
+    (void)archive_write_free(a);
 }
 
 void arc_writer_abort(struct arc_writer *w)
 {
     if (!w)
         return;
-    (void)archive_write_fail(w->a); /* or freeing would still write an end */
-    (void)archive_write_free(w->a);
+    drop(w->tar);
+    drop(w->zst);
     free(w);
 }

@@ -36,7 +36,7 @@ void arc_reader_close(struct arc_reader *r);
 struct arc_writer;
 struct arc_writer *arc_writer_open(struct afile *f, enum arc_format format,
                                    struct pesc_error *err); /* NULL on failure */
-/* Begins a file of exactly size bytes; raw takes one entry, whose name and size are ignored. */
+/* tar: begins a file of exactly size bytes. A raw stream has no entries. */
 int arc_writer_entry(struct arc_writer *w, const char *name, uint64_t size,
                      struct pesc_error *err) MUST_USE;
 int arc_writer_data(struct arc_writer *w, const void *data, size_t n,

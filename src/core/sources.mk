@@ -9,4 +9,5 @@ libpesc_a_SOURCES += \
   src/core/hash.c src/core/hash.h \
   src/core/json.c src/core/json.h \
   src/core/machine.c src/core/machine.h \
-  src/core/rng.c src/core/rng.h
+  src/core/rng.c src/core/rng.h \
+  src/core/xxh64.c src/core/xxh64.h
