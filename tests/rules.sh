@@ -31,7 +31,7 @@ if [ -e .git ] && git ls-files >/dev/null 2>&1; then
     in_git=yes
     git ls-files -co --exclude-standard >"$tmp/all"
 else
-    find . -name 'build*' -prune -o -name autom4te.cache -prune -o -type f ! -name configure \
+    find . -name 'build*' -prune -o -name '_build' -prune -o -name '_inst' -prune -o -name autom4te.cache -prune -o -type f ! -name configure \
         ! -name 'configure~' ! -name aclocal.m4 ! -name Makefile.in ! -name 'config.h.in*' -print |
         sed 's,^\./,,' >"$tmp/all"
 fi
