@@ -19,3 +19,9 @@ experiments/schema_sql.c: experiments/schema.sql experiments/sources.mk
 	{ echo '#include "experiments/schema.h"'; echo 'const char schema_sql[] ='; \
 	  sed -e 's/\\/\\\\/g' -e 's/"/\\"/g' -e 's/.*/    "&\\n"/' \
 	    $(top_srcdir)/experiments/schema.sql && echo '    ;'; } >$@.tmp && mv $@.tmp $@
+# The demonstration's base model and data.
+noinst_PROGRAMS += experiments/base/make-base
+experiments_base_make_base_SOURCES = experiments/base/make-base.c \
+  experiments/base/bpe.c experiments/base/bpe.h \
+  experiments/base/skills.c experiments/base/skills.h
+EXTRA_DIST += experiments/demo.sh
