@@ -15,17 +15,21 @@ say() {
     printf '\n== %s\n' "$*"
 }
 
-# Shows a command as one would type it, and runs it.
+# Shows a command as one would type it, within 80 columns.
+show() {
+    echo "\$ $*" | fold -s -w 72 | sed -e '2,$s/^/      /' -e '$!s/$/\\/'
+}
+
 pesc() {
-    echo "\$ pesc $*"
+    show pesc "$@"
     "$top/build/pesc" "$@"
 }
 
-# The same for an evaluation, whose JSON goes to a file.
+# An evaluation whose JSON goes to a file.
 evaluate() {
     evaluate_to=$1
     shift
-    echo "\$ pesc eval $* --json >$evaluate_to"
+    show pesc eval "$@" --json ">$evaluate_to"
     "$top/build/pesc" eval "$@" --json >"$evaluate_to"
 }
 
@@ -67,9 +71,9 @@ PESC_DB=$out/history.db
 export PESC_DB
 
 say "A small Llama with random weights, and text made for it"
-echo "\$ make-base base --seed 42"
+show make-base base --seed 42
 "$top/build/experiments/base/make-base" base --seed 42
-ls -l base base/init | awk 'NF > 8 { printf "  %-24s %9d bytes\n", $9, $5 }'
+wc -c base/*.json* base/init/* | sed '$d'
 
 say "The dense base learns to read (every weight is trained)"
 pesc train base/init --trainable full --data base/pretrain.jsonl -o base-run \
