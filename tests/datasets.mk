@@ -8,3 +8,5 @@ tests_unit_test_records_SOURCES = tests/unit/test_records.c \
 check_PROGRAMS += tests/golden/golden_tokenizer
 TESTS += tests/golden/golden_tokenizer
 tests_golden_golden_tokenizer_SOURCES = tests/golden/golden_tokenizer.c
+TESTS += tests/cli/data.sh
+EXTRA_DIST += tests/cli/data.sh

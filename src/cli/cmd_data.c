@@ -1,10 +1,181 @@
 #include "config.h"
 #include "cli/cmd.h"
 
-static int run(struct cli *cli, void *opts, int argc, char **argv, struct pesc_error *err)
+#include "cli/data_arg.h"
+#include "cli/data_report.h"
+
+#include <stddef.h>
+#include <stdlib.h>
+
+struct data_opts {
+    struct data_options data;
+    long records, record;
+    int json;
+};
+
+#define AT(field) offsetof(struct data_opts, field)
+#define SHARED_OPTS                                                                                \
+    DATA_OPTIONS(AT(data)),                                                                        \
+    {                                                                                              \
+        "json", NULL, OPT_FLAG, AT(json), NULL, "one JSON object instead of text", 0, 0            \
+    }
+
+static const struct opt inspect_opts[] = {
+    SHARED_OPTS, {"records", NULL, OPT_LONG, AT(records), "N", "samples shown", 0, 1e15}, {0}};
+static const struct opt stats_opts[] = {SHARED_OPTS, {0}};
+static const struct opt mask_opts[] = {
+    SHARED_OPTS,
+    {"record", NULL, OPT_LONG, AT(record), "N", "number of the record, from 0", 0, 1e15},
+    {0}};
+
+static void defaults(void *opts)
 {
-    (void)cli, (void)opts, (void)argc, (void)argv;
-    return FAIL(err, NOT_YET, "data: not here yet");
+    struct data_opts *o = opts;
+    data_defaults(&o->data);
+    o->records = 3;
 }
 
-const struct cmd cmd_data = {.name = "data", .usage = "", .summary = "", .run = run};
+struct loaded {
+    struct tokenizer *tokenizer;
+    struct dataset *data;
+    struct dataset_options options;
+};
+
+static void unload(struct loaded *l)
+{
+    dataset_close(l->data);
+    if (l->tokenizer)
+        tokenizer_close(l->tokenizer);
+}
+
+/* On failure there is nothing to unload. */
+static int load(struct cli *cli, const struct data_opts *o, int argc, char **argv, struct loaded *l,
+                struct pesc_error *err)
+{
+    struct notes notes = cli_notes(cli);
+    long vocab;
+    *l = (struct loaded){0};
+    if (argc != 1)
+        return FAIL(err, USAGE, argc ? "one MODEL is read, not %d" : "a MODEL folder is needed",
+                    argc);
+    if (o->data.data.n == 0)
+        return FAIL(err, USAGE, "--data FILE... is needed");
+    TRY_OR(model_tokenizer(argv[0], &notes, &l->tokenizer, &vocab, err), fail);
+    l->options = data_options(&o->data, vocab);
+    TRY_OR(dataset_open(o->data.data.v, o->data.data.n, l->tokenizer, &l->options, &notes, &l->data,
+                        err),
+           fail);
+    return 0;
+fail:
+    unload(l);
+    return -1;
+}
+
+/* Prints and ends a report; it may be NULL for want of memory. */
+static int put_json(struct cli *cli, json_t *report, struct pesc_error *err)
+{
+    char *text = report ? json_dumps(report, JSON_COMPACT) : NULL;
+    json_decref(report);
+    if (!text)
+        return FAIL(err, MEMORY, "no memory for the report");
+    fprintf(cli->out, "%s\n", text);
+    free(text);
+    return 0;
+}
+
+static int inspect(struct cli *cli, void *opts, int argc, char **argv, struct pesc_error *err)
+{
+    const struct data_opts *o = opts;
+    struct loaded l;
+    int rc = -1;
+    TRY(load(cli, o, argc, argv, &l, err));
+    long shown = dataset_size(l.data) < o->records ? dataset_size(l.data) : o->records;
+    json_t *samples = json_array(), *report = NULL;
+    if (o->json) {
+        for (long i = 0; i < shown; i++) {
+            json_t *s = data_sample_json(l.data, i, l.tokenizer, err);
+            if (!s)
+                goto done;
+            json_array_append_new(samples, s);
+        }
+        report = data_summary_json(l.data, &l.options);
+        json_object_set(report, "samples", samples);
+        rc = put_json(cli, report, err);
+    } else {
+        data_summary(cli, l.data, &l.options);
+        for (long i = 0; i < shown; i++)
+            TRY_OR(data_sample(cli, l.data, i, l.tokenizer, err), done);
+        rc = 0;
+    }
+done:
+    json_decref(samples);
+    unload(&l);
+    return rc;
+}
+
+static int stats(struct cli *cli, void *opts, int argc, char **argv, struct pesc_error *err)
+{
+    const struct data_opts *o = opts;
+    struct loaded l;
+    int rc;
+    TRY(load(cli, o, argc, argv, &l, err));
+    if (o->json) {
+        json_t *report = data_summary_json(l.data, &l.options);
+        json_t *lengths = data_lengths_json(l.data, err);
+        rc = -1;
+        if (lengths && json_object_set(report, "lengths", lengths) == 0)
+            rc = put_json(cli, json_incref(report), err);
+        json_decref(lengths);
+        json_decref(report);
+    } else {
+        data_summary(cli, l.data, &l.options);
+        rc = data_lengths(cli, l.data, err);
+    }
+    unload(&l);
+    return rc;
+}
+
+static int mask(struct cli *cli, void *opts, int argc, char **argv, struct pesc_error *err)
+{
+    const struct data_opts *o = opts;
+    struct loaded l;
+    long i = 0;
+    int rc = -1;
+    TRY(load(cli, o, argc, argv, &l, err));
+    while (i < dataset_size(l.data) && dataset_sample(l.data, i).record != o->record)
+        i++;
+    if (i == dataset_size(l.data)) {
+        long read = dataset_counts(l.data)->read;
+        FAIL(err, USAGE_VALUE, "record %ld %s %ld records", o->record,
+             o->record < read ? "was skipped; 'pesc data inspect' counts why, of" : "is not among",
+             read);
+    } else if (o->json) {
+        json_t *s = data_sample_json(l.data, i, l.tokenizer, err);
+        rc = s ? put_json(cli, s, err) : -1;
+    } else {
+        rc = data_sample(cli, l.data, i, l.tokenizer, err);
+    }
+    unload(&l);
+    return rc;
+}
+
+#define DATA_CMD(verb, what)                                                                       \
+    {                                                                                              \
+        .name = #verb, .usage = "MODEL --data FILE... [options]", .summary = what,                 \
+        .details = "FILE is a JSON array or JSON lines of PESC, Alpaca, text or tokenised "        \
+                   "records, told apart\nby looking. MODEL gives the tokenizer.",                  \
+        .opts = verb##_opts, .opts_size = sizeof(struct data_opts), .defaults = defaults,          \
+        .run = verb                                                                                \
+    }
+
+static const struct cmd data_inspect =
+    DATA_CMD(inspect, "Files, formats, what is skipped and why, domains, and the first samples");
+static const struct cmd data_stats =
+    DATA_CMD(stats, "As inspect, with a histogram of lengths and the number of repeated samples");
+static const struct cmd data_mask = DATA_CMD(mask, "One record with its trained tokens marked");
+static const struct cmd *const subs[] = {&data_inspect, &data_stats, &data_mask, NULL};
+
+const struct cmd cmd_data = {.name = "data",
+                             .usage = "COMMAND MODEL --data FILE... [options]",
+                             .summary = "Shows what the trainer would really see",
+                             .subs = subs};

@@ -184,7 +184,7 @@ static int report(struct cli *cli, const struct session *s, const struct options
     double rate = (double)dataset_counts(s->data)->tokens / (seconds > 0 ? seconds : 1);
     if (!o->json) {
         char line[512];
-        data_summary(s->data, line, sizeof line);
+        data_line(s->data, line, sizeof line);
         if (!o->quiet)
             fprintf(cli->talk, "%s, %.0f tokens/s, %s\n", line, rate,
                     s->compute == COMPUTE_BF16 ? "bf16" : "f32");

@@ -10,23 +10,28 @@ void data_defaults(struct data_options *o)
     o->max_seq_length = 512;
 }
 
+struct dataset_options data_options(const struct data_options *o, long vocab_size)
+{
+    return (struct dataset_options){.template_id = o->template_id,
+                                    .max_seq_length = o->max_seq_length,
+                                    .bad_max = o->bad_records,
+                                    .max_records = o->max_records,
+                                    .domain = o->domain,
+                                    .train_on_prompt = o->train_on_prompt,
+                                    .vocab_size = vocab_size};
+}
+
 int data_arg_open(const struct data_options *o, const struct opt_list *files,
                   const struct model_arg *a, const struct notes *notes, struct dataset **out,
                   struct pesc_error *err)
 {
-    struct dataset_options d = {.template_id = o->template_id,
-                                .max_seq_length = o->max_seq_length,
-                                .bad_max = o->bad_records,
-                                .max_records = o->max_records,
-                                .domain = o->domain,
-                                .train_on_prompt = o->train_on_prompt,
-                                .vocab_size = base_config(a->base)->vocab_size};
+    struct dataset_options d = data_options(o, base_config(a->base)->vocab_size);
     if (files->n == 0)
         return FAIL(err, USAGE, "--data FILE is needed");
     return dataset_open(files->v, files->n, a->tokenizer, &d, notes, out, err);
 }
 
-void data_summary(const struct dataset *d, char *buf, size_t size)
+void data_line(const struct dataset *d, char *buf, size_t size)
 {
     const struct dataset_counts *c = dataset_counts(d);
     int n = snprintf(buf, size, "%ld of %ld records", c->used, c->read);

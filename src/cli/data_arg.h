@@ -64,8 +64,10 @@ void data_defaults(struct data_options *o);
 int data_arg_open(const struct data_options *o, const struct opt_list *files,
                   const struct model_arg *a, const struct notes *notes, struct dataset **out,
                   struct pesc_error *err) MUST_USE;
-/* "12 of 20 records (8 too bad ...)": one line for headers. */
-void data_summary(const struct dataset *d, char *buf, size_t size);
+/* The same for dataset_open, for a model of that vocabulary. */
+struct dataset_options data_options(const struct data_options *o, long vocab_size);
+/* "12 of 20 records, 8 skipped (...)...": one line for headers. */
+void data_line(const struct dataset *d, char *buf, size_t size);
 /* Domain names by number; the caller frees the array. NULL without memory. */
 const char **data_domains(const struct dataset *d);
 

@@ -7,6 +7,7 @@
 #include "core/machine.h"
 #include "experiments/rundir.h"
 
+#include <limits.h>
 #include <omp.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -97,6 +98,32 @@ int model_arg_open(const char *model, const char *base_override, const struct no
 fail:
     model_arg_close(a);
     return -1;
+}
+
+int model_tokenizer(const char *model, const struct notes *notes, struct tokenizer **out,
+                    long *vocab_size, struct pesc_error *err)
+{
+    char dir[PATH_CAP], path[PATH_CAP];
+    struct crafted c;
+    *out = NULL;
+    TRY(path_real(dir, model, err));
+    if (is_run(dir))
+        TRY(model_of_run(dir, err));
+    if (crafted_is(dir)) {
+        TRY(crafted_read(dir, &c, err));
+        strcpy(dir, c.base);
+    }
+    TRY(path_join(path, dir, "config.json", err));
+    json_t *config = json_file(path, 1 << 20, PESC_E_CFG_JSON, err);
+    if (!config)
+        return -1;
+    const json_t *v = json_object_get(config, "vocab_size");
+    *vocab_size = json_is_integer(v) ? (long)json_integer_value(v) : 0;
+    json_decref(config);
+    if (*vocab_size < 1 || *vocab_size > INT_MAX)
+        return FAIL(err, CFG_VOCAB, "%s: no usable vocab_size", path);
+    TRY(path_join(path, dir, "tokenizer.json", err));
+    return path_exists(path) ? tokenizer_open(dir, notes, out, err) : 0;
 }
 
 void model_arg_close(struct model_arg *a)

@@ -21,6 +21,10 @@ struct model_arg {
  * fingerprint is checked: E-MODEL-BASE. */
 int model_arg_open(const char *model, const char *base_override, const struct notes *notes,
                    struct model_arg *a, struct pesc_error *err) MUST_USE;
+/* Only the tokenizer and the vocabulary's size, without opening weights: enough to look at data. A
+ * base without tokenizer.json gives a NULL tokenizer. */
+int model_tokenizer(const char *model, const struct notes *notes, struct tokenizer **out,
+                    long *vocab_size, struct pesc_error *err) MUST_USE;
 void model_arg_close(struct model_arg *a);
 int model_arg_fingerprint(struct model_arg *a, struct pesc_error *err) MUST_USE;
 int model_arg_pack_base(struct model_arg *a, struct pack_base *out,

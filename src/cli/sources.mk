@@ -1,19 +1,26 @@
 pesc_SOURCES += \
-  src/cli/cmd.h \
-  src/cli/main.c src/cli/opts.c src/cli/talk.c \
-  src/cli/config.c \
-  src/cli/progress.c src/cli/progress.h \
+  src/cli/cmd.h src/cli/main.c src/cli/opts.c src/cli/config.c src/cli/talk.c \
   src/cli/cmd_craft.c src/cli/cmd_train.c src/cli/cmd_eval.c src/cli/cmd_generate.c \
   src/cli/cmd_data.c src/cli/cmd_runs.c src/cli/cmd_pack.c src/cli/cmd_doctor.c
 
+# what commands share
 pesc_SOURCES += \
   src/cli/data_arg.c src/cli/data_arg.h \
   src/cli/db_arg.c src/cli/db_arg.h \
   src/cli/model_arg.c src/cli/model_arg.h \
+  src/cli/progress.c src/cli/progress.h \
+  src/cli/table.c src/cli/table.h
+
+# data
+pesc_SOURCES += src/cli/data_lengths.c src/cli/data_report.c src/cli/data_report.h
+
+# runs
+pesc_SOURCES += \
+  src/cli/runs.h src/cli/runs_list.c src/cli/runs_routing.c src/cli/runs_show.c \
+  src/cli/runs_sql.c
+
+# train
+pesc_SOURCES += \
   src/cli/recorder.c src/cli/recorder.h \
   src/cli/train_facts.c src/cli/train_facts.h \
   src/cli/train_run.c src/cli/train_run.h
-pesc_SOURCES += \
-  src/cli/table.c src/cli/table.h \
-  src/cli/runs.h src/cli/runs_list.c src/cli/runs_routing.c src/cli/runs_show.c \
-  src/cli/runs_sql.c

@@ -160,7 +160,7 @@ static void show_header(struct train_session *s, const struct train_cli *o, long
     struct progress *p = s->rec.progress;
     char data[512], need[32];
     const struct model_config *c = &s->model->c;
-    data_summary(s->data, data, sizeof data);
+    data_line(s->data, data, sizeof data);
     progress_bytes(need, sizeof need, s->need);
     progress_header(p, "model", "%s: %s, %ld layers, hidden %ld", o->model, c->arch_name,
                     c->num_layers, c->hidden_size);
