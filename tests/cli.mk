@@ -17,3 +17,6 @@ check_PROGRAMS += tests/cli/fill_history
 TESTS += tests/cli/runs.sh
 EXTRA_DIST += tests/cli/runs.sh
 tests_cli_fill_history_SOURCES = tests/cli/fill_history.c
+# pack
+TESTS += tests/cli/pack.sh
+EXTRA_DIST += tests/cli/pack.sh

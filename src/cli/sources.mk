@@ -24,3 +24,4 @@ pesc_SOURCES += \
   src/cli/recorder.c src/cli/recorder.h \
   src/cli/train_facts.c src/cli/train_facts.h \
   src/cli/train_run.c src/cli/train_run.h
+pesc_SOURCES += src/cli/cmd_pack.h src/cli/cmd_pack_export.c

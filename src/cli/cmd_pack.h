@@ -1,0 +1,22 @@
+/* Shared by the files of the pack command. */
+#ifndef PESC_CLI_CMD_PACK_H
+#define PESC_CLI_CMD_PACK_H
+
+#include "adapters/pack.h"
+#include "cli/cmd.h"
+
+extern const struct cmd cmd_pack_export;
+
+/* The base of a dense folder, or of a crafted one (its pesc.json says). Reads all weights of a
+ * dense folder once, for the fingerprint. */
+int pack_base_of(const char *dir, const struct notes *notes, struct pack_base *out,
+                 struct pesc_error *err) MUST_USE;
+/* From the object "base" of run.json and pesc.json. E-CFG-CRAFT; where is the file. */
+int pack_base_json(const json_t *o, const char *where, struct pack_base *out,
+                   struct pesc_error *err) MUST_USE;
+
+/* One short line of hostile text: escaped, and at most 200 bytes. Into buf; returns buf. */
+enum { SHOWN_CAP = 201 };
+const char *shown(char buf[SHOWN_CAP], const char *text);
+
+#endif
