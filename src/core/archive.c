@@ -189,6 +189,7 @@ struct arc_writer {
     uint64_t left; /* tar: bytes that the open entry still wants */
     uint64_t out;  /* bytes of the frame so far */
     int sealed;    /* the frame has a checksum of its own after all */
+    int dropped;   /* nothing more is written */
     struct xxh64 sum;
     struct pesc_error io;
 };
@@ -197,6 +198,8 @@ static la_ssize_t push_frame(struct archive *a, void *ctx, const void *data, siz
 {
     struct arc_writer *w = ctx;
     const unsigned char *p = data;
+    if (w->dropped)
+        return -1;
     size_t head = w->out <= DESCRIPTOR && w->out + n > DESCRIPTOR ? DESCRIPTOR - w->out : n;
     int rc = afile_write(w->f, p, head, &w->io);
     if (rc == 0 && head < n) {
@@ -240,6 +243,8 @@ static la_ssize_t push_tar(struct archive *a, void *ctx, const void *data, size_
 {
     struct arc_writer *w = ctx;
     struct pesc_error err = {0};
+    if (w->dropped)
+        return -1;
     if (add_content(w, data, n, &err) == 0)
         return (la_ssize_t)n;
     if (!w->io.code)
@@ -369,11 +374,12 @@ int arc_writer_close(struct arc_writer *w, struct pesc_error *err)
     return rc;
 }
 
+/* Only closing frees all that libarchive holds, also when something has failed before. */
 static void drop(struct archive *a)
 {
     if (!a)
         return;
-    (void)archive_write_fail(a); /* or freeing would still write an end */
+    (void)archive_write_close(a);
     (void)archive_write_free(a);
 }
 
@@ -381,6 +387,7 @@ void arc_writer_abort(struct arc_writer *w)
 {
     if (!w)
         return;
+    w->dropped = 1;
     drop(w->tar);
     drop(w->zst);
     free(w);

@@ -3,6 +3,8 @@
 #include "core/xxh64.h"
 #include "tests/tap.h"
 
+#include <signal.h>
+#include <sys/resource.h>
 #include <unistd.h>
 
 static char dir[] = "/tmp/pesc-test-archive-XXXXXX";
@@ -148,6 +150,29 @@ static void test_writer(void)
     ok(arc_writer_close(w, &err) != 0 && err.code == PESC_E_INTERNAL, "nor less at the end");
     afile_abort(f);
     ok(!path_exists(at("w")), "an aborted file is not there");
+
+    /* A limit on file sizes serves as a full disk. Nothing is printed while it holds. */
+    struct rlimit was, small;
+    static unsigned char noise[300000];
+    for (size_t i = 0; i < sizeof noise; i++)
+        noise[i] = (unsigned char)(i * i >> 7 ^ i * 2654435761u >> 13);
+    memset(&err, 0, sizeof err);
+    signal(SIGXFSZ, SIG_IGN);
+    getrlimit(RLIMIT_FSIZE, &was);
+    small = was;
+    small.rlim_cur = 4096;
+    f = afile_open(at("w"), &err);
+    w = arc_writer_open(f, ARC_TAR, &err);
+    int rc = setrlimit(RLIMIT_FSIZE, &small);
+    rc |= arc_writer_entry(w, "noise", sizeof noise, &err);
+    int failed = arc_writer_data(w, noise, sizeof noise, &err) != 0;
+    if (failed)
+        arc_writer_abort(w);
+    else
+        failed = arc_writer_close(w, &err) != 0;
+    rc |= setrlimit(RLIMIT_FSIZE, &was);
+    afile_abort(f);
+    ok(rc == 0 && failed && err.code == PESC_E_IO_FULL, "a full disk is said to be one");
 }
 
 /* Known answers; the seams of blocks are tried by cutting the input everywhere. */
