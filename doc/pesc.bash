@@ -14,7 +14,7 @@ _pesc() {
     help=$("$pesc" "${path[@]}" --help 2>/dev/null) || return
     if [[ $cur == -* ]]; then
         mapfile -t COMPREPLY < <(compgen -W "--help $(sed -n '/^Options:/,$p' <<<"$help" |
-            grep -E '^  -' | grep -oE -- '(^|[ ,])--?[a-z][a-z0-9-]*')" -- "$cur")
+            grep -E '^  -' | grep -oE -- "(^|[ ,])--?[a-z0-9][a-z0-9-]*")" -- "$cur")
         return
     fi
     # an option of choices "a|b|c", then a command, then files

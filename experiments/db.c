@@ -280,3 +280,8 @@ void db_close(struct db *d)
     close(d->lock);
     d->lock = -1;
 }
+
+const char *history_library(void)
+{
+    return sqlite3_libversion();
+}

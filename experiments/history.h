@@ -104,4 +104,6 @@ int history_default_path(const char *pesc_db, const char *xdg_data_home, const c
 /* A fresh random identity: 32 hex digits and a zero. */
 int history_uuid(char out[33], struct pesc_error *err) MUST_USE;
 
+const char *history_library(void); /* SQLite's version at run time */
+
 #endif

@@ -2,9 +2,11 @@
 #include "cli/cmd.h"
 
 #include "core/build.h"
+#include "core/file.h"
 #include "core/hash.h"
 #include "core/json.h"
 #include "core/machine.h"
+#include "experiments/history.h"
 
 #include <jansson.h>
 #include <stdlib.h>
@@ -98,7 +100,7 @@ static int look_at_libraries(json_t *libs, json_t *advice, struct pesc_error *er
         const char *name, *built, *run;
     } table[] = {
         {"oneDNN", PESC_VERSION_ONEDNN, NULL},
-        {"SQLite", PESC_VERSION_SQLITE3, NULL},
+        {"SQLite", PESC_VERSION_SQLITE3, history_library()},
         {"libarchive", PESC_VERSION_LIBARCHIVE, NULL},
         {"OpenSSL", PESC_VERSION_LIBCRYPTO, hash_library()},
         {"jansson", PESC_VERSION_JANSSON, jansson_version_str()},
@@ -123,6 +125,20 @@ static int look_at_libraries(json_t *libs, json_t *advice, struct pesc_error *er
                  version);
         TRY(advise(advice, line, err));
     }
+    return 0;
+}
+
+static int look_at_history(json_t *history, json_t *advice, struct pesc_error *err)
+{
+    char path[PATH_CAP];
+    struct stat st;
+    TRY(history_default_path(getenv("PESC_DB"), getenv("XDG_DATA_HOME"), getenv("HOME"), path,
+                             err));
+    TRY(add(history, "path", text(path), err));
+    int there = stat(path, &st) == 0;
+    TRY(add(history, "bytes", there ? json_integer((json_int_t)st.st_size) : json_null(), err));
+    if (there && !S_ISREG(st.st_mode))
+        TRY(advise(advice, "the history's path is not a regular file: set PESC_DB", err));
     return 0;
 }
 
@@ -190,10 +206,10 @@ static void show(FILE *f, json_t *report)
 
 static int look(json_t *report, struct pesc_error *err)
 {
-    static const char *const names[] = {"program", "cpu", "memory", "libraries"};
-    json_t *s[4], *advice = json_array();
+    static const char *const names[] = {"program", "cpu", "memory", "libraries", "history"};
+    json_t *s[5], *advice = json_array();
     char buf[512];
-    for (int i = 0; i < 4; i++) {
+    for (int i = 0; i < 5; i++) {
         s[i] = json_object();
         TRY(add(report, names[i], s[i], err));
     }
@@ -206,6 +222,9 @@ static int look(json_t *report, struct pesc_error *err)
     TRY(look_at_cpu(s[1], advice, err));
     TRY(look_at_memory(s[2], advice, err));
     TRY(look_at_libraries(s[3], advice, err));
+    struct pesc_error history = {0};
+    if (look_at_history(s[4], advice, &history) != 0)
+        TRY(advise(advice, history.text, err));
     return 0;
 }
 

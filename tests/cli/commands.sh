@@ -35,14 +35,15 @@ empty() { [ ! -s "$1" ] || { sed 's/^/# /' "$1"; return 1; }; }
 
 # The names of a help text's commands and options; aliases on the option's line.
 help_commands() { sed -n '/^Commands:/,/^$/s/^  \([a-z]*\) .*/\1/p' "$1"; }
-help_options() { sed -n '/^Options:/,$p' "$1" | sed -n 's/^  \(--\{0,1\}[a-z][a-z0-9-]*\).*/\1/p'; }
 help_names() {
-    sed -n '/^Options:/,$p' "$1" | sed -n 's/^  \(--\{0,1\}[a-z][a-z0-9-]*\(, --\{0,1\}[a-z][a-z0-9-]*\)*\).*/\1/p' |
-        tr -d ' ' | tr ',' '\n'
+    one='--\{0,1\}[a-z0-9][a-z0-9-]*'
+    sed -n '/^Options:/,$p' "$1" | sed -n "s/^  \($one\(, $one\)*\).*/\1/p" | tr -d ' ' | tr ',' '\n'
 }
 # The manual's section of a command, and the options that it lists.
 man_section() { awk -v ss=".Ss pesc $1" '/^\.S[sh]/ { on = ($0 == ss) } on' "$man"; }
-man_options() { man_section "$1" | grep '^\.It Fl' | grep -oE 'Fl -?[a-z][a-z0-9-]*' | sed 's/^Fl /-/'; }
+man_options() {
+    man_section "$1" | grep '^\.It Fl' | grep -oE 'Fl -?[a-z0-9][a-z0-9-]*' | sed 's/^Fl /-/'
+}
 
 # Help of every command and of those below it.
 visit() { # PATH WORDS
@@ -89,7 +90,7 @@ done
 # Every option in every help is taken by its command, with underscores as well.
 for f in "$tmp"/help.*; do
     path=$(echo "${f#"$tmp"/help.}" | tr '.' ' ')
-    for name in $(help_options "$f" | grep -E '^--[a-z]+-' | head -n 1); do
+    for name in $(help_names "$f" | grep -E '^--[a-z]+-' | head -n 1); do
         spelled=--$(echo "${name#--}" | tr '-' '_')
         # shellcheck disable=SC2086
         "$PESC" $path "$spelled" >"$tmp/out" 2>"$tmp/err" </dev/null
