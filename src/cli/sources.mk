@@ -14,6 +14,9 @@ pesc_SOURCES += \
 # data
 pesc_SOURCES += src/cli/data_lengths.c src/cli/data_report.c src/cli/data_report.h
 
+# pack
+pesc_SOURCES += src/cli/cmd_pack.h src/cli/cmd_pack_export.c
+
 # runs
 pesc_SOURCES += \
   src/cli/runs.h src/cli/runs_list.c src/cli/runs_routing.c src/cli/runs_show.c \
@@ -24,4 +27,3 @@ pesc_SOURCES += \
   src/cli/recorder.c src/cli/recorder.h \
   src/cli/train_facts.c src/cli/train_facts.h \
   src/cli/train_run.c src/cli/train_run.h
-pesc_SOURCES += src/cli/cmd_pack.h src/cli/cmd_pack_export.c
