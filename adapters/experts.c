@@ -46,17 +46,27 @@ static struct dropout dropout_of(const struct moe_config *c, const struct moe_rn
     return d;
 }
 
+static HOT void drop_words(float *restrict row, const uint32_t *restrict word, uint32_t below,
+                           float keep, long n)
+{
+#pragma omp simd
+    for (long i = 0; i < n; i++)
+        row[i] = word[i] < below ? 0 : row[i] * keep;
+}
+
 static void drop_row(float *row, const struct dropout *drop, long expert, long token, long D)
 {
+    enum { WORDS = 1024 };
+    uint32_t word[WORDS];
     struct rng_key key = drop->key;
     key.b += (uint32_t)expert;
-    uint64_t first = (uint64_t)token * (uint64_t)D;
-    uint32_t word[4];
-    for (long d = 0; d < D; d++) {
-        uint64_t i = first + (uint64_t)d;
-        if (d == 0 || i % 4 == 0)
-            rng_block(&key, (uint32_t)(i / 4), word);
-        row[d] = word[i % 4] < drop->below ? 0 : row[d] * drop->keep;
+    uint64_t at = (uint64_t)token * (uint64_t)D;
+    for (long d = 0; d < D;) {
+        long skip = (long)(at % 4), n = D - d < WORDS - skip ? D - d : WORDS - skip;
+        rng_blocks(&key, (uint32_t)(at / 4), word, (skip + n + 3) / 4);
+        drop_words(row + d, word + skip, drop->below, drop->keep, n);
+        d += n;
+        at += (uint64_t)n;
     }
 }
 

@@ -17,8 +17,10 @@ struct rng_key {
 
 /* Four 32-bit words of block number block. */
 void rng_block(const struct rng_key *k, uint32_t block, uint32_t out[4]);
-uint32_t rng_u32(const struct rng_key *k, uint64_t index); /* word index % 4 of block index / 4 */
-double rng_unit(const struct rng_key *k, uint64_t index);  /* [0, 1), 32 bits */
+/* Blocks first .. first + n - 1 one behind the other (out[4 n]), several at a time. */
+void rng_blocks(const struct rng_key *k, uint32_t first, uint32_t *out, long n);
+uint32_t rng_u32(const struct rng_key *k, uint64_t index);  /* word index % 4 of block index / 4 */
+double rng_unit(const struct rng_key *k, uint64_t index);   /* [0, 1), 32 bits */
 double rng_normal(const struct rng_key *k, uint64_t index); /* N(0, 1), Box-Muller */
 
 /* out[i] uniform in [-bound, bound). */

@@ -7,6 +7,7 @@ libpesc_a_SOURCES += \
   src/core/error.c src/core/error.h \
   src/core/file.c src/core/file.h \
   src/core/hash.c src/core/hash.h \
+  src/core/hot.h \
   src/core/json.c src/core/json.h \
   src/core/machine.c src/core/machine.h \
   src/core/rng.c src/core/rng.h \

@@ -5,14 +5,9 @@
 #ifndef PESC_TENSOR_KERNELS_H
 #define PESC_TENSOR_KERNELS_H
 
-#include <stdint.h>
+#include "core/hot.h"
 
-/* Hot loops compiled once per instruction set, chosen when the program is loaded. */
-#ifdef PESC_CLONES
-#define HOT __attribute__((target_clones("arch=x86-64-v4", "arch=x86-64-v3", "default")))
-#else
-#define HOT
-#endif
+#include <stdint.h>
 
 /* y[T,D] = x[T,D] * r[T] * w[D],  r[t] = 1/sqrt(mean_d x^2 + eps).  r is kept for bwd. */
 void rmsnorm_fwd(float *y, float *r, const float *x, const float *w, double eps, long T, long D);
@@ -47,8 +42,8 @@ void attention_fwd(float *o, float *lse, const float *q, const float *k, const f
 /* dq[T,H,C], dk[T,G,C], dv[T,G,C] overwritten; queries and keys are the same rows (cu[S+1]).
  * delta[T,H] is scratch. */
 void attention_bwd(float *dq, float *dk, float *dv, float *delta, const float *do_, const float *q,
-                   const float *k, const float *v, const float *o, const float *lse,
-                   const long *cu, long S, const struct attn_dims *d);
+                   const float *k, const float *v, const float *o, const float *lse, const long *cu,
+                   long S, const struct attn_dims *d);
 
 /* Softmax cross-entropy of n rows of logits[n,V] in place: loss[r] = lse - logit[target]; the row
  * becomes (softmax - onehot) * scale. With scale 0 the logits are left alone. */

@@ -13,6 +13,23 @@ static HOT float row_max(const float *restrict l, long V)
     return vm_max(l, V, -INFINITY);
 }
 
+/* l becomes e^(l - m); returns their sum. */
+static HOT double row_exp(float *restrict l, float m, long V)
+{
+    double sum = 0;
+    for (long v = 0; v < V; v += RUN) {
+        long n = V - v < RUN ? V - v : RUN;
+        float part = 0;
+#pragma omp simd reduction(+ : part)
+        for (long i = 0; i < n; i++) {
+            l[v + i] = vm_exp(l[v + i] - m);
+            part += l[v + i];
+        }
+        sum += part;
+    }
+    return sum;
+}
+
 static HOT double row_sum_exp(const float *restrict l, float m, long V)
 {
     double sum = 0;
@@ -27,11 +44,11 @@ static HOT double row_sum_exp(const float *restrict l, float m, long V)
     return sum;
 }
 
-static HOT void row_grad(float *restrict l, float m, float c, long V)
+static HOT void row_scale(float *restrict l, float c, long V)
 {
 #pragma omp simd
     for (long v = 0; v < V; v++)
-        l[v] = vm_exp(l[v] - m) * c;
+        l[v] *= c;
 }
 
 void cross_entropy(float *logits, float *loss, const int32_t *target, float scale, long n, long V)
@@ -41,13 +58,14 @@ void cross_entropy(float *logits, float *loss, const int32_t *target, float scal
         float *l = logits + r * V;
         long y = target[r];
         float m = row_max(l, V);
-        double sum = row_sum_exp(l, m, V);
         /* A target outside the vocabulary is the caller's bug; NaN shows it without a crash. */
         int inside = y >= 0 && y < V;
-        loss[r] = inside ? (float)(log(sum) - ((double)l[y] - m)) : NAN;
+        double own = inside ? (double)l[y] - m : NAN;
+        double sum = scale == 0 ? row_sum_exp(l, m, V) : row_exp(l, m, V);
+        loss[r] = (float)(log(sum) - own);
         if (scale == 0)
             continue;
-        row_grad(l, m, (float)(scale / sum), V);
+        row_scale(l, (float)(scale / sum), V);
         if (inside)
             l[y] -= scale;
     }

@@ -132,6 +132,7 @@ moe adapters/experts.c s/act\[i\] = pre\[i\] \* cdf/act[i] = pre[i] * cdf * 0.99
 moe adapters/experts.c s/sum\[i\] == 0 ? z\[d + i\] : //
 moe adapters/experts.c s/by = w ? scaling/by = w ? 1/
 moe adapters/experts.c s/1.0 \/ (1.0 - c->dropout)/1.0/
+moe adapters/experts.c s/skip = (long)(at % 4)/skip = 0/
 moe adapters/experts.c s/key.b += (uint32_t)expert/key.b += 0/
 moe adapters/experts.c s/k = 0; drop.on \&\& k < K/k = 0; 0/
 moe adapters/experts.c s/(float)(c->scaling \* dot/(float)(dot/

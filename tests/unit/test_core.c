@@ -18,6 +18,17 @@ static void test_rng(void)
     rng_block(&ones, UINT32_MAX, out);
     ok(out[0] == 0x408f276d && out[1] == 0x41c83b0e && out[2] == 0xa20bc7c6 && out[3] == 0x6d5451fd,
        "philox known answer, ones");
+    uint32_t many[4 * 67];
+    struct rng_key key = {0x123456789abcdefull, RNG_DROPOUT, 17, 4000000000u};
+    for (long n = 0; n <= 67; n += n < 18 ? 1 : 7) {
+        int same = 1;
+        rng_blocks(&key, UINT32_MAX - 20, many, n); /* the number of the block wraps */
+        for (long i = 0; i < n; i++) {
+            rng_block(&key, UINT32_MAX - 20 + (uint32_t)i, out);
+            same &= !memcmp(out, many + 4 * i, sizeof out);
+        }
+        ok(same, "%ld blocks at once are those one by one", n);
+    }
     for (uint64_t n = 1; n < 200; n += 13) {
         char seen[200] = {0};
         int bad = 0;
