@@ -10,8 +10,6 @@
 #include <string.h>
 
 enum { NAMED = 10, LIST_CAP = 900 }; /* of a list of names in a message */
-#define EMBEDDING "model.embed_tokens.weight"
-#define HEAD "lm_head.weight"
 
 struct base {
     char *dir;
@@ -50,9 +48,9 @@ static const char *list_more(const struct name_list *l)
 /* Where a name's bytes are: a tied model stores its one matrix under either name. */
 static const struct shard_tensor *locate(const struct base *b, const char *name)
 {
-    if (b->config.tied && (!strcmp(name, HEAD) || !strcmp(name, EMBEDDING))) {
-        const struct shard_tensor *st = shards_find(&b->shards, EMBEDDING);
-        return st ? st : shards_find(&b->shards, HEAD);
+    if (b->config.tied && (!strcmp(name, NAME_HEAD) || !strcmp(name, NAME_EMBED))) {
+        const struct shard_tensor *st = shards_find(&b->shards, NAME_EMBED);
+        return st ? st : shards_find(&b->shards, NAME_HEAD);
     }
     return shards_find(&b->shards, name);
 }
@@ -93,7 +91,7 @@ static int check_one(const struct base *b, const struct model_tensor *want, stru
 {
     const struct st_tensor *t = locate(b, want->name)->t;
     char have_text[ST_MAX_DIM * 21], want_text[48];
-    int is_vocab = !strcmp(want->name, EMBEDDING) || !strcmp(want->name, HEAD);
+    int is_vocab = !strcmp(want->name, NAME_EMBED) || !strcmp(want->name, NAME_HEAD);
     if (t->dtype == DT_COUNT)
         return FAIL(err, ST_DTYPE,
                     "%s: tensor '%s': unsupported dtype %s; F32, BF16 and F16 are "

@@ -57,7 +57,7 @@ struct st_out {
 typedef int (*st_fill)(void *ctx, long i, const struct st_out *t, void *dst,
                        struct pesc_error *err);
 
-/* Writes a canonical file (tensors by alignment descending, then by name; header padded to 8
+/* Writes a canonical file (F32, then BF16, then F16, each by name; header padded to 8
  * bytes; at most one metadata key, NULL for none), whole or not at all, holding one tensor in
  * memory at a time. fresh: E-USAGE-EXISTS if the name is taken. sha256 (65 bytes) and bytes may
  * be NULL. The same tensors give the same bytes. */

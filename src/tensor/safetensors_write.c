@@ -15,12 +15,12 @@ struct slot {
     size_t bytes;
 };
 
-static int by_alignment(const void *a, const void *b)
+/* F32 before BF16 before F16, as the reference writer has them. */
+static int by_type(const void *a, const void *b)
 {
     const struct slot *x = a, *y = b;
-    size_t sx = dtype_size(x->t->dtype), sy = dtype_size(y->t->dtype);
-    if (sx != sy)
-        return sx > sy ? -1 : 1;
+    if (x->t->dtype != y->t->dtype)
+        return x->t->dtype < y->t->dtype ? -1 : 1;
     return strcmp(x->t->name, y->t->name);
 }
 
@@ -59,7 +59,7 @@ static struct slot *plan(const char *path, const struct st_out *t, long n, struc
             FAIL(err, ST_DUP, "%s: tensor '%s' stands twice", path, s[i].t->name);
             goto fail;
         }
-    qsort(s, (size_t)n, sizeof *s, by_alignment);
+    qsort(s, (size_t)n, sizeof *s, by_type);
     return s;
 fail:
     free(s);

@@ -219,6 +219,9 @@ static void test_missing(void)
     list[list_at("model.norm.weight")] = (struct st_out){"model.norm.weight", DT_F32, 2, {8, 1}};
     refuse_whole("E-MODEL-SHAPE", 3, "S22 wrong rank");
     list_reset(DT_F32);
+    list[list_at("model.layers.1.mlp.up_proj.weight")].ndim = 1;
+    refuse_whole("E-MODEL-SHAPE", 3, "S22 a vector for a matrix");
+    list_reset(DT_F32);
     list[0].shape[0] = 11;
     refuse_whole("E-CFG-VOCAB", 3, "C08 embedding rows");
     list_reset(DT_F32);
@@ -405,15 +408,17 @@ static void test_index(void)
     put("model.safetensors.index.json",
         "{\"weight_map\":{\"a\":\"model-1.safetensors\",\"a\":\"model-2.safetensors\"}}");
     refuse("E-IDX-DUP", 3, "a tensor listed twice");
-    size_t n = (1 << 18) + 2;
-    char *text = malloc(n + 1);
+    long n = 1 << 18;
+    char *text = malloc((size_t)n * 3 + 256), *p = text;
     if (!text)
         exit(99);
-    memset(text, '[', n);
-    text[n] = 0;
+    p += sprintf(p, "{\"weight_map\":{\"%s\":\"model-1.safetensors\"},\"x\":[", list[0].name);
+    for (long i = 0; i < n; i++)
+        p += sprintf(p, "[],");
+    strcpy(p, "0]}");
     put("model.safetensors.index.json", text);
     free(text);
-    refuse("E-IDX-JSON", 3, "an index of brackets");
+    refuse("E-IDX-JSON", 3, "an index of 2^18 lists");
     put_index("model-2.safetensors", NULL);
     put("model-2.safetensors", "version https://git-lfs.github.com/spec/v1\n");
     refuse("E-ST-HDRBIG", 3, "a shard that was never downloaded");
@@ -429,6 +434,14 @@ static void test_folder(void)
     refuse("E-IO-MISSING", 9, "no folder");
     gen_write(gen_path(folder), "", 0);
     refuse("E-IO-TYPE", 9, "a file in place of a folder");
+}
+
+/* No temporary file or folder lies about. */
+static int is_clean(void)
+{
+    char command[PATH_CAP + 32];
+    snprintf(command, sizeof command, "ls -a '%s' | grep -q tmp-", gen_dir);
+    return system(command) != 0;
 }
 
 static const float *get(void *ctx, const char *name)
@@ -456,7 +469,7 @@ static void test_save(void)
     snprintf(dir, sizeof dir, "%s", gen_path("saved"));
     int rc = base_save(dir, b, get, withhold, DT_BF16, &err);
     is_error(rc, &err, "E-INTERNAL", 1, "a value that is not given");
-    ok(!path_exists(dir), "leaves no folder");
+    ok(!path_exists(dir) && is_clean(), "leaves no folder");
     err = (struct pesc_error){0};
     ok(base_save(dir, b, get, NULL, DT_BF16, &err) == 0, "a folder is written");
     diag("%s", err.text);
@@ -488,12 +501,58 @@ static void test_save(void)
     base_close(b);
 }
 
-/* No temporary folder is left by anything above. */
-static void test_clean(void)
+/* What each kind of model has beside the tiny llama's tensors, in both layers. */
+static void test_kinds(void)
 {
-    char command[PATH_CAP + 32];
-    snprintf(command, sizeof command, "ls -a '%s' | grep -q tmp-", gen_dir);
-    ok(system(command) != 0, "no temporary files are left");
+    static const struct {
+        const char *config, *suffix[8];
+        long rows[8];
+    } kinds[] = {
+        {"\"model_type\":\"qwen2\"",
+         {"self_attn.q_proj.bias", "self_attn.k_proj.bias", "self_attn.v_proj.bias"},
+         {8, 4, 4}},
+        {"\"model_type\":\"qwen3\",\"head_dim\":4",
+         {"self_attn.q_norm.weight", "self_attn.k_norm.weight"},
+         {4, 4}},
+        {"\"model_type\":\"llama\",\"attention_bias\":true,\"mlp_bias\":true",
+         {"self_attn.q_proj.bias", "self_attn.k_proj.bias", "self_attn.v_proj.bias",
+          "self_attn.o_proj.bias", "mlp.gate_proj.bias", "mlp.up_proj.bias", "mlp.down_proj.bias"},
+         {8, 4, 4, 8, 12, 12, 8}},
+        {"\"model_type\":\"mistral\"", {NULL}, {0}},
+    };
+    static char name[MAX][80];
+    for (size_t k = 0; k < sizeof kinds / sizeof *kinds; k++) {
+        struct pesc_error err;
+        struct heard h;
+        char text[512];
+        new_folder("");
+        snprintf(text, sizeof text, "{%s," SIZES "}", kinds[k].config);
+        put("config.json", text);
+        list_reset(DT_F32);
+        for (int i = 0; kinds[k].suffix[i]; i++)
+            for (int layer = 0; layer < 2; layer++) {
+                snprintf(name[count], sizeof name[count], "model.layers.%d.%s", layer,
+                         kinds[k].suffix[i]);
+                list_add(name[count], kinds[k].rows[i]);
+            }
+        struct base *b = open_whole(&err, &h);
+        ok(b && h.n == 0, "%s opens with exactly its tensors", kinds[k].config);
+        if (!b || h.n)
+            diag("%s%s", err.text, h.text);
+        base_close(b);
+        for (long last = count - 1; last >= N; last--) {
+            struct st_out keep = list[last];
+            list[last] = list[count - 1];
+            count--;
+            b = open_whole(&err, &h);
+            ok(!b && err.code == PESC_E_MODEL_MISSING && strstr(err.text, keep.name),
+               "not without %s", keep.name);
+            base_close(b);
+            count++;
+            list[count - 1] = list[last];
+            list[last] = keep;
+        }
+    }
 }
 
 int main(void)
@@ -507,6 +566,7 @@ int main(void)
     test_index();
     test_folder();
     test_save();
-    test_clean();
+    ok(is_clean(), "no temporary files are left");
+    test_kinds();
     return gen_end();
 }

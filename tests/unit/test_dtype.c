@@ -106,7 +106,9 @@ int main(void)
     test_rounding(DT_BF16);
     test_rounding(DT_F16);
     ok(narrow(65519.996f, DT_F16) == 0x7bff && narrow(65520.0f, DT_F16) == 0x7c00 &&
-           narrow(-1e30f, DT_F16) == 0xfc00 && narrow(INFINITY, DT_F16) == 0x7c00,
+           narrow(65536.0f, DT_F16) == 0x7c00 && narrow(70001.0f, DT_F16) == 0x7c00 &&
+           narrow(-131071.0f, DT_F16) == 0xfc00 && narrow(-1e30f, DT_F16) == 0xfc00 &&
+           narrow(INFINITY, DT_F16) == 0x7c00,
        "f16 overflows to infinity from 65520");
     ok(narrow(FLT_MAX, DT_BF16) == 0x7f80 && narrow(INFINITY, DT_BF16) == 0x7f80,
        "bf16 overflows to infinity");

@@ -81,6 +81,13 @@ static const struct bad both[] = {
      "E-ST-OVERFLOW"},
     {"S13 bytes wrap", "{" T("a", "F32", "[4611686018427387905]", "[0,4]") "}", 4, "E-ST-OVERFLOW"},
     {"S13 above 2^53", "{" T("a", "F32", "[9007199254740993]", "[0,4]") "}", 4, "E-ST-OVERFLOW"},
+    {"S13 bits wrap to 0", "{" T("a", "F32", "[4294967296,2147483648]", "[0,0]") "}", 0,
+     "E-ST-OVERFLOW"},
+    {"S13 a dimension above 2^53 beside 0", "{" T("a", "F32", "[0,9007199254740993]", "[0,0]") "}",
+     0, "E-ST-OVERFLOW"},
+    {"S08 nested in an unknown field",
+     "{\"a\":{\"dtype\":\"F32\",\"shape\":[],\"data_offsets\":[0,4],\"x\":[[[[[[[[]]]]]]]]}}", 4,
+     "E-ST-JSON"},
     {"S13 bytes above 2^53", "{" T("a", "F32", "[9007199254740992]", "[0,36028797018963968]") "}",
      4, "E-ST-OVERFLOW"},
     {"S13 above 2^64", "{" T("a", "F32", "[99999999999999999999]", "[0,4]") "}", 4, "E-ST-JSON"},
@@ -341,20 +348,23 @@ static void test_good(void)
 static void test_changed(void)
 {
     static const char header[] = "{" T("a", "F32", "[4]", "[0,16]") "}";
-    static const char *const what[] = {"S21 cut short", "S21 grown", "S21 other time"};
+    static const char *const what[] = {"S21 cut short", "S21 grown", "S21 grown, time restored",
+                                       "S21 touched a second earlier"};
     const char *path = gen_path("changed");
-    for (int i = 0; i < 3; i++) {
+    for (int i = 0; i < 4; i++) {
         struct pesc_error err = {0};
         struct st_file *f;
+        struct stat st;
         float x[4];
-        struct timespec times[2] = {{1, 0}, {1, 0}};
         gen_st(path, header, strlen(header), 16);
         ok(st_open(path, ST_STRICT, NULL, &f, &err) == 0 &&
-               st_read_f32(f, st_at(f, 0), x, &err) == 0,
+               st_read_f32(f, st_at(f, 0), x, &err) == 0 && stat(path, &st) == 0,
            "reads before the change");
-        int done = i == 0   ? truncate(path, 20)
-                   : i == 1 ? truncate(path, 1 << 20)
-                            : utimensat(AT_FDCWD, path, times, 0);
+        struct timespec times[2] = {st.st_mtim, st.st_mtim};
+        times[1].tv_sec -= i == 3;
+        int done = i == 0 ? truncate(path, 20) : i < 3 ? truncate(path, 1 << 20) : 0;
+        if (i >= 2)
+            done = utimensat(AT_FDCWD, path, times, 0);
         int rc = st_read_f32(f, st_at(f, 0), x, &err);
         is_error(done ? 0 : rc, &err, "E-ST-CHANGED", 9, what[i]);
         st_close(f);
@@ -409,9 +419,14 @@ static void test_write(void)
     char *data;
     size_t len;
     ok(file_read(path, 1 << 20, &data, &len, &err) == 0 && len == bytes, "file is as long as said");
-    static const char start[] = "{\"__metadata__\":{\"format\":\"pt\"},\"a\":{\"dtype\":\"F32\","
-                                "\"shape\":[],\"data_offsets\":[0,4]},\"y\\\"\\\\\":";
-    ok(!memcmp(data + 8, start, strlen(start)), "the header reads as it should");
+    /* What the reference writer makes of the same tensors. */
+    static const char want[] =
+        "{\"__metadata__\":{\"format\":\"pt\"}," T("a", "F32", "[]", "[0,4]") "," T(
+            "y\\\"\\\\", "F32", "[6]",
+            "[4,28]") "," T("z", "BF16", "[2,3]",
+                            "[28,40]") "," T("b", "F16", "[3,2]",
+                                             "[40,52]") "," T("e", "F16", "[0,9]", "[52,52]") "}";
+    ok(!memcmp(data + 8, want, strlen(want)), "the header is the reference writer's");
     free(data);
     ok(st_open(path, ST_STRICT, NULL, &f, &err) == 0, "and opens again");
     st_close(f);
@@ -426,9 +441,8 @@ static void test_write(void)
     rc = st_write(path, t, 5, NULL, NULL, fill, &at, 0, NULL, NULL, &err);
     is_error(rc, &err, "E-NUM-NONFINITE", 11, "the filler's error is passed on");
     ok(!path_exists(path), "and no file is left");
-    static const struct st_out twice[] = {{"a", DT_F32, 0, {0}},
-                                          {"b", DT_F32, 0, {0}},
-                                          {"a", DT_BF16, 0, {0}}};
+    static const struct st_out twice[] = {
+        {"a", DT_F32, 0, {0}}, {"b", DT_F32, 0, {0}}, {"a", DT_BF16, 0, {0}}};
     err = (struct pesc_error){0};
     rc = st_write(path, twice, 3, NULL, NULL, fill, NULL, 0, NULL, NULL, &err);
     ok(!path_exists(path), "nothing is left of a refused file");
