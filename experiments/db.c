@@ -60,7 +60,7 @@ static int is_network(const char *dir)
 static int lock_take(struct db *d, int patience_ms, struct pesc_error *err)
 {
     long long end = monotonic_ms() + patience_ms;
-    for (int nap = 1;; nap = nap < 20 ? nap * 2 : 20) {
+    for (int nap = 1;; nap = nap < 4 ? nap * 2 : 4) {
         if (flock(d->lock, LOCK_EX | LOCK_NB) == 0)
             return 0;
         if (errno != EWOULDBLOCK && errno != EINTR)

@@ -4,7 +4,7 @@
 #include <stdlib.h>
 #include <string.h>
 
-enum { FLUSH_PATIENCE_MS = 2000 };
+enum { FLUSH_PATIENCE_MS = 2000, RETRY_PATIENCE_MS = 20 };
 
 int history_open(const char *path, struct history **out, struct pesc_error *err)
 {
@@ -133,7 +133,7 @@ int history_flush(struct history *h, struct pesc_error *err)
 {
     if (!h->run_id || (h->queue.n == 0 && !h->has_progress && h->queue.dropped == 0))
         return 0;
-    if (db_begin(&h->db, h->was_busy ? 0 : FLUSH_PATIENCE_MS, err) != 0) {
+    if (db_begin(&h->db, h->was_busy ? RETRY_PATIENCE_MS : FLUSH_PATIENCE_MS, err) != 0) {
         h->was_busy = 1;
         return -1;
     }

@@ -75,8 +75,8 @@ int history_eval(struct history *h, long step, const char *task, const char *met
 int history_artifact(struct history *h, const char *kind, const char *path, long step,
                      const char *sha256, long long bytes);
 int history_progress(struct history *h, long last_step, long long tokens_seen); /* and heartbeat */
-/* E-DB "busy" when the database could not be had within 2 s; until it can, later calls try without
- * waiting. Without a started run there is nothing to do. */
+/* E-DB "busy" when the database could not be had within 2 s; until it can, later calls wait only 20
+ * ms each. Without a started run there is nothing to do. */
 int history_flush(struct history *h, struct pesc_error *err);
 long history_queued(const struct history *h);
 /* status: finished|failed|killed|interrupted. Flushes. */

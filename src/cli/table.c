@@ -54,7 +54,7 @@ int table_form_of(int csv, int json, enum table_form *form, struct pesc_error *e
 static void put_shortest(FILE *f, double x)
 {
     char buf[64];
-    for (int p = 1; p <= 17; p++) {
+    for (int p = 15; p <= 17; p++) { /* %g drops the zeros behind */
         snprintf(buf, sizeof buf, "%.*g", p, x);
         if (strtod(buf, NULL) == x)
             break;
