@@ -20,3 +20,7 @@ tests_cli_fill_history_SOURCES = tests/cli/fill_history.c
 # pack
 TESTS += tests/cli/pack.sh
 EXTRA_DIST += tests/cli/pack.sh
+
+check_PROGRAMS += tests/unit/test_opts
+TESTS += tests/unit/test_opts
+tests_unit_test_opts_SOURCES = tests/unit/test_opts.c src/cli/opts.c

@@ -104,6 +104,8 @@ static int range_check(const struct opt *o, double x, const char *value, const c
 static int choice_has(const char *choices, const char *value)
 {
     size_t n = strlen(value);
+    if (strchr(value, '|'))
+        return 0;
     for (const char *p = choices; p; p = strchr(p, '|') ? strchr(p, '|') + 1 : NULL)
         if (!strncmp(p, value, n) && (p[n] == '|' || p[n] == 0))
             return n > 0;
@@ -276,7 +278,7 @@ int opts_parse(const struct cmd *cmd, void *opts, int argc, char **argv, int *na
             if (o)
                 value = "false";
         }
-        if (!o || (word[1] != '-' && strlen(o->name) > 1 && !(o->alias && !o->alias[1])))
+        if (!o || (word[1] != '-' && len > 1)) /* one dash, one letter */
             return unknown(cmd, name, len, "", PESC_E_USAGE_OPTION, err);
         if (given)
             given[o - cmd->opts] = 1;
