@@ -208,7 +208,7 @@ sort "$tmp/guards" | awk 'seen[$1]++ { print $0 " (taken)" }' >"$tmp/found"
 rule "no two headers share a guard"
 
 # What must never be committed. The brackets keep the patterns from finding themselves.
-grep -nE '/wor[k]/|/hom[e]/|/roo[t]/|/tm[p]/wt|/User[s]/' $(cat "$tmp/files") /dev/null |
+grep -nE '(^|[^A-Za-z0-9_}.-])/(wor[k]|hom[e]|roo[t]|tm[p]/wt|User[s])/' $(cat "$tmp/files") /dev/null |
     grep -v '/hom[e]/me/' >"$tmp/found"
 rule "no paths of one machine"
 grep -noE 'https?://[A-Za-z0-9.-]+' $(grep -vx LICENSE "$tmp/files") /dev/null |

@@ -214,7 +214,7 @@ static void show_text(struct cli *cli, const char *name, long long step, const s
     }
 }
 
-static void json_loads(FILE *f, const char *key, const struct loads *l, int column)
+static void put_loads(FILE *f, const char *key, const struct loads *l, int column)
 {
     fprintf(f, "\"%s\": [", key);
     for (long i = 0; i < l->n; i++) {
@@ -240,9 +240,9 @@ static void show_json(FILE *f, const struct rows *run, long long step, const str
         fputs(", \"entropy\": ", f);
         json_put_real(f, m.entropy);
         fprintf(f, ", \"dead\": %ld, ", m.dead);
-        json_loads(f, "load", &l, 2);
+        put_loads(f, "load", &l, 2);
         fputs(", ", f);
-        json_loads(f, "prob", &l, 3);
+        put_loads(f, "prob", &l, 3);
         fputs(", \"domains\": {", f);
         for (int comma = 0; more && cell_int(rows_at(domains, d.first, 0)) <= layer;
              more = next_group(&d, 2)) {
@@ -252,7 +252,7 @@ static void show_json(FILE *f, const struct rows *run, long long step, const str
             fputs(comma++ ? ", " : "", f);
             json_put_text(f, cell_text(name), strlen(cell_text(name)));
             fputs(": {", f);
-            json_loads(f, "load", &d, 3);
+            put_loads(f, "load", &d, 3);
             fputc('}', f);
         }
         fputs("}}", f);
