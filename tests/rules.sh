@@ -185,7 +185,7 @@ rule "every source stands in a sources.mk"
 {
     grep -E '^tests/.*/test_[^/]*\.c$' "$tmp/files" | sed 's/\.c$//' | grep -vxF -f "$tmp/tests"
     grep -E '^tests/.*\.c$' "$tmp/files" | grep -vxF -f "$tmp/listed"
-    grep -E '^tests/.*\.sh$' "$tmp/files" | grep -vxE 'tests/run.sh|tests/dev/.*' | grep -vxF -f "$tmp/tests" |
+    grep -E '^tests/.*\.sh$' "$tmp/files" | grep -vE '^tests/(run\.sh$|dev/)' | grep -vxF -f "$tmp/tests" |
         while read -r f; do # then it must be a part that a test reads in
             grep -qx "$f" "$tmp/listed" && grep -qE "^ *\. .*${f##*/}" $(grep '^tests/.*\.sh$' "$tmp/files") ||
                 echo "$f"
