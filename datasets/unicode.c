@@ -202,6 +202,21 @@ static size_t ascii_prefix(const char *text, size_t n)
     return i;
 }
 
+static int normalize_part(struct buf *out, const char *text, size_t n, int options,
+                          struct pesc_error *err)
+{
+    utf8proc_uint8_t *p = NULL;
+    if (!n)
+        return 0;
+    utf8proc_ssize_t got = utf8proc_map((const utf8proc_uint8_t *)text, (utf8proc_ssize_t)n, &p,
+                                        (utf8proc_option_t)options);
+    if (got < 0)
+        return FAIL(err, MEMORY, "Unicode normalization of %zu bytes: %s", n, utf8proc_errmsg(got));
+    int rc = buf_put(out, p, (size_t)got, err);
+    free(p);
+    return rc;
+}
+
 int uc_normalize(struct buf *out, const char *text, size_t n, enum uc_form form,
                  struct pesc_error *err)
 {
@@ -211,20 +226,24 @@ int uc_normalize(struct buf *out, const char *text, size_t n, enum uc_form form,
         [UC_NFKC] = UTF8PROC_STABLE | UTF8PROC_COMPOSE | UTF8PROC_COMPAT,
         [UC_NFKD] = UTF8PROC_STABLE | UTF8PROC_DECOMPOSE | UTF8PROC_COMPAT,
     };
+    /* utf8proc's composition loses this jamo behind an open syllable; it never composes */
+    static const char filler[] = "\xe1\x86\xa7";
     size_t i = ascii_prefix(text, n), len;
     for (; form == UC_NFC && i < n; i += len)
         if (!nfc_inert(utf8_get(text + i, &len)))
             break;
     if (i == n)
         return buf_put(out, text, n, err);
-    utf8proc_uint8_t *p = NULL;
-    utf8proc_ssize_t got = utf8proc_map((const utf8proc_uint8_t *)text, (utf8proc_ssize_t)n, &p,
-                                        (utf8proc_option_t)options[form]);
-    if (got < 0)
-        return FAIL(err, MEMORY, "Unicode normalization of %zu bytes: %s", n, utf8proc_errmsg(got));
-    int rc = buf_put(out, p, (size_t)got, err);
-    free(p);
-    return rc;
+    for (;;) {
+        const char *cut = memmem(text, n, filler, 3);
+        size_t part = cut ? (size_t)(cut - text) : n;
+        TRY(normalize_part(out, text, part, options[form], err));
+        if (!cut)
+            return 0;
+        TRY(buf_put(out, filler, 3, err));
+        text += part + 3;
+        n -= part + 3;
+    }
 }
 
 int uc_lower(struct buf *out, const char *text, size_t n, struct pesc_error *err)

@@ -10,3 +10,10 @@ TESTS += tests/golden/golden_tokenizer
 tests_golden_golden_tokenizer_SOURCES = tests/golden/golden_tokenizer.c
 TESTS += tests/cli/data.sh
 EXTRA_DIST += tests/cli/data.sh
+check_PROGRAMS += tests/golden/golden_tokenizer tests/unit/test_tokenizer \
+  tests/unit/test_tokenizer_bad
+TESTS += tests/golden/golden_tokenizer tests/unit/test_tokenizer tests/unit/test_tokenizer_bad
+EXTRA_DIST += tests/unit/tok_make.h
+tests_golden_golden_tokenizer_SOURCES = tests/golden/golden_tokenizer.c
+tests_unit_test_tokenizer_SOURCES = tests/unit/test_tokenizer.c
+tests_unit_test_tokenizer_bad_SOURCES = tests/unit/test_tokenizer_bad.c
