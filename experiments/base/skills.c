@@ -70,6 +70,11 @@ static void put(char *out, size_t size, const char *fmt, ...)
     va_end(ap);
 }
 
+static const char *article(const char *word)
+{
+    return strchr("aeiou", *word) ? "an" : "a";
+}
+
 /* One question in seven is held out: FNV-1a of skill and content, mixed with the seed. */
 static int is_held_out(const struct draws *d, int skill, const char *content)
 {
@@ -205,9 +210,10 @@ void skill_draw(struct exercise *e, int skill, int held_out, struct draws *d)
         put(e->output, ASK_CAP, "%s", s.list[s.n]);
         break;
     case RECALL:
-        put(e->input, ASK_CAP, "%s has a %s. %s has a %s. What does %s have?", s.name[0],
-            s.thing[0], s.name[1], s.thing[1], s.name[s.n % 2]);
-        put(e->output, ASK_CAP, "a %s", s.thing[s.n % 2]);
+        put(e->input, ASK_CAP, "%s has %s %s. %s has %s %s. What does %s have?", s.name[0],
+            article(s.thing[0]), s.thing[0], s.name[1], article(s.thing[1]), s.thing[1],
+            s.name[s.n % 2]);
+        put(e->output, ASK_CAP, "%s %s", article(s.thing[s.n % 2]), s.thing[s.n % 2]);
         break;
     case LENGTH:
         put(e->input, ASK_CAP, "How many letters are in %s?", s.word);
@@ -252,8 +258,9 @@ static void prose_of(char *out, int skill, struct draws *d)
             s.list[3], ordinals[s.n], s.list[s.n]);
         break;
     case RECALL:
-        put(out, TEXT_CAP, " %s has a %s. %s has a %s. The %s of %s is new.", s.name[0], s.thing[0],
-            s.name[1], s.thing[1], s.thing[s.n % 2], s.name[s.n % 2]);
+        put(out, TEXT_CAP, " %s has %s %s. %s has %s %s. The %s of %s is new.", s.name[0],
+            article(s.thing[0]), s.thing[0], s.name[1], article(s.thing[1]), s.thing[1],
+            s.thing[s.n % 2], s.name[s.n % 2]);
         break;
     case LENGTH:
         put(out, TEXT_CAP, " %s, so %s has %zu letters.", letters, s.word, strlen(s.word));
@@ -271,10 +278,11 @@ static void prose_of_life(char *out, struct draws *d)
     const char *verb = PICK(d, verbs), *place = PICK(d, places);
     switch (below(d, 4)) {
     case 0:
-        put(out, TEXT_CAP, " %s %s a %s %s.", who, verb, what, place);
+        put(out, TEXT_CAP, " %s %s %s %s %s.", who, verb, article(what), what, place);
         break;
     case 1:
-        put(out, TEXT_CAP, " What does %s have? %s has a %s and a %s.", who, who, what, other);
+        put(out, TEXT_CAP, " What does %s have? %s has %s %s and %s %s.", who, who, article(what),
+            what, article(other), other);
         break;
     case 2:
         put(out, TEXT_CAP, " The %s is near the %s, and %s %s the %s.", what, other, who, verb,
