@@ -5,11 +5,9 @@ tests_unit_test_dataset_SOURCES = tests/unit/test_dataset.c \
   tests/unit/fake_tokenizer.c tests/unit/fake_tokenizer.h
 tests_unit_test_records_SOURCES = tests/unit/test_records.c \
   tests/unit/fake_tokenizer.c tests/unit/fake_tokenizer.h
-check_PROGRAMS += tests/golden/golden_tokenizer
-TESTS += tests/golden/golden_tokenizer
-tests_golden_golden_tokenizer_SOURCES = tests/golden/golden_tokenizer.c
 TESTS += tests/cli/data.sh
 EXTRA_DIST += tests/cli/data.sh
+# tokenizer
 check_PROGRAMS += tests/golden/golden_tokenizer tests/unit/test_tokenizer \
   tests/unit/test_tokenizer_bad
 TESTS += tests/golden/golden_tokenizer tests/unit/test_tokenizer tests/unit/test_tokenizer_bad

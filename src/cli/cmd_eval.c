@@ -201,8 +201,11 @@ static int report(struct cli *cli, const struct session *s, const struct options
     json_t *root = row_json(&s->all), *domains = json_object();
     for (int i = 0; i < SKIP_COUNT; i++)
         skipped += c->skipped[i];
-    for (long d = 0; d < n; d++)
-        json_object_set_new(domains, dataset_domain(s->data, d), row_json(&s->domain[d]));
+    for (long d = 0; d < n; d++) {
+        json_t *row = row_json(&s->domain[d]);
+        json_object_set_new(row, "domain", json_string(dataset_domain(s->data, d)));
+        json_object_set_new(domains, dataset_domain(s->data, d), row);
+    }
     json_object_set_new(root, "domains", domains);
     json_object_set_new(root, "read", json_integer(c->read));
     json_object_set_new(root, "skipped", json_integer(skipped));
