@@ -406,7 +406,7 @@ static void test_write(void)
     is_str(st_at(f, 0)->name, "a", "wide types first");
     is_str(st_at(f, 1)->name, "y\"\\", "then by name");
     is_long((long)(st_at(f, 0)->begin % 8), 0, "data begins at a multiple of 8");
-    is_long((long)bytes, (long)(st_find(f, "z")->begin + st_find(f, "z")->bytes), "file size");
+    is_long((long)bytes, (long)(st_find(f, "b")->begin + st_find(f, "b")->bytes), "file size");
     float x[6];
     int same = 1;
     for (long i = 0; i < 3; i++) {
