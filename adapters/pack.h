@@ -29,10 +29,11 @@ struct pack_export {
     const char *curve;       /* text of metrics.jsonl, at most 1 MiB; or NULL */
 };
 /* Writes the pack, whole or not at all; digest (65 bytes, may be NULL) is the SHA-256 of
- * manifest.json. The same input gives the same bytes. Texts that begin like an absolute path are
- * refused (E-PK-CONFIG), and so is anything that pack_open would refuse. */
+ * manifest.json, whose text the caller gets in *manifest to free (may be NULL). The same input
+ * gives the same bytes. Texts that begin like an absolute path are refused (E-PK-CONFIG), and so is
+ * anything that pack_open would refuse. */
 int pack_write(const char *path, const struct pack_export *x, int fresh, const struct notes *notes,
-               char *digest, struct pesc_error *err) MUST_USE;
+               char *digest, char **manifest, struct pesc_error *err) MUST_USE;
 /* Adds the parameters of a mixture of adapters to the table, in the order of a pack. */
 int pack_params(struct params *ps, long layers, long hidden, const struct moe_config *moe,
                 struct pesc_error *err) MUST_USE;

@@ -183,7 +183,7 @@ static int put_archive(const char *path, const struct job *j, int fresh, struct 
 }
 
 int pack_write(const char *path, const struct pack_export *x, int fresh, const struct notes *notes,
-               char *digest, struct pesc_error *err)
+               char *digest, char **manifest, struct pesc_error *err)
 {
     struct job j = {0};
     int rc = -1;
@@ -210,6 +210,9 @@ int pack_write(const char *path, const struct pack_export *x, int fresh, const s
     for (long i = 0; i < j.n; i++)
         free(j.part[i].text);
     json_decref(j.tensors);
-    free(j.manifest);
+    if (manifest)
+        *manifest = rc == 0 ? j.manifest : NULL;
+    if (!manifest || rc != 0)
+        free(j.manifest);
     return rc;
 }

@@ -283,6 +283,22 @@ static int default_store(char *out, struct pesc_error *err)
     return FAIL(err, USAGE, "no HOME: say where with --store DIR");
 }
 
+static void record_import(struct cli *cli, const char *store, const char *digest)
+{
+    char dir[PATH_CAP], path[PATH_CAP], *text;
+    size_t len;
+    struct pesc_error err = {0};
+    struct notes notes = cli_notes(cli);
+    if (path_join(dir, store, digest, &err) != 0 ||
+        path_join(path, dir, "manifest.json", &err) != 0 ||
+        file_read(path, 1 << 20, &text, &len, &err) != 0) {
+        note(&notes, "W-DB", "the import is not in the history: %s", err.text);
+        return;
+    }
+    pack_record(cli, "imported", digest, dir, text);
+    free(text);
+}
+
 static int import(struct cli *cli, void *opts, int argc, char **argv, struct pesc_error *err)
 {
     const struct import_opts *o = opts;
@@ -302,6 +318,7 @@ static int import(struct cli *cli, void *opts, int argc, char **argv, struct pes
         pack_import(argv[0], store, o->model ? &base : NULL, o->force_base, &notes, digest, err);
     if (rc < 0)
         return -1;
+    record_import(cli, store, digest);
     fprintf(cli->out, "%s\n", digest);
     fprintf(cli->talk, "%s %s/%s\n%s\n",
             rc ? "already present:" : "imported:", o->store ? o->store : store, digest, verdict);

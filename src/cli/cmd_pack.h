@@ -15,6 +15,11 @@ int pack_base_of(const char *dir, const struct notes *notes, struct pack_base *o
 int pack_base_json(const json_t *o, const char *where, struct pack_base *out,
                    struct pesc_error *err) MUST_USE;
 
+/* Tells the history of a pack: origin "exported" or "imported". The history never stops the work:
+ * what fails there is a note. */
+void pack_record(struct cli *cli, const char *origin, const char *digest, const char *path,
+                 const char *manifest);
+
 /* One short line of hostile text: escaped, and at most 200 bytes. Into buf; returns buf. */
 enum { SHOWN_CAP = 201 };
 const char *shown(char buf[SHOWN_CAP], const char *text);

@@ -250,7 +250,7 @@ static int read_run(const char *dir, json_t *run, const struct notes *notes, str
 
 static int write_pack(const char *dir, const json_t *run, const char *path, int fresh,
                       const struct notes *notes, struct pack_export *x, char *digest,
-                      struct pesc_error *err)
+                      char **manifest, struct pesc_error *err)
 {
     static const char *const metric_keys[] = {"task", "metric", "value", "n", NULL};
     struct params ps = {0};
@@ -275,7 +275,7 @@ static int write_pack(const char *dir, const json_t *run, const char *path, int 
     x->training = training;
     x->metrics = json_array_size(metrics) ? metrics : NULL;
     x->curve = curve;
-    rc = pack_write(path, x, fresh, notes, digest, err);
+    rc = pack_write(path, x, fresh, notes, digest, manifest, err);
 done:
     json_decref(training);
     json_decref(metrics);
@@ -289,7 +289,7 @@ static int export(struct cli *cli, void *opts, int argc, char **argv, struct pes
     const struct export_opts *o = opts;
     struct notes notes = cli_notes(cli);
     struct pack_export x = {0};
-    char path[PATH_CAP], name[97], digest[SHA256_HEX];
+    char path[PATH_CAP], name[97], digest[SHA256_HEX], *manifest = NULL;
     if (argc != 1)
         return FAIL(err, USAGE, "usage: pesc pack export RUN [-o FILE]");
     TRY(path_join(path, argv[0], "run.json", err));
@@ -313,11 +313,13 @@ static int export(struct cli *cli, void *opts, int argc, char **argv, struct pes
             rc = FAIL(err, USAGE_VALUE, "output: path too long");
     }
     if (rc == 0)
-        rc = write_pack(argv[0], run, path, !o->force, &notes, &x, digest, err);
+        rc = write_pack(argv[0], run, path, !o->force, &notes, &x, digest, &manifest, err);
     if (rc == 0) {
+        pack_record(cli, "exported", digest, path, manifest);
         fprintf(cli->out, "%s\n", digest);
         fprintf(cli->talk, "exported: %s (%s %s, %s)\n", path, x.name, x.version, o->dtype);
     }
+    free(manifest);
     json_decref(run);
     return rc;
 }

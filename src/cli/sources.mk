@@ -15,7 +15,7 @@ pesc_SOURCES += \
 pesc_SOURCES += src/cli/data_lengths.c src/cli/data_report.c src/cli/data_report.h
 
 # pack
-pesc_SOURCES += src/cli/cmd_pack.h src/cli/cmd_pack_export.c
+pesc_SOURCES += src/cli/cmd_pack.h src/cli/cmd_pack_export.c src/cli/pack_record.c
 
 # runs
 pesc_SOURCES += \

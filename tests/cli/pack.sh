@@ -138,6 +138,13 @@ echo "{\"base\":$(run_json finished 1 | tr -d '\n' | sed 's/.*"base":\({[^}]*}\)
 echo "{\"base\":$(run_json finished 8 | tr -d '\n' | sed 's/.*"base":\({[^}]*}\).*/\1/')}" >other/pesc.json
 pesc pack import a.pescpack --store s1 --model crafted
 ok $? "import for the model that it was made for"
+pesc runs sql "SELECT name || ' ' || version || ' ' || origin || ' ' || coalesce(license, '-') FROM pack ORDER BY id" --csv
+ok $? "the history is asked"
+grep -q 'my-run 1.0.0 exported mit' out && grep -q 'my-run 2.0 exported -' out
+ok $? "and knows the packs"
+PESC_DB=/dev/null/no.db pesc pack import a.pescpack --store s1
+ok $? "import without a history works"
+has err 'warning\[W-DB\]' "with a warning"
 pesc pack import a.pescpack --store s2 --model other
 exits 7 E-PK-BASE "import for another base"
 [ -z "$(ls -A s2)" ]

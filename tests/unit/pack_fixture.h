@@ -158,7 +158,7 @@ static inline void setup(void)
        "parameters of a tiny mixture");
     for (size_t i = 0; i < params.total; i++)
         params.value[i] = (float)((i * 2654435761u) % 1000) / 977.0f - 0.5f;
-    ok(mkdtemp(dir) && pack_write(at("a.pescpack"), &spec, 1, &notes, NULL, &err) == 0 &&
+    ok(mkdtemp(dir) && pack_write(at("a.pescpack"), &spec, 1, &notes, NULL, NULL, &err) == 0 &&
            forged_load(&good, at("a.pescpack"), at("kept"), &err) == 0,
        "a good pack, taken apart");
     if (err.code)

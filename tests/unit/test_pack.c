@@ -15,11 +15,11 @@ static void test_round_trip(void)
     struct pesc_error err = {0};
     struct pack *p = NULL;
     char digest[65], hex[65];
-    ok(pack_write(at("n.pescpack"), &spec, 1, &notes, digest, &err) == 0, "writes a pack");
+    ok(pack_write(at("n.pescpack"), &spec, 1, &notes, digest, NULL, &err) == 0, "writes a pack");
     if (err.code)
         diag("%s", err.text);
     is_long(left_behind(), 0, "nothing beside it");
-    ok(pack_write(at("n.pescpack"), &spec, 1, &notes, digest, &err) != 0 &&
+    ok(pack_write(at("n.pescpack"), &spec, 1, &notes, digest, NULL, &err) != 0 &&
            err.code == PESC_E_USAGE_EXISTS,
        "does not overwrite");
     memset(&err, 0, sizeof err);
@@ -54,7 +54,7 @@ static void test_round_trip(void)
     ok(!path_exists(folder), "that is removed");
 
     spec.bf16 = 1;
-    ok(pack_write(at("b.pescpack"), &spec, 1, &notes, NULL, &err) == 0 &&
+    ok(pack_write(at("b.pescpack"), &spec, 1, &notes, NULL, NULL, &err) == 0 &&
            pack_open(at("b.pescpack"), at("kept"), &notes, &p, &err) == 0,
        "bf16, kept");
     spec.bf16 = 0;
@@ -91,7 +91,7 @@ static void test_deterministic(void)
 {
     struct pesc_error err = {0};
     char cwd[PATH_CAP];
-    ok(pack_write(at("again"), &spec, 1, &notes, NULL, &err) == 0 &&
+    ok(pack_write(at("again"), &spec, 1, &notes, NULL, NULL, &err) == 0 &&
            same_files(at("again"), at("a.pescpack")),
        "the same bytes again");
     mode_t mask = umask(0077);
@@ -102,7 +102,7 @@ static void test_deterministic(void)
     for (size_t i = 0; i < 4 && !set; i++)
         set = setlocale(LC_ALL, locales[i]);
     ok(getcwd(cwd, sizeof cwd) && chdir("/") == 0, "elsewhere, locale %s", set);
-    ok(pack_write(at("third"), &spec, 1, &notes, NULL, &err) == 0 &&
+    ok(pack_write(at("third"), &spec, 1, &notes, NULL, NULL, &err) == 0 &&
            same_files(at("third"), at("a.pescpack")),
        "under another umask, time zone, locale and folder");
     setlocale(LC_ALL, "C");
@@ -120,7 +120,7 @@ static void test_deterministic(void)
         memcpy(turned.value + turned.p[i].offset, params.value + p->offset, p->n * sizeof(float));
     }
     spec.params = &turned;
-    ok(pack_write(at("fourth"), &spec, 1, &notes, NULL, &err) == 0 &&
+    ok(pack_write(at("fourth"), &spec, 1, &notes, NULL, NULL, &err) == 0 &&
            same_files(at("fourth"), at("a.pescpack")),
        "the same bytes");
     spec.params = &params;
@@ -239,7 +239,7 @@ static int write_full(void)
     signal(SIGXFSZ, SIG_IGN);
     if (setrlimit(RLIMIT_FSIZE, &r) != 0)
         return 1;
-    return pack_write(at("full"), &spec, 1, NULL, NULL, &err) < 0 ? err.exit_status + 100 : 0;
+    return pack_write(at("full"), &spec, 1, NULL, NULL, NULL, &err) < 0 ? err.exit_status + 100 : 0;
 }
 
 static void test_store(void)
@@ -303,7 +303,7 @@ static void test_writer_refuses(void)
         x = spec;                                                                                  \
         memset(&err, 0, sizeof err);                                                               \
         __VA_ARGS__;                                                                               \
-        ok(pack_write(at("no"), &x, 1, NULL, NULL, &err) != 0 && err.code == PESC_E_##id,          \
+        ok(pack_write(at("no"), &x, 1, NULL, NULL, NULL, &err) != 0 && err.code == PESC_E_##id,    \
            "not written: " what);                                                                  \
         if (err.code != PESC_E_##id)                                                               \
             diag("%s %s", err.name, err.text);                                                     \
