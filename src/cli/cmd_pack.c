@@ -1,10 +1,9 @@
 #include "config.h"
 #include "cli/cmd_pack.h"
 
+#include "cli/model_arg.h"
+
 #include "core/file.h"
-#include "core/hash.h"
-#include "core/json.h"
-#include "model/base.h"
 
 #include <stdlib.h>
 #include <string.h>
@@ -14,84 +13,6 @@ const char *shown(char buf[SHOWN_CAP], const char *text)
 {
     text_escape(buf, SHOWN_CAP, text ? text : "-");
     return buf;
-}
-
-static int base_text(const json_t *o, const char *where, const char *key, char *out, size_t cap,
-                     struct pesc_error *err)
-{
-    const json_t *v = json_object_get(o, key);
-    if (!json_is_string(v) || json_string_length(v) >= cap)
-        return FAIL(err, CFG_CRAFT, "%s: base.%s is missing or too long", where, key);
-    strcpy(out, json_string_value(v));
-    return 0;
-}
-
-int pack_base_json(const json_t *o, const char *where, struct pack_base *out,
-                   struct pesc_error *err)
-{
-    memset(out, 0, sizeof *out);
-    TRY(base_text(o, where, "name", out->name, sizeof out->name, err));
-    TRY(base_text(o, where, "fingerprint", out->fingerprint, sizeof out->fingerprint, err));
-    TRY(base_text(o, where, "tokenizer_sha256", out->tokenizer_sha256, sizeof out->tokenizer_sha256,
-                  err));
-    TRY(base_text(o, where, "config_sha256", out->config_sha256, sizeof out->config_sha256, err));
-    TRY(base_text(o, where, "arch", out->arch, sizeof out->arch, err));
-    const struct {
-        const char *key;
-        long *to;
-    } ints[] = {{"layers", &out->layers}, {"hidden", &out->hidden}, {"vocab", &out->vocab}};
-    for (size_t i = 0; i < sizeof ints / sizeof *ints; i++) {
-        const json_t *v = json_object_get(o, ints[i].key);
-        if (!json_is_integer(v) || json_integer_value(v) < 1)
-            return FAIL(err, CFG_CRAFT, "%s: base.%s is missing", where, ints[i].key);
-        *ints[i].to = (long)json_integer_value(v);
-    }
-    /* A base given as a path has no other name than its last part; the path stays at home. */
-    size_t n = strlen(out->name);
-    while (n > 1 && out->name[n - 1] == '/')
-        out->name[--n] = 0;
-    if (strchr("/.~", out->name[0]))
-        memmove(out->name, path_base(out->name), strlen(path_base(out->name)) + 1);
-    if (!out->name[0])
-        strcpy(out->name, "base");
-    return 0;
-}
-
-static int dense_base(const char *dir, const struct notes *notes, struct pack_base *out,
-                      struct pesc_error *err)
-{
-    struct base *b;
-    char path[PATH_CAP], real[PATH_CAP];
-    memset(out, 0, sizeof *out);
-    TRY(base_open(dir, notes, &b, err));
-    const struct model_config *c = base_config(b);
-    out->layers = c->num_layers;
-    out->hidden = c->hidden_size;
-    out->vocab = c->vocab_size;
-    snprintf(out->arch, sizeof out->arch, "%s", c->arch_name);
-    int rc = base_fingerprint(b, out->fingerprint, err);
-    base_close(b);
-    if (rc != 0)
-        return -1;
-    TRY(path_real(real, dir, err));
-    snprintf(out->name, sizeof out->name, "%s", path_base(real));
-    TRY(path_join(path, dir, "config.json", err));
-    TRY(hash_file(path, out->config_sha256, NULL, err));
-    TRY(path_join(path, dir, "tokenizer.json", err));
-    return path_exists(path) ? hash_file(path, out->tokenizer_sha256, NULL, err) : 0;
-}
-
-int pack_base_of(const char *dir, const struct notes *notes, struct pack_base *out,
-                 struct pesc_error *err)
-{
-    char path[PATH_CAP];
-    TRY(path_join(path, dir, "pesc.json", err));
-    if (!path_exists(path))
-        return dense_base(dir, notes, out, err);
-    json_t *o = json_file(path, 1 << 20, PESC_E_CFG_CRAFT, err);
-    int rc = o ? pack_base_json(json_object_get(o, "base"), path, out, err) : -1;
-    json_decref(o);
-    return rc;
 }
 
 static const char *text_of(const json_t *o, const char *key)
@@ -283,6 +204,16 @@ static int default_store(char *out, struct pesc_error *err)
     return FAIL(err, USAGE, "no HOME: say where with --store DIR");
 }
 
+static int base_of(const char *model, const struct notes *notes, struct pack_base *out,
+                   struct pesc_error *err)
+{
+    struct model_arg a;
+    TRY(model_arg_open(model, NULL, notes, &a, err));
+    int rc = model_arg_pack_base(&a, out, err);
+    model_arg_close(&a);
+    return rc;
+}
+
 static void record_import(struct cli *cli, const char *store, const char *digest)
 {
     char dir[PATH_CAP], path[PATH_CAP], *text;
@@ -313,7 +244,7 @@ static int import(struct cli *cli, void *opts, int argc, char **argv, struct pes
     else
         TRY(default_store(store, err));
     if (o->model)
-        TRY(pack_base_of(o->model, &notes, &base, err));
+        TRY(base_of(o->model, &notes, &base, err));
     int rc =
         pack_import(argv[0], store, o->model ? &base : NULL, o->force_base, &notes, digest, err);
     if (rc < 0)

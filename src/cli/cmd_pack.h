@@ -7,14 +7,6 @@
 
 extern const struct cmd cmd_pack_export;
 
-/* The base of a dense folder, or of a crafted one (its pesc.json says). Reads all weights of a
- * dense folder once, for the fingerprint. */
-int pack_base_of(const char *dir, const struct notes *notes, struct pack_base *out,
-                 struct pesc_error *err) MUST_USE;
-/* From the object "base" of run.json and pesc.json. E-CFG-CRAFT; where is the file. */
-int pack_base_json(const json_t *o, const char *where, struct pack_base *out,
-                   struct pesc_error *err) MUST_USE;
-
 /* Tells the history of a pack: origin "exported" or "imported". The history never stops the work:
  * what fails there is a note. */
 void pack_record(struct cli *cli, const char *origin, const char *digest, const char *path,

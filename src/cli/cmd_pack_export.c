@@ -90,6 +90,47 @@ static int read_crafted(const json_t *o, const char *where, struct moe_config *m
     return 0;
 }
 
+static int base_text(const json_t *o, const char *where, const char *key, char *out, size_t cap,
+                     struct pesc_error *err)
+{
+    const json_t *v = json_object_get(o, key);
+    if (!json_is_string(v) || json_string_length(v) >= cap)
+        return FAIL(err, CFG_CRAFT, "%s: base.%s is missing or too long", where, key);
+    strcpy(out, json_string_value(v));
+    return 0;
+}
+
+static int read_base(const json_t *o, const char *where, struct pack_base *out,
+                     struct pesc_error *err)
+{
+    memset(out, 0, sizeof *out);
+    TRY(base_text(o, where, "name", out->name, sizeof out->name, err));
+    TRY(base_text(o, where, "fingerprint", out->fingerprint, sizeof out->fingerprint, err));
+    TRY(base_text(o, where, "tokenizer_sha256", out->tokenizer_sha256, sizeof out->tokenizer_sha256,
+                  err));
+    TRY(base_text(o, where, "config_sha256", out->config_sha256, sizeof out->config_sha256, err));
+    TRY(base_text(o, where, "arch", out->arch, sizeof out->arch, err));
+    const struct {
+        const char *key;
+        long *to;
+    } ints[] = {{"layers", &out->layers}, {"hidden", &out->hidden}, {"vocab", &out->vocab}};
+    for (size_t i = 0; i < sizeof ints / sizeof *ints; i++) {
+        const json_t *v = json_object_get(o, ints[i].key);
+        if (!json_is_integer(v) || json_integer_value(v) < 1)
+            return FAIL(err, CFG_CRAFT, "%s: base.%s is missing", where, ints[i].key);
+        *ints[i].to = (long)json_integer_value(v);
+    }
+    /* A base given as a path has no other name than its last part; the path stays at home. */
+    size_t n = strlen(out->name);
+    while (n > 1 && out->name[n - 1] == '/')
+        out->name[--n] = 0;
+    if (strchr("/.~", out->name[0]))
+        memmove(out->name, path_base(out->name), strlen(path_base(out->name)) + 1);
+    if (!out->name[0])
+        strcpy(out->name, "base");
+    return 0;
+}
+
 /* Copies the listed keys of an object that are integers or texts. */
 static json_t *pick(const json_t *from, const char *const *keys)
 {
@@ -243,7 +284,7 @@ static int read_run(const char *dir, json_t *run, const struct notes *notes, str
         note(notes, "W-PK-UNFINISHED", "%s: the run is %s, not finished", where, status);
     TRY(get_str(run, where, "ended", &x->created, err));
     TRY(read_crafted(json_object_get(run, "crafted"), where, &x->moe, err));
-    TRY(pack_base_json(json_object_get(run, "base"), where, &x->base, err));
+    TRY(read_base(json_object_get(run, "base"), where, &x->base, err));
     x->template_id = json_string_value(json_object_get(run, "template"));
     return 0;
 }

@@ -133,11 +133,6 @@ cat "$store"/* | grep -a -F -e "$tmp" -e planted-name >out
 [ ! -s out ]
 ok $? "no path and no name of a host in the pack"
 
-mkdir crafted other
-echo "{\"base\":$(run_json finished 1 | tr -d '\n' | sed 's/.*"base":\({[^}]*}\).*/\1/')}" >crafted/pesc.json
-echo "{\"base\":$(run_json finished 8 | tr -d '\n' | sed 's/.*"base":\({[^}]*}\).*/\1/')}" >other/pesc.json
-pesc pack import a.pescpack --store s1 --model crafted
-ok $? "import for the model that it was made for"
 pesc runs sql "SELECT name || ' ' || version || ' ' || origin || ' ' || coalesce(license, '-') FROM pack ORDER BY id" --csv
 ok $? "the history is asked"
 grep -q 'my-run 1.0.0 exported mit' out && grep -q 'my-run 2.0 exported -' out
@@ -145,13 +140,36 @@ ok $? "and knows the packs"
 PESC_DB=/dev/null/no.db pesc pack import a.pescpack --store s1
 ok $? "import without a history works"
 has err 'warning\[W-DB\]' "with a warning"
-pesc pack import a.pescpack --store s2 --model other
+pesc pack import a.pescpack --force-base
+exits 2 E-USAGE "--force-base alone"
+
+# A real run: two bases of one shape, one of them crafted and trained for a step.
+base=${PESC%/pesc}/experiments/base/make-base
+"$base" one --seed 1 >out 2>err && "$base" two --seed 2 >out 2>err &&
+    pesc craft one/init -o crafted --experts 4 --top-k 2 --adapter-dim 8 &&
+    pesc train crafted --data one/tune.json -o real --max-steps 1 --batch-size 2 &&
+    pesc pack export real -o real.pescpack
+ok $? "a trained run is exported"
+pesc pack import real.pescpack --store s1 --model crafted
+ok $? "and imported for the model that it was made for"
+pesc pack import real.pescpack --store s1 --model one/init
+ok $? "or its base"
+[ ! -s err ] || ! grep -q warning err
+ok $? "without a warning"
+pesc pack import real.pescpack --store s2 --model two/init
 exits 7 E-PK-BASE "import for another base"
 [ -z "$(ls -A s2)" ]
 ok $? "and the store stays empty"
-pesc pack import a.pescpack --store s2 --model other --force-base
+pesc pack import real.pescpack --store s2 --model two/init --force-base
 ok $? "unless forced"
 has err 'warning\[W-PK-FORCED\]' "with a warning"
+"$PESC" eval crafted --pack real --data one/heldout.json --max-records 8 --json >e1 2>err &&
+    "$PESC" eval one/init --pack real.pescpack --data one/heldout.json --max-records 8 --json >e2 2>>err
+ok $? "run and pack are evaluated"
+grep -o '"loss":[^,}]*' e1 >l1
+grep -o '"loss":[^,}]*' e2 >l2
+[ -s l1 ] && cmp l1 l2 >out
+ok $? "to the same bits"
 
 pesc pack verify run/run.json
 exits 5 E-PK-FORMAT "verify of something else"
