@@ -153,7 +153,7 @@ if command -v bash >/dev/null 2>&1; then
             COMP_WORDS=("$@") COMP_CWORD=$(($# - 1)); _pesc; printf "%s\n" "${COMPREPLY[@]}"' \
             bash "$PESC_SRC" "$PESC" "$@" 2>&1
     }
-    check "completion of commands" test "$(offers do)" = doctor
+    check "completion of commands" test "$(offers doc)" = doctor
     check "completion of options" test "$(offers doctor --js)" = --json
     check "completion knows --help" test "$(offers doctor --he)" = --help
     check "completion of all commands" test "$(offers '' | sort)" = "$(echo "$cmds" | sort)"

@@ -194,7 +194,7 @@ run_json finished 1 >run/run.json
 rm run/adapter.safetensors
 pesc pack export run -o d.pescpack
 exits 9 E-IO-MISSING "a run without result"
-[ ! -e d.pescpack ] && [ -z "$(ls -A . | grep -e '^\.')" ]
+[ ! -e d.pescpack ] && [ -z "$(find . -maxdepth 1 -name '.?*')" ]
 ok $? "nothing half-written"
 echo "1..$n"
 exit $bad

@@ -1,3 +1,4 @@
+#!/bin/sh
 # pesc runs list|show|routing|sql on a small history that fill_history writes.
 set -u
 dir=$(mktemp -d "${TMPDIR:-/tmp}/pesc-runs-XXXXXX") || exit 99
@@ -159,7 +160,7 @@ echo junk >"$dir/junk.db"
 exits 10 "a file that is no database" sql --db "$dir/junk.db" "SELECT 1"
 says "E-DB-SCHEMA"
 unset PESC_DB
-HOME=$dir/home XDG_DATA_HOME= exits 0 "the default place" list
+HOME=$dir/home XDG_DATA_HOME='' exits 0 "the default place" list
 test -d "$dir/home/.local/share/pesc"
 result $? "its folder is made"
 
