@@ -28,6 +28,9 @@ struct regex_match {
     "\\p{L}\\p{Nl}\\p{M}\\p{Nd}\\p{Pc}\\x{24b6}-\\x{24e9}\\x{1f130}-\\x{1f149}"                    \
     "\\x{1f150}-\\x{1f169}\\x{1f170}-\\x{1f189}"
 
+/* Outside a class Oniguruma also takes these for \w. */
+#define ONIG_W_ALONE "\\x{b2}\\x{b3}\\x{b9}\\x{bc}-\\x{be}"
+
 struct translation {
     const char *p, *end, *whole;
     size_t whole_n;
@@ -77,13 +80,13 @@ static int translate_escape(struct translation *t, int in_class, struct pesc_err
         with = in_class ? ONIG_S : "[" ONIG_S "]";
         break;
     case 'w':
-        with = in_class ? ONIG_W : "[" ONIG_W "]";
+        with = in_class ? ONIG_W : "[" ONIG_W ONIG_W_ALONE "]";
         break;
     case 'S':
         with = in_class ? NULL : "[^" ONIG_S "]";
         break;
     case 'W':
-        with = in_class ? NULL : "[^" ONIG_W "]";
+        with = in_class ? NULL : "[^" ONIG_W ONIG_W_ALONE "]";
         break;
     case 'h':
         with = in_class ? "0-9a-fA-F" : "[0-9a-fA-F]";

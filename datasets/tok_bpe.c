@@ -154,7 +154,7 @@ static int32_t char_symbol(const struct tok_work *w, const char *p, size_t len, 
     else if ((id = strmap_get(&t->by_name, &t->names, p, len)) >= 0 &&
              !(t->flags[id] & TOKEN_MODEL))
         id = -1;
-    return id >= 0 && usable(w, id) ? id : -1;
+    return id;
 }
 
 /* The characters of text as symbols with the byte each starts at; how many. Unknown ones become
@@ -173,7 +173,9 @@ static int symbols(struct tok_work *w, const char *text, size_t n, size_t *count
             uint32_t cp = utf8_get(text + i, &len);
             id = char_symbol(w, text + i, len, cp);
         }
-        if (id < 0 && t->byte_fallback) {
+        /* A special token of one character is plain text only by its bytes; without those it stays
+         * what it is rather than vanish. */
+        if ((id < 0 || !usable(w, id)) && t->byte_fallback) {
             size_t b = 0;
             while (b < len && t->byte_id[(unsigned char)text[i + b]] >= 0)
                 b++;

@@ -213,9 +213,10 @@ void byte_map_init(struct byte_map *m);
 int byte_map_put(const struct byte_map *m, struct buf *out, const char *p, size_t n,
                  struct pesc_error *err) MUST_USE;
 
-/* tok_normalize.c: *out points into text or into work. */
-int norm_run(struct tok_work *w, const char *text, size_t n, const char **out,
-             size_t *out_n) MUST_USE;
+/* tok_normalize.c: *out points into text or into work; *at_start becomes 0 when the beginning of
+ * the text was stripped. */
+int norm_run(struct tok_work *w, const char *text, size_t n, const char **out, size_t *out_n,
+             int *at_start) MUST_USE;
 /* Non-overlapping matches of from (or regex) replaced by to. */
 int replace_all(struct buf *out, const char *text, size_t n, const struct regex *regex,
                 const struct buf *from, const struct buf *to, struct regex_match *m,

@@ -387,7 +387,7 @@ static int index_added(struct loader *l)
 {
     struct tokenizer *t = l->t;
     struct tok_work w = {.t = t, .err = l->err};
-    int rc = -1;
+    int rc = -1, at_start = 1;
     w.match = regex_match_new(l->err);
     if (!w.match)
         return -1;
@@ -396,7 +396,7 @@ static int index_added(struct loader *l)
         const char *p = t->names.pool.p + t->names.span[a->id].at;
         size_t n = t->names.span[a->id].len;
         if (a->normalized)
-            TRY_OR(norm_run(&w, p, n, &p, &n), done);
+            TRY_OR(norm_run(&w, p, n, &p, &n, &at_start), done);
         TRY_OR(trie_add(a->normalized ? &t->normal_tokens : &t->raw_tokens, p, n, a->id, l->err),
                done);
     }
@@ -420,6 +420,11 @@ int tok_load_model(struct tokenizer *t, const json_t *root, const json_t *config
     TRY(make_tables(&l));
     TRY(load_vocab(&l));
     TRY(load_all_added(&l));
+    /* tables know bytes by their characters only; with <0xNN> beside those, go the long way */
+    if (t->byte_level && t->byte_fallback) {
+        t->byte_level = 0;
+        t->n_pre++;
+    }
     TRY(model_text(&l, "unk_token", &unk));
     t->unk = *unk ? strmap_get(&t->by_name, &t->names, unk, strlen(unk)) : -1;
     if (*unk && t->unk < 0)

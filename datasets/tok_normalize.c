@@ -70,10 +70,12 @@ static void strip(const struct norm_step *s, const char **text, size_t *n)
     }
 }
 
-int norm_run(struct tok_work *w, const char *text, size_t n, const char **out, size_t *out_n)
+int norm_run(struct tok_work *w, const char *text, size_t n, const char **out, size_t *out_n,
+             int *at_start)
 {
     const struct tokenizer *t = w->t;
     struct pesc_error *err = w->err;
+    const char *before;
     for (int i = 0, k = 0; i < t->n_norm && n; i++) {
         const struct norm_step *s = &t->norm[i];
         struct buf *b = &w->norm[k];
@@ -99,7 +101,9 @@ int norm_run(struct tok_work *w, const char *text, size_t n, const char **out, s
             TRY(byte_map_put(&t->bytes, b, text, n, err));
             break;
         case NORM_STRIP:
+            before = text;
             strip(s, &text, &n);
+            *at_start &= text == before;
             continue;
         }
         text = b->p ? b->p : "";

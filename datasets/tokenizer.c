@@ -43,7 +43,7 @@ static int normal_piece(struct tok_work *w, const char *text, size_t n, int at_s
 
 static int raw_piece(struct tok_work *w, const char *text, size_t n, int at_start)
 {
-    TRY(norm_run(w, text, n, &text, &n));
+    TRY(norm_run(w, text, n, &text, &n, &at_start));
     return added_split(w, &w->t->normal_tokens, text, n, at_start, normal_piece);
 }
 

@@ -106,7 +106,8 @@ static void test_regex_dialect(struct maker *m)
            "b c",
            "a\xe1\xa0\x8e"
            "b| |c");
-    pieces(m, REGEX("\\\\w+"), "a‿é\xcc\x81 ²", "a‿é\xcc\x81| ²");
+    pieces(m, REGEX("\\\\w+"), "a‿é\xcc\x81 ²ⓐ", "a‿é\xcc\x81| |²ⓐ");
+    pieces(m, REGEX("[\\\\w]+"), "a‿ ²ⓐ", "a‿| ²|ⓐ");
     pieces(m, REGEX("\\\\h+"), "xxab12", "xx|ab12");
     pieces(m, REGEX("^a"), "ba\na", "ba\n|a");
     pieces(m, REGEX("(?i:ab|C)"), "xABcx", "x|AB|c|x");
@@ -266,6 +267,12 @@ static void test_model(struct maker *m)
     tokenizer_close(t);
     t = maker_open(m, small_model("a b ab xab", "a b", NULL), &err);
     ok(encode_is(t, "xab", 3, 0, "2"), "a token that no merge makes is not used");
+    tokenizer_close(t);
+    t = maker_open(m,
+                   byte_model("{'model': {'byte_fallback': true, 'unk_token': '?', 'vocab': {"
+                              "'<0xC4>': 256, '<0xA0>': 257}}}"),
+                   &err);
+    ok(encode_is(t, "a b", 3, 0, "97 32 98"), "byte level and byte fallback in one file");
     tokenizer_close(t);
     t = maker_open(m, byte_model(NULL), &err);
     ok(encode_is(t, "a\xff\xe2\x82z\xed\xa0\x80", 8, 0,

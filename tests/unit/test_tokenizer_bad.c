@@ -29,7 +29,9 @@ static void test_files(struct maker *m)
 {
     char path[PATH_CAP];
     struct pesc_error err = {0};
-    char *text = json_dumps(byte_model(NULL), 0);
+    json_t *root = byte_model(NULL);
+    char *text = json_dumps(root, 0);
+    json_decref(root);
     size_t n = strlen(text), cuts = 0, refusals = 0;
     for (size_t i = 0; i < n; i += 97, cuts++) {
         struct tokenizer *t = NULL;
