@@ -278,6 +278,9 @@ static void test_model(struct maker *m)
     ok(encode_is(t, "a\xff\xe2\x82z\xed\xa0\x80", 8, 0,
                  "97 239 191 189 239 191 189 122 239 191 189 239 191 189 239 191 189"),
        "K08 each malformed sequence is one U+FFFD");
+    ok(encode_is(t, "\xe0\x80\xf4\x90\xc0", 5, 0,
+                 "239 191 189 239 191 189 239 191 189 239 191 189 239 191 189"),
+       "K08 overlong and too large forms");
     ok(encode_is(t, "\0x", 2, 0, "0 120"), "a zero byte is text");
     ok(encode_is(t, "", 0, TOK_SPECIAL, ""), "nothing");
     tokenizer_close(t);
@@ -385,6 +388,54 @@ static void test_decoders(struct maker *m)
             IDS(0, 1, 0), "a-aa-");
 }
 
+/* The definition of BPE, one merge at a time, for the words of test_long_word: a merge's rank is
+ * the order of its result, and every token is made of its two halves only. */
+static size_t merge_plainly(const struct tokenizer *t, int32_t *sym, size_t n)
+{
+    for (;;) {
+        int32_t best = INT32_MAX;
+        size_t at = 0;
+        for (size_t i = 0; i + 1 < n; i++) {
+            char both[129];
+            const char *a = tokenizer_token(t, sym[i]), *b = tokenizer_token(t, sym[i + 1]);
+            snprintf(both, sizeof both, "%s%s", a, b);
+            int32_t id = tokenizer_id(t, both);
+            if (id >= 0 && id < best && strlen(a) == strlen(both) / 2) {
+                best = id;
+                at = i;
+            }
+        }
+        if (best == INT32_MAX)
+            return n;
+        sym[at] = best;
+        memmove(sym + at + 1, sym + at + 2, (n - at - 2) * sizeof *sym);
+        n--;
+    }
+}
+
+static void check_merging(const struct tokenizer *t)
+{
+    struct pesc_error err = {0};
+    struct ids ids = {0};
+    uint32_t x = 7;
+    int bad = 0;
+    for (size_t n = 1; n < 260; n += n < 40 ? 1 : 17) {
+        char text[260];
+        int32_t sym[260];
+        for (size_t i = 0; i < n; i++) {
+            x = x * 1664525 + 1013904223;
+            sym[i] = (int32_t)(x >> 31);
+            text[i] = sym[i] ? 'b' : 'a';
+        }
+        ids.n = 0;
+        bad += tokenizer_encode(t, text, n, 0, &ids, &err) != 0;
+        size_t want = merge_plainly(t, sym, n);
+        bad += ids.n != want || memcmp(ids.v, sym, want * sizeof *sym) != 0;
+    }
+    free(ids.v);
+    is_long(bad, 0, "short and long words merge as defined");
+}
+
 /* K07 */
 static void test_long_word(struct maker *m)
 {
@@ -415,6 +466,8 @@ static void test_long_word(struct maker *m)
     }
     struct tokenizer *t = maker_open(m, root, &err);
     ok(t != NULL, "words of two letters: %s", t ? "" : err.text);
+    if (t)
+        check_merging(t);
     for (int kind = 0; t && kind < 2; kind++) {
         uint32_t x = 1;
         for (size_t i = 0; i < N; i++) {
