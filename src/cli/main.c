@@ -79,8 +79,22 @@ static int dispatch(struct cli *cli, const char *path, const struct cmd *cmd, in
     return FAIL(err, USAGE, "'%s' is no command of %s; see '%s --help'", argv[1], path, path);
 }
 
+/* At every barrier libgomp spins for a good part of a time slice before it sleeps. On a machine
+ * that is also doing something else the thread waited for does not run meanwhile, and small steps
+ * take a multiple of their time. libgomp reads its environment when it is loaded, hence the second
+ * start. */
+static void wait_briefly(char **argv)
+{
+    if (getenv("GOMP_SPINCOUNT") || getenv("OMP_WAIT_POLICY"))
+        return;
+    if (setenv("GOMP_SPINCOUNT", "1000", 1) == 0)
+        execv("/proc/self/exe",
+              argv); /* returns only where that is not possible: go on as we are */
+}
+
 int main(int argc, char **argv)
 {
+    wait_briefly(argv);
     struct cli cli = {.out = stdout, .talk = stderr, .argc = argc};
     struct pesc_error err = {0};
     /* Commands rearrange their words; the history keeps the line as typed. */
