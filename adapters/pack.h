@@ -45,6 +45,10 @@ struct pack; /* a pack verified in full and held open, or nothing */
  * failure. */
 int pack_open(const char *path, const char *keep_dir, const struct notes *notes, struct pack **out,
               struct pesc_error *err) MUST_USE;
+/* The same for an unpacked pack, as pack_import keeps them: verified anew, left where it is. */
+int pack_open_kept(const char *dir, const struct notes *notes, struct pack **out,
+                   struct pesc_error *err) MUST_USE;
+int pack_is_kept(const char *dir); /* whether the folder holds a manifest.json */
 void pack_close(struct pack *p);
 const char *pack_digest(const struct pack *p);
 const json_t *pack_manifest(const struct pack *p);

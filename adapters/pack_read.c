@@ -294,6 +294,65 @@ fail:
     return -1;
 }
 
+/* A file of an unpacked pack against what the manifest lists. */
+static int check_kept(const struct pack *p, const struct pack_entry *e, struct pesc_error *err)
+{
+    char path[PATH_CAP], hex[SHA256_HEX];
+    uint64_t size = 0;
+    TRY(path_join(path, p->dir, e->name, err));
+    if (!path_exists(path))
+        return FAIL(err, PK_MISSING, "%s: '%s' is missing", p->dir, e->name);
+    TRY(hash_file(path, hex, &size, err));
+    if (size != e->size || strcmp(hex, e->sha256) != 0)
+        return FAIL(err, PK_HASH, "%s: '%s' is not the file that the manifest lists", p->dir,
+                    e->name);
+    return 0;
+}
+
+static int open_kept(struct pack *p, const struct notes *notes, struct pesc_error *err)
+{
+    char path[PATH_CAP], *text;
+    size_t len;
+    TRY(path_join(path, p->dir, MANIFEST, err));
+    TRY(file_read(path, PACK_TEXT_MAX, &text, &len, err));
+    int rc = pack_manifest_parse(text, len, notes, &p->info, err);
+    free(text);
+    TRY(rc);
+    const char *name = path_base(p->dir);
+    if (strlen(name) == SHA256_HEX - 1 && strspn(name, "0123456789abcdef") == SHA256_HEX - 1 &&
+        strcmp(name, p->info.digest) != 0)
+        return FAIL(err, PK_HASH, "%s: the manifest is not the one that the folder is named after",
+                    p->dir);
+    for (long i = 0; i < p->info.n_files; i++)
+        TRY(check_kept(p, &p->info.files[i], err));
+    TRY(path_join(path, p->dir, SIGNATURE, err));
+    p->signature = path_exists(path);
+    TRY(check_config(p, err));
+    TRY(path_join(p->weights, p->dir, PACK_WEIGHTS, err));
+    return pack_weights_check(p->weights, &p->info, notes, err);
+}
+
+int pack_is_kept(const char *dir)
+{
+    char path[PATH_CAP];
+    return path_join(path, dir, MANIFEST, NULL) == 0 && path_exists(path);
+}
+
+int pack_open_kept(const char *dir, const struct notes *notes, struct pack **out,
+                   struct pesc_error *err)
+{
+    *out = NULL;
+    struct pack *p = calloc(1, sizeof *p);
+    if (!p)
+        return FAIL(err, MEMORY, "%s: no memory", dir);
+    if (path_real(p->dir, dir, err) != 0 || open_kept(p, notes, err) != 0) {
+        pack_close(p);
+        return -1;
+    }
+    *out = p;
+    return 0;
+}
+
 void pack_close(struct pack *p)
 {
     if (p && p->temporary) {

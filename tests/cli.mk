@@ -24,3 +24,6 @@ EXTRA_DIST += tests/cli/pack.sh
 check_PROGRAMS += tests/unit/test_opts
 TESTS += tests/unit/test_opts
 tests_unit_test_opts_SOURCES = tests/unit/test_opts.c src/cli/opts.c
+# whole runs of the program
+TESTS += tests/cli/train.sh
+EXTRA_DIST += tests/cli/lib.sh tests/cli/train.sh

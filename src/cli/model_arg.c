@@ -217,7 +217,10 @@ static int from_pack(const char *path, int force, struct model_arg *a, const str
                      struct pack_arg *p, struct pesc_error *err)
 {
     struct pack_base base;
-    TRY(pack_open(path, NULL, notes, &p->pack, err));
+    if (path_is_dir(path))
+        TRY(pack_open_kept(path, notes, &p->pack, err));
+    else
+        TRY(pack_open(path, NULL, notes, &p->pack, err));
     TRY(model_arg_pack_base(a, &base, err));
     TRY(pack_check_base(p->pack, &base, force, notes, err));
     TRY(adopt(a, pack_moe(p->pack), path, err));
@@ -251,8 +254,10 @@ int pack_arg_open(const char *pack, int force_base, struct model_arg *a, const s
         return a->is_crafted ? path_join(p->weights, a->dir, CRAFTED_ADAPTERS, err) : 0;
     if (path_is_dir(pack) && is_run(pack)) {
         rc = from_run(pack, a, p, err);
+    } else if (path_is_dir(pack) && pack_is_kept(pack)) {
+        rc = from_pack(pack, force_base, a, notes, p, err);
     } else if (path_is_dir(pack)) {
-        rc = FAIL(err, PK_FORMAT, "%s is neither a pack, nor a safetensors file, nor a run", pack);
+        rc = FAIL(err, PK_FORMAT, "%s is no pack, no imported pack and no run", pack);
     } else if ((rc = is_zstd(pack, &zstd, err)) == 0 && !zstd && strlen(pack) > 12 &&
                !strcmp(pack + strlen(pack) - 12, ".safetensors")) {
         if (!a->is_crafted)

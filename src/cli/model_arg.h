@@ -1,6 +1,6 @@
 /* MODEL and --pack as users give them. MODEL: a Hugging Face folder, a crafted folder, or the run
- * folder of a full training. --pack: an adapter pack, a safetensors file of adapters, or the run
- * folder of an adapter training. */
+ * folder of a full training. --pack: an adapter pack, an imported one's folder, a safetensors file
+ * of adapters, or the run folder of an adapter training. */
 #ifndef PESC_CLI_MODEL_ARG_H
 #define PESC_CLI_MODEL_ARG_H
 

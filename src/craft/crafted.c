@@ -3,6 +3,7 @@
 
 #include "core/json.h"
 
+#include <errno.h>
 #include <fcntl.h>
 #include <math.h>
 #include <stdio.h>
@@ -146,12 +147,17 @@ done:
 int crafted_write(const char *dir, const struct base *b, const struct crafted *c,
                   struct pesc_error *err)
 {
-    char tmp[PATH_CAP], path[PATH_CAP], absolute[PATH_CAP];
+    char target[PATH_CAP], tmp[PATH_CAP], path[PATH_CAP], absolute[PATH_CAP];
     int rc = -1;
+    size_t len = strlen(dir);
+    while (len > 1 && dir[len - 1] == '/')
+        len--;
     if (path_exists(dir))
         return FAIL(err, USAGE_EXISTS, "%s exists already", dir);
-    int n = snprintf(tmp, sizeof tmp, "%s.tmp-%ld", dir, (long)getpid());
-    if (n < 0 || n >= PATH_CAP)
+    int n = len < PATH_CAP ? snprintf(target, sizeof target, "%.*s", (int)len, dir) : -1;
+    if (n > 0)
+        n = snprintf(tmp, sizeof tmp, "%s.tmp-%ld", target, (long)getpid());
+    if (n <= 0 || n >= PATH_CAP)
         return FAIL(err, IO, "path too long: %.200s...", dir);
     TRY(path_real(absolute, base_dir(b), err));
     json_t *o =
@@ -167,10 +173,10 @@ int crafted_write(const char *dir, const struct base *b, const struct crafted *c
         write_adapters(path, base_config(b), c, err) == 0 &&
         path_join(path, tmp, CRAFTED_FILE, err) == 0 &&
         file_write(path, text, strlen(text), err) == 0) {
-        if (renameat2(AT_FDCWD, tmp, AT_FDCWD, dir, RENAME_NOREPLACE) == 0)
+        if (renameat2(AT_FDCWD, tmp, AT_FDCWD, target, RENAME_NOREPLACE) == 0)
             rc = 0;
         else
-            FAIL(err, IO, "%s: cannot be given its name", dir);
+            FAIL(err, IO, "%s: cannot be given its name: %s", target, strerror(errno));
     }
     if (rc != 0) {
         int ignored = dir_remove_all(tmp, NULL);
