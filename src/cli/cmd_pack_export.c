@@ -215,6 +215,21 @@ fail:
     return NULL;
 }
 
+/* The run went on from an earlier step: takes back what had come after it. */
+static void cut_curve(char *text, size_t *n, json_int_t step)
+{
+    for (char *line = text, *end; line && (end = strchr(line, '\n')); line = end + 1) {
+        json_t *o = json_parse(line, (size_t)(end - line), NULL, NULL, 0);
+        int later = json_integer_value(json_object_get(o, "step")) > step;
+        json_decref(o);
+        if (later) {
+            *n = (size_t)(line - text);
+            *line = 0;
+            return;
+        }
+    }
+}
+
 /* metrics.jsonl of the run as the curve of the pack, NULL when there is none. A last line that a
  * crash tore is passed over; a curve that would not fit is left out with a note. */
 static int read_curve(const char *run, const struct notes *notes, char **out,
@@ -231,6 +246,9 @@ static int read_curve(const char *run, const struct notes *notes, char **out,
     for (char *line = strtok_r(text, "\n", &save); line && rc == 0;
          line = strtok_r(NULL, "\n", &save)) {
         json_t *o = json_parse(line, strlen(line), NULL, NULL, 0);
+        const char *event = json_string_value(json_object_get(o, "event"));
+        if (event && !strcmp(event, "resume"))
+            cut_curve(*out, &n, json_integer_value(json_object_get(o, "step")));
         json_t *point = curve_point(o);
         char *s = point ? json_canonical(point) : NULL;
         if (s && append(out, &n, s) != 0)
@@ -285,7 +303,8 @@ static int read_run(const char *dir, json_t *run, const struct notes *notes, str
     TRY(get_str(run, where, "ended", &x->created, err));
     TRY(read_crafted(json_object_get(run, "crafted"), where, &x->moe, err));
     TRY(read_base(json_object_get(run, "base"), where, &x->base, err));
-    x->template_id = json_string_value(json_object_get(run, "template"));
+    const char *template_id = json_string_value(json_object_get(run, "template"));
+    x->template_id = template_id && *template_id ? template_id : NULL; /* plain text or ids */
     return 0;
 }
 
