@@ -112,12 +112,13 @@ static int session_open(struct session *s, const struct options *o, const char *
     TRY(encode_prompt(s, o, err));
     TRY(model_shape(base_config(s->arg.base), s->arg.is_crafted ? &s->arg.craft.moe : NULL,
                     TRAIN_NOTHING, compute, &s->model, err));
-    TRY(memory_check(0, model_bytes(s->model), NULL, err));
+    long capacity = (long)s->prompt.n + o->max_new_tokens;
+    TRY(memory_check(0, model_bytes(s->model) + decoder_bytes(s->model, capacity), NULL, err));
     TRY(model_load(s->model, s->arg.base, s->arg.is_crafted ? s->arg.craft.base_dtype : DT_COUNT,
                    s->arg.craft.seed, err));
     if (s->arg.is_crafted)
         TRY(pack_arg_load(&s->pack, s->model, err));
-    TRY(decoder_open(s->model, (long)s->prompt.n + o->max_new_tokens, &s->decoder, err));
+    TRY(decoder_open(s->model, capacity, &s->decoder, err));
     s->scratch = calloc((size_t)s->model->c.vocab_size, sizeof *s->scratch);
     return s->scratch ? 0 : FAIL(err, MEMORY, "no memory for the vocabulary");
 }

@@ -110,7 +110,7 @@ int crafted_read(const char *dir, struct crafted *c, struct pesc_error *err)
         goto done;
     }
     int dt = !dtype || !strcmp(dtype, "stored") ? DT_COUNT : dtype_from_name(dtype);
-    if (dt < 0) {
+    if (dt != DT_COUNT && dt != DT_F32 && dt != DT_BF16 && dt != DT_F16) {
         FAIL(err, CFG_CRAFT, "%s: base.dtype '%s' is not known", path, dtype);
         goto done;
     }

@@ -35,6 +35,13 @@ static void lay_out(struct decoder *d)
     }
 }
 
+size_t decoder_bytes(const struct model *m, long capacity)
+{
+    return (size_t)capacity * (size_t)(m->c.num_kv_heads * m->c.head_dim) * 2 * sizeof(float) *
+               (size_t)m->c.num_layers +
+           engine_bytes(m, capacity < CHUNK ? capacity : CHUNK, 1, 0);
+}
+
 int decoder_open(struct model *m, long capacity, struct decoder **out, struct pesc_error *err)
 {
     struct decoder *d = calloc(1, sizeof *d);

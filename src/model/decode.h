@@ -5,6 +5,8 @@
 #include "model/model.h"
 
 struct decoder;
+/* Bytes that decoder_open takes. */
+size_t decoder_bytes(const struct model *m, long capacity);
 /* capacity: tokens in all, prompt included. E-MEMORY. */
 int decoder_open(struct model *m, long capacity, struct decoder **out,
                  struct pesc_error *err) MUST_USE;
