@@ -19,7 +19,7 @@ enum { RUN_JSON_MAX = 16 << 20 };
 
 struct rundir {
     char path[PATH_CAP], uuid[33];
-    int lock, metrics, resumed;
+    int lock, metrics, resumed, made; /* made: the folder is new */
 };
 
 json_t *json_real_or_text(double x)
@@ -158,7 +158,9 @@ static int open_locked(struct rundir *r, int resume, struct pesc_error *err)
     TRY(path_join(log, r->path, "metrics.jsonl", err));
     if (path_exists(run_json)) {
         if (!resume)
-            return FAIL(err, USAGE_EXISTS, "%s: holds a run already; resume it or choose another",
+            return FAIL(err, USAGE_EXISTS,
+                        "%s holds a run already; go on with it by --resume auto, or choose another "
+                        "folder",
                         r->path);
         json_t *run = rundir_read_run(r->path, err);
         if (!run)
@@ -171,6 +173,7 @@ static int open_locked(struct rundir *r, int resume, struct pesc_error *err)
     } else {
         if (stat(log, &st) == 0 && st.st_size > 0)
             return FAIL(err, USAGE_EXISTS, "%s: has metrics.jsonl but no run.json", r->path);
+        TRY(mend_log(r, "segments.jsonl", err));
         TRY(history_uuid(r->uuid, err));
     }
     return open_log(r, "metrics.jsonl", &r->metrics, err);
@@ -183,7 +186,9 @@ int rundir_open(const char *dir, int resume, struct rundir **out, struct pesc_er
         return FAIL(err, MEMORY, "%s: no memory", dir);
     r->lock = r->metrics = -1;
     int held = 0, foreign;
+    int was = path_exists(dir);
     TRY_OR(dir_make(dir, err), fail);
+    r->made = !was;
     TRY_OR(path_real(r->path, dir, err), fail);
     /* Before the lock file is made: a folder of someone else stays as it was. */
     char run_json[PATH_CAP];
@@ -212,6 +217,22 @@ void rundir_close(struct rundir *r)
     if (r->lock >= 0)
         close(r->lock);
     free(r);
+}
+
+void rundir_discard(struct rundir *r)
+{
+    static const char *const files[] = {"metrics.jsonl", "segments.jsonl", "config.yaml", ".lock"};
+    char path[PATH_CAP];
+    int gone =
+        r && !r->resumed && path_join(path, r->path, "run.json", NULL) == 0 && !path_exists(path);
+    if (gone && path_join(path, r->path, "ckpt", NULL) == 0)
+        rmdir(path);
+    for (size_t i = 0; gone && i < sizeof files / sizeof *files; i++)
+        if (path_join(path, r->path, files[i], NULL) == 0)
+            unlink(path);
+    if (gone && r->made)
+        rmdir(r->path);
+    rundir_close(r);
 }
 
 const char *rundir_uuid(const struct rundir *r)

@@ -21,6 +21,10 @@ struct rundir;
  * a new run starts; rundir_resumed tells. */
 int rundir_open(const char *dir, int resume, struct rundir **out, struct pesc_error *err) MUST_USE;
 void rundir_close(struct rundir *r);
+/* Closes a folder that rundir_write_run never came to, and removes what rundir_open and the writers
+ * made in it, and the folder if it was not there before. A run that is there is only closed.
+ * NULL is fine. */
+void rundir_discard(struct rundir *r);
 const char *rundir_uuid(const struct rundir *r);
 const char *rundir_path(const struct rundir *r); /* absolute */
 int rundir_resumed(const struct rundir *r);

@@ -27,3 +27,5 @@ tests_unit_test_opts_SOURCES = tests/unit/test_opts.c src/cli/opts.c
 # whole runs of the program
 TESTS += tests/cli/train.sh
 EXTRA_DIST += tests/cli/lib.sh tests/cli/train.sh
+TESTS += tests/cli/resume.sh tests/cli/faults.sh
+EXTRA_DIST += tests/cli/resume.sh tests/cli/faults.sh

@@ -16,9 +16,10 @@ static void append(struct recorder *r, json_t *line)
 {
     struct pesc_error e = {0};
     if (!line || rundir_append(r->dir, line, &e) != 0) {
-        if (!r->dir_failed)
+        int told = r->dir_failed;
+        r->dir_failed = 1; /* the note comes by here too */
+        if (!told)
             note(&r->notes, "W-RUN-LOG", "metrics.jsonl: %s", e.code ? e.text : "no memory");
-        r->dir_failed = 1;
     }
     json_decref(line);
 }
@@ -37,6 +38,7 @@ void recorder_flush(struct recorder *r)
 static void on_step(void *ctx, const struct step_metrics *m, int logged)
 {
     struct recorder *r = ctx;
+    r->step = m->step;
     r->tokens += m->tokens;
     progress_step(r->progress, m, logged);
     if (logged) {
@@ -144,6 +146,17 @@ static void on_checkpoint(void *ctx, long step, const char *path, const char *sh
     if (r->history)
         history_artifact(r->history, "checkpoint", path, step, sha256, (long long)bytes);
     recorder_flush(r);
+}
+
+static void on_note(void *ctx, const char *code, const char *text)
+{
+    struct recorder *r = ctx;
+    on_event(r, r->step, "warn", code, text);
+}
+
+struct notes recorder_notes(struct recorder *r)
+{
+    return (struct notes){on_note, r};
 }
 
 struct train_sink recorder_sink(struct recorder *r)

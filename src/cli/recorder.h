@@ -13,11 +13,14 @@ struct recorder {
     struct rundir *dir;
     struct history *history; /* NULL: none */
     struct notes notes;
-    double flushed; /* time of the last flush */
-    long long tokens;
+    double flushed;                 /* time of the last flush */
+    long step;                      /* the last that was heard of */
+    long long tokens;               /* of the run, also of earlier processes */
     int dir_failed, history_failed; /* told once */
 };
 struct train_sink recorder_sink(struct recorder *r);
+/* Warnings while the run goes on: shown, and kept as events. */
+struct notes recorder_notes(struct recorder *r);
 /* Writes what is queued, now. */
 void recorder_flush(struct recorder *r);
 

@@ -8,6 +8,7 @@
 #include "core/machine.h"
 #include "datasets/template.h"
 
+#include <math.h>
 #include <stdlib.h>
 #include <string.h>
 #include <time.h>
@@ -29,6 +30,13 @@ static void set_real(json_t *o, const char *key, double x)
     json_object_set_new(o, key, json_string(text));
 }
 
+double train_clock(void)
+{
+    struct timespec t;
+    clock_gettime(CLOCK_MONOTONIC, &t);
+    return (double)t.tv_sec + 1e-9 * (double)t.tv_nsec;
+}
+
 static void utc(char out[32])
 {
     struct tm tm;
@@ -39,10 +47,16 @@ static void utc(char out[32])
 
 int train_recipe(struct train_session *s, const struct train_cli *o, struct pesc_error *err)
 {
+    char isa[512], onednn[32], rates[SHA256_HEX] = "";
+    if (o->lr_list)
+        TRY(hash_bytes(o->lr_list, strlen(o->lr_list), rates, err));
     json_t *r = json_pack(
-        "{s:i, s:s, s:s, s:s, s:I, s:I, s:I, s:I, s:s, s:s, s:s, s:s, s:I}", "pesc_checkpoint", 1,
-        "base", s->arg.fingerprint, "data", dataset_sha256(s->data), "trainable", o->trainable,
-        "seed", (json_int_t)o->seed, "batch_size",
+        "{s:i, s:s, s:s, s:s, s:I, s:s, s:s, s:s, s:s, s:I, s:I, s:I, s:I, s:s, s:s, s:s, s:s, "
+        "s:I}",
+        "pesc_checkpoint", 1, "version", pesc_version(), "isa", machine_isa("", isa, sizeof isa),
+        "onednn", gemm_library_version(onednn, sizeof onednn), "threads", (json_int_t)s->threads,
+        "lr_list", rates, "base", s->arg.fingerprint, "data", dataset_sha256(s->data), "trainable",
+        o->trainable, "seed", (json_int_t)o->seed, "batch_size",
         (json_int_t)(o->batch_tokens ? 0 : o->batch_size), "batch_tokens",
         (json_int_t)o->batch_tokens, "accumulation", (json_int_t)o->accumulation, "data_order",
         o->order, "scheduler", s->rates ? "list" : o->scheduler, "decay", o->decay_set, "compute",
@@ -74,13 +88,21 @@ int train_check_resume(struct train_session *s, struct pesc_error *err)
     int rc = 0;
     const char *key;
     json_t *now;
-    s->resume_step = (long)json_integer_value(json_object_get(was, "step"));
+    s->resume_step = s->rec.step = (long)json_integer_value(json_object_get(was, "step"));
+    s->rec.tokens = (long long)json_integer_value(json_object_get(was, "tokens"));
     json_object_foreach(s->recipe, key, now)
     {
         json_t *then = json_object_get(was, key);
         if (rc != 0 || json_equal(then, now))
             continue;
-        if (!strcmp(key, "data"))
+        if (!strcmp(key, "threads"))
+            note(&s->rec.notes, "W-RES-THREADS",
+                 "%lld threads trained so far, %ld go on: the result may differ in the last bits",
+                 (long long)json_integer_value(then), s->threads);
+        else if (!strcmp(key, "isa") || !strcmp(key, "onednn") || !strcmp(key, "version"))
+            note(&s->rec.notes, "W-RES-ENV",
+                 "%s is not what the run had so far: the result may differ in the last bits", key);
+        else if (!strcmp(key, "data"))
             rc = FAIL(err, DS_CHANGED, "the data is not what %s was trained on",
                       path_base(s->resume_from));
         else
@@ -136,7 +158,7 @@ static int write_run(struct train_session *s, const struct train_cli *o, const c
         return -1;
     utc(when);
     json_t *eval = json_array();
-    if (r && s->eval_data && r->steps) {
+    if (r && s->eval_data && isfinite(r->eval_loss)) {
         json_t *row =
             json_pack("{s:s, s:s, s:I}", "task", dataset_source_at(s->eval_data, 0)->name, "metric",
                       "loss", "n", (json_int_t)dataset_counts(s->eval_data)->trained_tokens);
@@ -144,12 +166,14 @@ static int write_run(struct train_session *s, const struct train_cli *o, const c
         json_array_append_new(eval, row);
     }
     json_t *run =
-        json_pack("{s:i, s:s, s:s, s:s, s:o, s:s, s:I, s:I, s:I, s:s, s:s, s:o, s:o}", "pesc_run",
-                  1, "name", o->name ? o->name : path_base(rundir_path(s->rec.dir)), "kind",
+        json_pack("{s:i, s:s, s:s, s:s, s:o, s:s, s:I, s:I, s:I, s:s, s:o, s:o}", "pesc_run", 1,
+                  "name", o->name ? o->name : path_base(rundir_path(s->rec.dir)), "kind",
                   full ? "full" : "adapters", "model", s->arg.dir, "base", base, "status", status,
-                  "steps", (json_int_t)(r ? r->steps : 0), "tokens",
-                  (json_int_t)(r ? r->tokens : 0), "seed", (json_int_t)o->seed, "template",
-                  template_of(s, o), "ended", when, "data", data_json(s), "eval", eval);
+                  "steps", (json_int_t)(r ? r->steps : s->resume_step), "tokens",
+                  (json_int_t)(r ? r->tokens : s->rec.tokens), "seed", (json_int_t)o->seed,
+                  "template", template_of(s, o), "data", data_json(s), "eval", eval);
+    if (run && r)
+        json_object_set_new(run, "ended", json_string(when));
     if (run && s->arg.is_crafted)
         json_object_set_new(run, "crafted", crafted_moe_json(&s->model->moe));
     if (run && !strcmp(status, "finished"))
@@ -303,7 +327,6 @@ int train_register(struct cli *cli, struct train_session *s, const struct train_
     int rc = -1;
     utc(when);
     TRY_OR(gather(f, cli, s, o, err), done);
-    TRY_OR(write_run(s, o, "running", NULL, err), done);
     TRY_OR(rundir_write_config(s->rec.dir, f->yaml, err), done);
     json_t *seg = json_pack("{s:s, s:i, s:s, s:I, s:I, s:s}", "started", when, "pid", (int)getpid(),
                             "host", f->host, "threads", (json_int_t)s->threads, "start_step",
@@ -311,12 +334,16 @@ int train_register(struct cli *cli, struct train_session *s, const struct train_
     rc = seg ? rundir_append_segment(s->rec.dir, seg, err)
              : FAIL(err, MEMORY, "no memory to describe the run");
     json_decref(seg);
-    if (rc == 0 && *s->resume_from) {
+    /* What the log holds past this step is not of this run any more. */
+    if (rc == 0 && rundir_resumed(s->rec.dir)) {
         json_t *mark =
             json_pack("{s:s, s:I}", "event", "resume", "step", (json_int_t)s->resume_step);
-        rc = mark ? rundir_append(s->rec.dir, mark, err) : -1;
+        rc = mark ? rundir_append(s->rec.dir, mark, err)
+                  : FAIL(err, MEMORY, "no memory to describe the run");
         json_decref(mark);
     }
+    if (rc == 0)
+        rc = write_run(s, o, "running", NULL, err);
     if (rc == 0)
         start_history(s, o, f);
 done:
@@ -343,10 +370,11 @@ static json_t *closing(const struct train_session *s, const struct train_result 
     json_object_set_new(o, "ce", json_real_or_text(r->ce));
     if (s->eval_data)
         json_object_set_new(o, "eval_loss", json_real_or_text(r->eval_loss));
-    json_object_set_new(o, "tokens_per_s", json_real_or_text((double)r->tokens / t));
+    json_object_set_new(o, "tokens_per_s", json_real_or_text((double)r->own_tokens / t));
     json_object_set_new(o, "trained_tokens_per_s",
-                        json_real_or_text((double)r->trained_tokens / t));
-    json_object_set_new(o, "wall_seconds", json_real_or_text(r->seconds));
+                        json_real_or_text((double)r->own_trained_tokens / t));
+    json_object_set_new(o, "step_seconds", json_real_or_text(r->seconds));
+    json_object_set_new(o, "wall_seconds", json_real_or_text(train_clock() - s->started));
     return o;
 }
 

@@ -20,16 +20,20 @@ struct train_session {
     const char **domains, **eval_domains;
     double *rates;
     long n_rates, steps, threads, resume_step;
+    long batches;  /* of --num-epochs; 0 with --max-steps */
     uint64_t need; /* planned peak memory, bytes */
+    double started;
     struct recorder rec;
     json_t *recipe; /* what a resumed run must agree in; goes into checkpoints */
     char ckpt_dir[PATH_CAP], resume_from[PATH_CAP];
 };
 
+double train_clock(void); /* seconds of a clock that only runs forward */
 /* Fills s->recipe. */
 int train_recipe(struct train_session *s, const struct train_cli *o,
                  struct pesc_error *err) MUST_USE;
-/* The checkpoint's recipe against this one: E-DS-CHANGED, E-CK-MISMATCH naming what differs. */
+/* The checkpoint's recipe against this one: E-DS-CHANGED, E-CK-MISMATCH naming what differs.
+ * Another machine, library or number of threads is only noted: W-RES-THREADS, W-RES-ENV. */
 int train_check_resume(struct train_session *s, struct pesc_error *err) MUST_USE;
 /* run.json, config.yaml, a segment, and the history's rows (whose failure is only noted). */
 int train_register(struct cli *cli, struct train_session *s, const struct train_cli *o,

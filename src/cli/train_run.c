@@ -24,20 +24,24 @@ static void on_signal(int sig)
         _exit(sig == SIGINT ? 130 : 143);
 }
 
+/* What the caller ignores (nohup, a shell's background jobs) stays ignored. Interrupted writes go
+ * on by themselves. */
 static void catch_signals(void)
 {
-    struct sigaction a = {.sa_handler = on_signal};
+    static const int caught[] = {SIGINT, SIGTERM, SIGHUP};
+    struct sigaction was, a = {.sa_handler = on_signal, .sa_flags = SA_RESTART};
     sigemptyset(&a.sa_mask);
-    sigaction(SIGINT, &a, NULL);
-    sigaction(SIGTERM, &a, NULL);
-    sigaction(SIGHUP, &a, NULL);
+    stop_count = 0;
+    for (size_t i = 0; i < sizeof caught / sizeof *caught; i++)
+        if (sigaction(caught[i], NULL, &was) == 0 && was.sa_handler != SIG_IGN)
+            sigaction(caught[i], &a, NULL);
 }
 
 static void train_session_close(struct train_session *s)
 {
     recorder_flush(&s->rec);
     history_close(s->rec.history);
-    rundir_close(s->rec.dir);
+    rundir_discard(s->rec.dir);
     pack_arg_close(&s->pack);
     model_close(s->model);
     batcher_close(s->batcher);
@@ -96,6 +100,7 @@ static int count_steps(struct train_session *s, const struct train_cli *o, struc
         long batches = batcher_steps(s->batcher, o->num_epochs);
         if (batches < 0)
             return FAIL(err, MEMORY, "no memory to count batches");
+        s->batches = batches;
         s->steps = (batches + o->accumulation - 1) / o->accumulation;
     }
     return 0;
@@ -171,7 +176,9 @@ static void show_header(struct train_session *s, const struct train_cli *o, long
     progress_header(p, "trained", "%zu parameters (%s)", s->model->params.total, o->trainable);
     progress_header(p, "data", "%s", data);
     progress_header(p, "steps", "%ld, at most %ld tokens each; lr %g %s", s->steps,
-                    s->source.max_tokens * o->accumulation, o->learning_rate, o->scheduler);
+                    s->source.max_tokens * o->accumulation,
+                    s->rates ? s->rates[0] : o->learning_rate,
+                    s->rates ? "first of a list" : o->scheduler);
     progress_header(p, "compute", "%s (%s), %ld threads",
                     s->compute == COMPUTE_BF16 ? "bf16" : "f32", s->why, threads);
     progress_header(p, "memory", "at most %s", need);
@@ -187,7 +194,7 @@ static const float *value_of(void *ctx, const char *name)
     return p ? ps->value + p->offset : NULL;
 }
 
-static int save_result(struct train_session *s, const struct train_cli *o, struct pesc_error *err)
+static int save_result(struct train_session *s, struct pesc_error *err)
 {
     char path[PATH_CAP], sha[SHA256_HEX] = "";
     uint64_t bytes = 0;
@@ -207,7 +214,6 @@ static int save_result(struct train_session *s, const struct train_cli *o, struc
     if (s->rec.history)
         history_artifact(s->rec.history, full ? "other" : "adapter", path, s->steps, sha,
                          (long long)bytes);
-    (void)o;
     return 0;
 }
 
@@ -215,6 +221,7 @@ static struct train_options options_of(struct train_session *s, const struct tra
 {
     struct train_options t = {
         .steps = s->steps,
+        .batches = s->batches,
         .accumulation = o->accumulation,
         .schedule = {.kind = (enum schedule_kind)schedule_from_name(o->scheduler),
                      .peak = o->learning_rate,
@@ -264,50 +271,44 @@ static int train_and_save(struct train_session *s, const struct train_cli *o,
     progress_begin(s->rec.progress);
     TRY(train_run(s->model, &s->source, &t, &sink, &s->rec.notes, r, err));
     if (!r->stopped)
-        TRY(save_result(s, o, err));
+        TRY(save_result(s, err));
     return 0;
 }
 
-/* Everything that can be refused is refused before the run folder exists. */
+/* The run folder comes first: its lock, or that it cannot be written, shows before anything is
+ * read. Until train_register has been through, a failure leaves nothing of it behind. */
 static int prepare(struct cli *cli, struct train_session *s, struct train_cli *o,
                    struct pesc_error *err)
 {
-    if (path_exists(o->out) && !o->resume) {
-        char run[PATH_CAP];
-        TRY(path_join(run, o->out, "run.json", err));
-        if (path_exists(run))
-            return FAIL(err, USAGE_EXISTS, "%s holds a run; go on with it by --resume auto",
-                        o->out);
-    }
     s->threads = threads_arg(o->threads);
     if (o->lr_list)
         TRY(parse_rates(s, o->lr_list, err));
+    TRY(rundir_open(o->out, o->resume != NULL, &s->rec.dir, err));
     TRY(model_arg_open(o->model, o->base, &s->rec.notes, &s->arg, err));
     TRY(model_arg_fingerprint(&s->arg, err));
     TRY(open_data(s, o, err));
     TRY(count_steps(s, o, err));
     TRY(open_model(s, o, err));
     TRY(train_recipe(s, o, err));
-    TRY(rundir_open(o->out, o->resume != NULL, &s->rec.dir, err));
     TRY(find_checkpoint(s, o, err));
     if (*s->resume_from)
         TRY(train_check_resume(s, err));
     s->rec.progress = progress_open(cli, o->json, s->resume_step, s->steps, err);
     if (!s->rec.progress)
         return -1;
-    s->rec.notes = progress_notes(s->rec.progress);
-    return train_register(cli, s, o, err);
+    catch_signals();
+    TRY(train_register(cli, s, o, err));
+    s->rec.notes = recorder_notes(&s->rec);
+    return 0;
 }
 
 int train_command(struct cli *cli, struct train_cli *o, struct pesc_error *err)
 {
-    struct train_session s = {.rec.notes = cli_notes(cli)};
-    struct train_result r = {.eval_loss = NAN};
-    stop_count = 0;
+    struct train_session s = {.rec.notes = cli_notes(cli), .started = train_clock()};
+    struct train_result r = {.eval_loss = NAN, .ce = NAN, .loss = NAN};
     int rc = prepare(cli, &s, o, err);
     if (rc == 0) {
         show_header(&s, o, s.threads);
-        catch_signals();
         rc = train_and_save(&s, o, &r, err);
         if (rc == 0 && r.stopped)
             rc = error_set(err, stop_signal == SIGINT ? PESC_E_INT : PESC_E_TERM,

@@ -10,7 +10,7 @@
 #include <string.h>
 #include <time.h>
 
-enum { BAD_STEPS = 3 };
+enum { BAD_STEPS = 3, BAD_SAVES = 3 };
 
 struct run {
     struct model *m;
@@ -23,7 +23,7 @@ struct run {
     struct routing routing;
     struct eval_sum *eval_domain;
     struct train_result *r;
-    int bad_in_a_row;
+    int bad_in_a_row, bad_saves;
 };
 
 struct step_sums {
@@ -57,17 +57,19 @@ static int gradients(struct run *u, long step, struct step_sums *sum, struct pes
     const struct train_options *o = u->o;
     struct model *m = u->m;
     struct batch b;
-    long first = (step - 1) * o->accumulation, total_tokens = 0;
+    long first = (step - 1) * o->accumulation, n = o->accumulation, total_tokens = 0;
+    if (o->batches && n > o->batches - first)
+        n = o->batches - first;
     *sum = (struct step_sums){0};
-    for (long i = 0; i < o->accumulation; i++) {
+    for (long i = 0; i < n; i++) {
         TRY(u->data->get(u->data->ctx, first + i, &b, err));
         sum->scored += batch_scored(&b);
         total_tokens += b.T;
     }
     memset(m->params.grad, 0, m->params.total * sizeof *m->params.grad);
     u->routing.step_balance = 0;
-    for (long i = 0; i < o->accumulation; i++) {
-        if (o->accumulation > 1 || i > 0)
+    for (long i = 0; i < n; i++) {
+        if (n > 1)
             TRY(u->data->get(u->data->ctx, first + i, &b, err));
         struct engine_step s = {.loss_scale = sum->scored ? 1.0 / (double)sum->scored : 0,
                                 .balance_scale = o->balance_coef / (double)m->c.num_layers *
@@ -121,7 +123,12 @@ static int save(struct run *u, long step, struct pesc_error *err)
                            .step = step,
                            .meta = o->checkpoint_meta};
     json_t *meta = json_copy(o->checkpoint_meta);
-    if (!meta || json_object_set_new(meta, "tokens", json_integer(u->r->tokens)) != 0 ||
+    char ce[40], loss[40]; /* canonical JSON has no reals */
+    snprintf(ce, sizeof ce, "%.17g", u->r->ce);
+    snprintf(loss, sizeof loss, "%.17g", u->r->loss);
+    if (!meta || json_object_set_new(meta, "ce", json_string(ce)) != 0 ||
+        json_object_set_new(meta, "loss", json_string(loss)) != 0 ||
+        json_object_set_new(meta, "tokens", json_integer(u->r->tokens)) != 0 ||
         json_object_set_new(meta, "trained_tokens", json_integer(u->r->trained_tokens)) != 0 ||
         json_object_set_new(meta, "updates", json_integer(u->adamw.updates)) != 0) {
         json_decref(meta);
@@ -136,15 +143,26 @@ static int save(struct run *u, long step, struct pesc_error *err)
     return rc;
 }
 
-/* A checkpoint that cannot be written does not stop the training while an earlier one is safe: it
- * is tried again at the next turn. */
-static void save_softly(struct run *u, long step)
+/* A checkpoint that cannot be written does not stop the training at once: it is tried again at the
+ * next turn. */
+static int save_softly(struct run *u, long step, struct pesc_error *err)
 {
     struct pesc_error e = {0};
-    if (save(u, step, &e) == 0)
-        return;
-    note(u->notes, "W-CK-FAILED", "step %ld: %s", step, e.text);
+    if (save(u, step, &e) == 0) {
+        u->bad_saves = 0;
+        return 0;
+    }
     tell(u, step, "warn", e.name, e.text);
+    if (++u->bad_saves < BAD_SAVES)
+        return 0;
+    *err = e;
+    return -1;
+}
+
+static double real_of(const json_t *o, const char *key)
+{
+    const char *text = json_string_value(json_object_get(o, key));
+    return text ? strtod(text, NULL) : NAN;
 }
 
 static int resume(struct run *u, long *step, struct pesc_error *err)
@@ -153,7 +171,13 @@ static int resume(struct run *u, long *step, struct pesc_error *err)
     struct checkpoint c = {.params = &u->m->params, .m = u->adamw.m, .v = u->adamw.v};
     TRY(checkpoint_load(o->resume_from, &c, err));
     *step = c.step;
+    if (!json_is_integer(json_object_get(c.meta, "updates"))) {
+        json_decref(c.meta);
+        return FAIL(err, CK_CORRUPT, "%s: the number of updates is missing", o->resume_from);
+    }
     u->adamw.updates = (long)json_integer_value(json_object_get(c.meta, "updates"));
+    u->r->ce = real_of(c.meta, "ce");
+    u->r->loss = real_of(c.meta, "loss");
     u->r->tokens = (long)json_integer_value(json_object_get(c.meta, "tokens"));
     u->r->trained_tokens = (long)json_integer_value(json_object_get(c.meta, "trained_tokens"));
     json_decref(c.meta);
@@ -180,7 +204,6 @@ static int update(struct run *u, long step, struct pesc_error *err)
         snprintf(text, sizeof text, "loss %g, gradient norm %g: update skipped (%d in a row)", loss,
                  norm, ++u->bad_in_a_row);
         u->r->skipped_steps++;
-        note(u->notes, "W-NUM-SKIPPED", "step %ld: %s", step, text);
         tell(u, step, "warn", "W-NUM-SKIPPED", text);
     }
     double seconds = now() - t0;
@@ -189,8 +212,13 @@ static int update(struct run *u, long step, struct pesc_error *err)
     u->r->loss = loss;
     u->r->tokens += sum.tokens;
     u->r->trained_tokens += sum.scored;
+    u->r->own_tokens += sum.tokens;
+    u->r->own_trained_tokens += sum.scored;
     u->r->seconds += seconds;
     u->r->peak_rss = machine_peak_rss();
+    long batches = step * o->accumulation;
+    if (o->batches && batches > o->batches)
+        batches = o->batches;
     int logged = o->logging_steps && (step % o->logging_steps == 0 || step == o->steps);
     struct step_metrics m = {.step = step,
                              .steps_planned = o->steps,
@@ -205,7 +233,7 @@ static int update(struct run *u, long step, struct pesc_error *err)
                              .tokens_per_s = (double)sum.tokens / seconds,
                              .trained_tokens_per_s = (double)sum.scored / seconds,
                              .peak_rss = u->r->peak_rss,
-                             .epoch = (double)(step * o->accumulation) /
+                             .epoch = (double)batches /
                                       (double)(o->batches_per_epoch ? o->batches_per_epoch : 1)};
     if (u->sink->step)
         u->sink->step(u->sink->ctx, &m, logged);
@@ -220,17 +248,24 @@ static int steps(struct run *u, long from, struct pesc_error *err)
 {
     const struct train_options *o = u->o;
     long saved = from;
-    if (o->eval && from == 0)
-        TRY(run_eval(u, 0, err));
+    if (o->eval && (from == 0 || from == o->steps))
+        TRY(run_eval(u, from, err));
     for (long step = from + 1; step <= o->steps; step++) {
-        TRY(update(u, step, err));
+        if (update(u, step, err) != 0) {
+            struct pesc_error second = {0};
+            if (u->bad_in_a_row >= BAD_STEPS && save_softly(u, step, &second) != 0)
+                tell(u, step, "error", second.name, second.text);
+            return -1;
+        }
         int last = step == o->steps || (o->stop && *o->stop);
-        if (u->m->crafted && (last || (o->router_steps && step % o->router_steps == 0)))
+        int due = !last && o->save_steps && step % o->save_steps == 0 && !u->bad_in_a_row;
+        /* Also before a checkpoint, which does not hold what was counted since the last report. */
+        if (u->m->crafted && (last || due || (o->router_steps && step % o->router_steps == 0)))
             routing_report(&u->routing, step, o->domains, u->sink);
         if (o->eval && (step == o->steps || (o->eval_steps && step % o->eval_steps == 0)))
             TRY(run_eval(u, step, err));
-        if (!last && o->save_steps && step % o->save_steps == 0 && !u->bad_in_a_row) {
-            save_softly(u, step);
+        if (due) {
+            TRY(save_softly(u, step, err));
             saved = step;
         }
         if (last && step < o->steps) {
@@ -248,7 +283,7 @@ int train_run(struct model *m, const struct batch_source *data, const struct tra
     struct run u = {.m = m, .data = data, .o = o, .sink = sink, .notes = notes, .r = r};
     long from = 0, tokens = data->max_tokens, samples = data->max_samples;
     int rc = -1;
-    *r = (struct train_result){.eval_loss = NAN};
+    *r = (struct train_result){.eval_loss = NAN, .ce = NAN, .loss = NAN};
     if (o->eval) {
         tokens = o->eval->max_tokens > tokens ? o->eval->max_tokens : tokens;
         samples = o->eval->max_samples > samples ? o->eval->max_samples : samples;

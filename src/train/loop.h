@@ -13,6 +13,7 @@
 
 struct train_options {
     long steps;        /* updates in all, also those before a resume */
+    long batches;      /* where the data ends: the last update may have fewer; 0: it goes round */
     long accumulation; /* batches per update */
     struct schedule schedule;
     struct adamw_options adamw;
@@ -37,19 +38,21 @@ struct train_options {
 };
 
 struct train_result {
-    long steps;       /* last update done */
-    int stopped;      /* by options.stop */
-    double ce, loss;  /* of the last step */
-    double eval_loss; /* last held-out loss, NaN without one */
-    long tokens, trained_tokens, skipped_steps;
-    double seconds; /* in steps */
+    long steps;                                 /* last update done */
+    int stopped;                                /* by options.stop */
+    double ce, loss;                            /* of the last step, NaN before the first */
+    double eval_loss;                           /* last held-out loss, NaN without one */
+    long tokens, trained_tokens, skipped_steps; /* the first two: also those before a resume */
+    long own_tokens, own_trained_tokens;        /* since this call */
+    double seconds;                             /* in steps of this call */
     uint64_t peak_rss;
 };
 
 /* Bytes that train_run adds to the model and the data, for at most these batch bounds. */
 size_t train_bytes(const struct model *m, const struct batch_source *data);
 /* E-NUM-NONFINITE after three updates in a row without a finite loss and gradient (each of which is
- * skipped, noted, and changes nothing). */
+ * skipped, told, and changes nothing); the state is saved. A checkpoint on the way that cannot be
+ * written is told and tried again at the next turn; three in a row end the run with their error. */
 int train_run(struct model *m, const struct batch_source *data, const struct train_options *o,
               const struct train_sink *sink, const struct notes *notes, struct train_result *r,
               struct pesc_error *err) MUST_USE;
