@@ -284,6 +284,7 @@ static void head(struct engine *e, const struct batch *b, struct engine_step *s,
     struct model *m = e->m;
     const struct wmat *W = &weights_outer(m->weights)->head;
     long D = m->c.hidden_size, V = m->c.vocab_size, n = find_scored(e, b);
+    float scale = want_grad ? (float)s->loss_scale : 0;
     s->scored = n;
     s->loss_sum = 0;
     if (want_grad)
@@ -296,14 +297,13 @@ static void head(struct engine *e, const struct batch *b, struct engine_step *s,
         if (s->argmax)
             for (long i = 0; i < k; i++)
                 s->argmax[e->rows[from + i]] = largest(e->logits + i * V, V);
-        cross_entropy(e->logits, e->row_loss, e->target + from,
-                      want_grad ? (float)s->loss_scale : 0, k, V);
+        cross_entropy(e->logits, e->row_loss, e->target + from, scale, k, V);
         for (long i = 0; i < k; i++) {
             s->loss_sum += e->row_loss[i];
             if (s->losses)
                 s->losses[e->rows[from + i]] = e->row_loss[i];
         }
-        if (!want_grad)
+        if (scale == 0) /* no gradient: the rows still hold logits */
             continue;
         if (m->grad_head)
             linear_bwd_weight(m->gemm, m->grad_head, NULL, e->logits, e->row_x, k, V, D);
