@@ -79,7 +79,10 @@ long decoder_length(const struct decoder *d)
     return d->kv.length;
 }
 
-static int feed_chunk(struct decoder *d, const int32_t *ids, long n, struct pesc_error *err)
+/* length: of the sequence once all chunks are in, so that dynamic rope scaling does not depend on
+ * how a prompt is cut. Keys of earlier calls keep their rotation. */
+static int feed_chunk(struct decoder *d, const int32_t *ids, long n, long length,
+                      struct pesc_error *err)
 {
     struct engine *e = d->e;
     long cu[2] = {0, n};
@@ -88,7 +91,7 @@ static int feed_chunk(struct decoder *d, const int32_t *ids, long n, struct pesc
             return FAIL(err, DS_TOKEN, "token id %ld is outside the vocabulary", (long)ids[i]);
         e->position[i] = d->kv.length + i;
     }
-    rope_inv_freq(&d->m->c, d->kv.length + n, e->inv_freq);
+    rope_inv_freq(&d->m->c, length, e->inv_freq);
     rope_table(e->cos, e->sin, e->position, e->inv_freq, n, d->m->c.head_dim);
     struct pass p = {.gemm = d->m->gemm,
                      .T = n,
@@ -111,9 +114,10 @@ int decoder_feed(struct decoder *d, const int32_t *ids, long n, const float **lo
     long last = 0, D = d->m->c.hidden_size;
     if (n < 1 || n > d->kv.capacity - d->kv.length)
         return FAIL(err, LIMIT, "%ld more tokens do not fit a context of %ld", n, d->kv.capacity);
+    long length = d->kv.length + n;
     for (long at = 0; at < n; at += e->max_tokens) {
         last = n - at < e->max_tokens ? n - at : e->max_tokens;
-        TRY(feed_chunk(d, ids + at, last, err));
+        TRY(feed_chunk(d, ids + at, last, length, err));
     }
     const struct outer_weights *w = weights_outer(d->m->weights);
     rmsnorm_fwd(e->y, e->h, e->x + (last - 1) * D, w->norm, d->m->c.rms_norm_eps, 1, D);
