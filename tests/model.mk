@@ -19,3 +19,9 @@ TESTS += tests/unit/test_config tests/unit/test_base tests/golden/golden_base
 tests_unit_test_config_SOURCES = tests/unit/test_config.c tests/unit/gen.h
 tests_unit_test_base_SOURCES = tests/unit/test_base.c tests/unit/gen.h
 tests_golden_golden_base_SOURCES = tests/golden/golden_base.c
+# The whole engine on tiny random models.
+small_model = tests/unit/small_model.c tests/unit/small_model.h tests/unit/gen.h
+check_PROGRAMS += tests/unit/test_model_grad
+TESTS += tests/unit/test_model_grad
+tests_unit_test_model_grad_SOURCES = tests/unit/test_model_grad.c tests/unit/model_twin.c \
+  tests/unit/model_twin.h tests/unit/twin.h $(small_model)
