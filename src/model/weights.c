@@ -6,7 +6,7 @@
 #include <string.h>
 
 struct weights {
-    const struct model_config *c;
+    long layers;
     enum compute compute;
     struct layer_weights *layer;
     struct outer_weights outer;
@@ -26,7 +26,7 @@ static struct weights *weights_new(const struct model_config *c, enum compute co
 {
     struct weights *w = calloc(1, sizeof *w);
     if (w) {
-        w->c = c;
+        w->layers = c->num_layers;
         w->compute = compute;
         w->cap_own = (LT_COUNT + 1) * c->num_layers + 8;
         w->layer = calloc((size_t)c->num_layers, sizeof *w->layer);
@@ -272,7 +272,7 @@ size_t weights_bytes(const struct weights *w)
 
 int weights_layer(struct weights *w, long layer, struct layer_weights *out, struct pesc_error *err)
 {
-    if (layer < 0 || layer >= w->c->num_layers)
+    if (layer < 0 || layer >= w->layers)
         return FAIL(err, INTERNAL, "no layer %ld", layer);
     *out = w->layer[layer];
     return 0;
