@@ -25,3 +25,6 @@ check_PROGRAMS += tests/unit/test_model_grad
 TESTS += tests/unit/test_model_grad
 tests_unit_test_model_grad_SOURCES = tests/unit/test_model_grad.c tests/unit/model_twin.c \
   tests/unit/model_twin.h tests/unit/twin.h $(small_model)
+check_PROGRAMS += tests/unit/test_engine
+TESTS += tests/unit/test_engine
+tests_unit_test_engine_SOURCES = tests/unit/test_engine.c $(small_model)
