@@ -138,8 +138,9 @@ size_t model_bytes(const struct model *m)
 {
     size_t params = m->params.total * sizeof(float);
     size_t weights = weights_size(&m->c, m->compute);
-    if (m->trainable == TRAIN_FULL) /* masters and gradients; copies only where rounded */
-        return 2 * params + (m->compute == COMPUTE_BF16 ? weights : 0);
+    if (m->trainable == TRAIN_FULL)
+        /* masters and gradients; rounded copies of matrices take the half that rounding saves */
+        return 2 * params + weights_size(&m->c, COMPUTE_F32) - weights;
     return (m->trainable == TRAIN_ADAPTERS ? 2 : 1) * params + weights;
 }
 

@@ -250,7 +250,7 @@ void weights_refresh(struct weights *w)
 
 size_t weights_size(const struct model_config *c, enum compute compute)
 {
-    size_t mat = 0, vec = (size_t)c->hidden_size;
+    size_t mat = 0, vec = 0;
     for (enum layer_tensor t = 0; t < LT_COUNT; t++) {
         long rows, cols;
         if (!layer_tensor_shape(c, t, &rows, &cols))
@@ -262,7 +262,8 @@ size_t weights_size(const struct model_config *c, enum compute compute)
     }
     size_t outer = (size_t)c->vocab_size * (size_t)c->hidden_size * (c->tied ? 1 : 2);
     size_t L = (size_t)c->num_layers;
-    return (L * mat + outer) * (compute == COMPUTE_BF16 ? 2 : 4) + L * vec * sizeof(float);
+    return (L * mat + outer) * (compute == COMPUTE_BF16 ? 2 : 4) +
+           (L * vec + (size_t)c->hidden_size) * sizeof(float);
 }
 
 size_t weights_bytes(const struct weights *w)
