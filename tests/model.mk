@@ -28,9 +28,10 @@ tests_unit_test_model_grad_SOURCES = tests/unit/test_model_grad.c tests/unit/mod
 check_PROGRAMS += tests/unit/test_engine
 TESTS += tests/unit/test_engine
 tests_unit_test_engine_SOURCES = tests/unit/test_engine.c $(small_model)
-check_PROGRAMS += tests/unit/test_loop tests/unit/test_engine_memory
-TESTS += tests/unit/test_loop tests/unit/test_engine_memory
+check_PROGRAMS += tests/unit/test_loop tests/unit/test_loop_sums tests/unit/test_engine_memory
+TESTS += tests/unit/test_loop tests/unit/test_loop_sums tests/unit/test_engine_memory
 tests_unit_test_loop_SOURCES = tests/unit/test_loop.c $(small_model)
+tests_unit_test_loop_sums_SOURCES = tests/unit/test_loop_sums.c $(small_model)
 tests_unit_test_engine_memory_SOURCES = tests/unit/test_engine_memory.c $(small_model)
 tests_unit_test_engine_memory_LDFLAGS = -Wl,--wrap=malloc -Wl,--wrap=calloc -Wl,--wrap=realloc \
   -Wl,--wrap=aligned_alloc -Wl,--wrap=posix_memalign
