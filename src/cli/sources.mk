@@ -24,6 +24,6 @@ pesc_SOURCES += \
 
 # train
 pesc_SOURCES += \
-  src/cli/recorder.c src/cli/recorder.h \
+  src/cli/recorder.c src/cli/recorder.h src/cli/stop.c src/cli/stop.h \
   src/cli/train_facts.c src/cli/train_facts.h \
   src/cli/train_run.c src/cli/train_run.h

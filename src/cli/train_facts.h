@@ -3,6 +3,7 @@
 #define PESC_CLI_TRAIN_FACTS_H
 
 #include "cli/recorder.h"
+#include "cli/stop.h"
 #include "cli/train_run.h"
 #include "train/loop.h"
 
@@ -24,6 +25,7 @@ struct train_session {
     uint64_t need; /* planned peak memory, bytes */
     double started;
     struct recorder rec;
+    struct stop *stop;
     json_t *recipe; /* what a resumed run must agree in; goes into checkpoints */
     char ckpt_dir[PATH_CAP], resume_from[PATH_CAP];
 };

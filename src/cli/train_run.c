@@ -14,29 +14,6 @@
 #include <string.h>
 #include <unistd.h>
 
-/* Handlers can reach nothing else. */
-static volatile sig_atomic_t stop_signal, stop_count;
-
-static void on_signal(int sig)
-{
-    stop_signal = sig;
-    if (++stop_count > 1)
-        _exit(sig == SIGINT ? 130 : 143);
-}
-
-/* What the caller ignores (nohup, a shell's background jobs) stays ignored. Interrupted writes go
- * on by themselves. */
-static void catch_signals(void)
-{
-    static const int caught[] = {SIGINT, SIGTERM, SIGHUP};
-    struct sigaction was, a = {.sa_handler = on_signal, .sa_flags = SA_RESTART};
-    sigemptyset(&a.sa_mask);
-    stop_count = 0;
-    for (size_t i = 0; i < sizeof caught / sizeof *caught; i++)
-        if (sigaction(caught[i], NULL, &was) == 0 && was.sa_handler != SIG_IGN)
-            sigaction(caught[i], &a, NULL);
-}
-
 static void train_session_close(struct train_session *s)
 {
     recorder_flush(&s->rec);
@@ -246,7 +223,7 @@ static struct train_options options_of(struct train_session *s, const struct tra
         .resume_from = *s->resume_from ? s->resume_from : NULL,
         .domains = s->domains,
         .n_domains = dataset_domain_count(s->data),
-        .stop = &stop_count,
+        .stop = stop_flag(s->stop),
     };
     if (s->rates) {
         t.schedule.kind = SCHEDULE_LIST;
@@ -296,7 +273,7 @@ static int prepare(struct cli *cli, struct train_session *s, struct train_cli *o
     s->rec.progress = progress_open(cli, o->json, s->resume_step, s->steps, err);
     if (!s->rec.progress)
         return -1;
-    catch_signals();
+    stop_arm(s->stop);
     TRY(train_register(cli, s, o, err));
     s->rec.notes = recorder_notes(&s->rec);
     return 0;
@@ -306,12 +283,13 @@ int train_command(struct cli *cli, struct train_cli *o, struct pesc_error *err)
 {
     struct train_session s = {.rec.notes = cli_notes(cli), .started = train_clock()};
     struct train_result r = {.eval_loss = NAN, .ce = NAN, .loss = NAN};
+    TRY(stop_open(&s.stop, err));
     int rc = prepare(cli, &s, o, err);
     if (rc == 0) {
         show_header(&s, o, s.threads);
         rc = train_and_save(&s, o, &r, err);
         if (rc == 0 && r.stopped)
-            rc = error_set(err, stop_signal == SIGINT ? PESC_E_INT : PESC_E_TERM,
+            rc = error_set(err, atomic_load(stop_flag(s.stop)) == SIGINT ? PESC_E_INT : PESC_E_TERM,
                            "stopped after step %ld of %ld, which is saved; go on with the same "
                            "command and --resume auto",
                            r.steps, s.steps);
@@ -325,5 +303,6 @@ int train_command(struct cli *cli, struct train_cli *o, struct pesc_error *err)
     s.rec.progress = NULL;
     s.rec.notes = cli_notes(cli);
     train_session_close(&s);
+    stop_close(s.stop);
     return rc;
 }

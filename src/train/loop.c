@@ -257,7 +257,7 @@ static int steps(struct run *u, long from, struct pesc_error *err)
                 tell(u, step, "error", second.name, second.text);
             return -1;
         }
-        int last = step == o->steps || (o->stop && *o->stop);
+        int last = step == o->steps || (o->stop && atomic_load(o->stop));
         int due = !last && o->save_steps && step % o->save_steps == 0 && !u->bad_in_a_row;
         /* Also before a checkpoint, which does not hold what was counted since the last report. */
         if (u->m->crafted && (last || due || (o->router_steps && step % o->router_steps == 0)))

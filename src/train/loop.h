@@ -9,7 +9,7 @@
 #include "train/optim.h"
 #include "train/schedule.h"
 
-#include <signal.h>
+#include <stdatomic.h>
 
 struct train_options {
     long steps;        /* updates in all, also those before a resume */
@@ -33,8 +33,8 @@ struct train_options {
     const char *eval_task;
     const char *const *eval_domains;
     long n_eval_domains;
-    /* Set by a signal handler: 1 finish this step, save and return; the result says so. */
-    const volatile sig_atomic_t *stop;
+    /* Not 0: finish this step, save and return; the result says so. May be NULL. */
+    const atomic_int *stop;
 };
 
 struct train_result {
