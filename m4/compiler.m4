@@ -20,6 +20,9 @@ AC_DEFUN([PESC_CHECK_COMPILER],[
   AS_IF([test "x$enable_sanitizers" = xno && test "x$enable_native" != xyes],[
     AC_MSG_CHECKING([for per-ISA function clones])
     AC_LINK_IFELSE([AC_LANG_PROGRAM([[
+      #if defined __clang__ && __clang_major__ < 16
+      #error its clones cannot be called from another file
+      #endif
       __attribute__((target_clones("arch=x86-64-v4","arch=x86-64-v3","default")))
       float twice(float x) { return 2 * x; }]],[[return (int)twice(0);]])],
       [pesc_clones=yes; AC_DEFINE([PESC_CLONES],[1],[functions can be cloned per ISA])])
