@@ -29,3 +29,7 @@ TESTS += tests/cli/train.sh
 EXTRA_DIST += tests/cli/lib.sh tests/cli/train.sh
 TESTS += tests/cli/resume.sh tests/cli/faults.sh
 EXTRA_DIST += tests/cli/resume.sh tests/cli/faults.sh
+check_PROGRAMS += tests/golden/golden_cli
+TESTS += tests/golden/golden_cli
+tests_golden_golden_cli_SOURCES = tests/golden/golden_cli.c tests/golden/golden.c \
+  tests/golden/golden.h
