@@ -77,7 +77,8 @@ awk '
         print FILENAME ":" FNR ":" out
     }' $(cat "$tmp/sources") >"$tmp/code"
 
-# Include directions. A program of its own below experiments/base stands above all, as src/cli.
+# Include directions. Programs of their own below experiments/base and experiments/bench stand above
+# all, as src/cli.
 while read -r f; do
     case $f in
     src/core/*) may='core' ;;
@@ -87,7 +88,7 @@ while read -r f; do
     src/craft/*) may='core|tensor|model|craft|adapters' ;;
     adapters/*) may='core|tensor|adapters' ;;
     datasets/*) may='core|datasets' ;;
-    src/cli/* | experiments/base/*)
+    src/cli/* | experiments/base/* | experiments/bench/*)
         may='core|tensor|model|train|craft|cli|adapters|datasets|experiments' ;;
     experiments/*) may='core|datasets|experiments' ;;
     *) may='none' ;;
@@ -130,7 +131,7 @@ grep -E '[^A-Za-z0-9_]json_load[a-z]* *\(' "$tmp/code" | grep -v '^src/core/json
 rule "JSON is loaded by src/core/json.c alone"
 
 # The library neither prints nor looks around nor ends the program.
-grep -vE '^(src/cli|experiments/base)/' "$tmp/code" >"$tmp/library"
+grep -vE '^(src/cli|experiments/(base|bench))/' "$tmp/code" >"$tmp/library"
 # (Text may be made with fprintf into a stream in memory; stdout and stderr are out of reach.)
 words='v?printf|puts|putchar|perror|getenv|secure_getenv|setenv|putenv|exit'
 words="$words|_exit|_Exit|quick_exit|abort|assert|system|popen"

@@ -19,3 +19,4 @@ include tests/adapters.mk
 include tests/datasets.mk
 include tests/experiments.mk
 include tests/cli.mk
+include tests/bench.mk

@@ -1,0 +1,3 @@
+# Measuring
+TESTS += tests/cli/bench.sh
+EXTRA_DIST += tests/cli/bench.sh tests/dev/check_shapes.py

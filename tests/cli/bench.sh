@@ -1,0 +1,59 @@
+#!/bin/sh
+# Shapes for measuring: what make-shape writes can be read, computed with, and made again.
+: "${PESC:?}"
+make=${PESC%/pesc}/experiments/bench/make-shape
+dir=$(mktemp -d) || exit 1
+trap 'rm -rf "$dir"' EXIT
+cd "$dir" || exit 1
+n=0
+check() { # NAME, then a command that is to succeed
+    name=$1
+    shift
+    n=$((n + 1))
+    if "$@"; then echo "ok $n - $name"; else echo "not ok $n - $name"; sed 's/^/# /' err; fi
+}
+run() { # exit status, then a command
+    want=$1
+    shift
+    "$@" >out 2>err
+    test $? = "$want"
+}
+has() { grep -qE -- "$1" out; }
+
+check "--list" run 0 "$make" --list
+check "five shapes and a heading" test "$(wc -l <out)" = 6
+check "with their sizes" has '^llama2-7b +4096 +11008 +32 +32/32 +32000$'
+check "an unknown shape: status 2" run 2 "$make" smollm3 s
+check "and nothing is written" test ! -e s
+check "an option without its value: status 2" run 2 "$make" smollm2-135m s --layers
+check "no layers: status 2" run 2 "$make" smollm2-135m s --layers 0
+
+check "smollm2-135m of one layer" run 0 "$make" smollm2-135m s --layers 1
+check "is one file" test -f s/model.safetensors
+check "of the size that it must have" \
+    test "$((($(wc -c <s/model.safetensors) - 2 * 31852224) / 4096))" = 0
+check "a second time into the same folder: status 2" run 2 "$make" smollm2-135m s --layers 1
+check "and says so" grep -q 'E-USAGE-EXISTS' err
+
+check "the same in shards" run 0 "$make" smollm2-135m t --layers 1 --file-mb 60
+check "of several files" test -f t/model-00002-of-00002.safetensors
+check "with an index" grep -q '"model.norm.weight": "model-00002-of-00002.safetensors"' \
+    t/model.safetensors.index.json
+check "another seed" run 0 "$make" smollm2-135m u --layers 1 --seed 7
+
+echo '{"text": "The quick brown fox jumps over the lazy dog, 3 times; na\u00efve \u72ac."}' >d.jsonl
+evaluate() { # FOLDER
+    OMP_NUM_THREADS=1 "$PESC" eval "$1" --data d.jsonl --compute f32 --json --db h.db 2>err |
+        grep -oE '"loss": ?[0-9.]+' | head -n 1
+}
+evaluate s >s.loss
+evaluate t >t.loss
+evaluate u >u.loss
+check "random weights know nothing: the loss is that of 49152 equal choices" \
+    awk '{ d = $2 - log(49152); if (NF == 2 && d > -1 && d < 1) good = 1 } END { exit !good }' \
+    FS='[: ]+' s.loss
+check "shards hold the same weights" cmp s.loss t.loss
+check "another seed holds others" eval '! cmp -s s.loss u.loss'
+check "the tokenizer takes any text" run 0 "$PESC" data inspect s --data d.jsonl
+check "and gives it back" has 'quick brown fox jumps'
+echo "1..$n"
