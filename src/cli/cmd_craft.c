@@ -90,7 +90,7 @@ static int run(struct cli *cli, void *opts, int argc, char **argv, struct pesc_e
     int dt = strcmp(o->base_dtype, "stored") ? dtype_from_name(o->base_dtype) : DT_COUNT;
     c.base_dtype = (enum dtype)dt;
     TRY(crafted_moe_check(&c.moe, err));
-    if (c.moe.top_k == 1)
+    if (c.moe.experts > 1 && c.moe.top_k == 1)
         note(&notes, "W-CRAFT-TOP1",
              "with top-k 1 the weight is always 1, so the router learns nothing from the loss");
     struct model_arg a;

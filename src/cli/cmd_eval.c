@@ -166,6 +166,7 @@ static json_t *row_json(const struct eval_sum *s)
     json_object_set_new(o, "loss", json_real_or_text(eval_loss(s)));
     json_object_set_new(o, "perplexity", json_real_or_text(exp(eval_loss(s))));
     json_object_set_new(o, "accuracy", json_real_or_text(eval_accuracy(s)));
+    json_object_set_new(o, "exact_match", json_real_or_text(eval_exact_match(s)));
     return o;
 }
 
@@ -173,8 +174,9 @@ static void row_text(struct cli *cli, const char *name, const struct eval_sum *s
 {
     char shown[64];
     text_escape(shown, sizeof shown, name);
-    fprintf(cli->out, "%-22s %10.6f %12.4f %8.2f%% %9ld %8ld\n", shown, eval_loss(s),
-            exp(eval_loss(s)), 100 * eval_accuracy(s), s->scored, s->samples);
+    fprintf(cli->out, "%-20s %10.6f %11.4f %8.2f%% %7.2f%% %8ld %8ld\n", shown, eval_loss(s),
+            exp(eval_loss(s)), 100 * eval_accuracy(s), 100 * eval_exact_match(s), s->scored,
+            s->samples);
 }
 
 static int report(struct cli *cli, const struct session *s, const struct options *o, double seconds,
@@ -188,8 +190,8 @@ static int report(struct cli *cli, const struct session *s, const struct options
         if (!o->quiet)
             fprintf(cli->talk, "%s, %.0f tokens/s, %s\n", line, rate,
                     s->compute == COMPUTE_BF16 ? "bf16" : "f32");
-        fprintf(cli->out, "%-22s %10s %12s %9s %9s %8s\n", "domain", "loss", "perplexity",
-                "accuracy", "tokens", "records");
+        fprintf(cli->out, "%-20s %10s %11s %9s %8s %8s %8s\n", "domain", "loss", "perplexity",
+                "accuracy", "exact", "tokens", "records");
         for (long d = 0; d < n && n > 1; d++)
             if (s->domain[d].scored)
                 row_text(cli, dataset_domain(s->data, d), &s->domain[d]);
@@ -232,15 +234,18 @@ static void record(const struct session *s, const struct options *o, const struc
     const struct {
         const char *metric;
         double value, error;
-    } rows[] = {{"loss", eval_loss(&s->all), 0},
-                {"perplexity", exp(eval_loss(&s->all)), 0},
-                {"accuracy", eval_accuracy(&s->all), eval_stderr(&s->all)}};
+        long n;
+    } rows[] = {
+        {"loss", eval_loss(&s->all), 0, s->all.scored},
+        {"perplexity", exp(eval_loss(&s->all)), 0, s->all.scored},
+        {"accuracy", eval_accuracy(&s->all), eval_stderr(&s->all), s->all.scored},
+        {"exact_match", eval_exact_match(&s->all), eval_exact_stderr(&s->all), s->all.answers}};
     if (!*run || cli_db_path(o->db, path, &e) != 0 || !path_exists(path))
         return;
     int rc = history_open(path, &h, &e);
     for (size_t i = 0; rc == 0 && i < sizeof rows / sizeof *rows; i++)
         rc = history_eval_of(h, run, s->pack.run_step, task, rows[i].metric, rows[i].value,
-                             rows[i].error, s->all.scored, &e);
+                             rows[i].error, rows[i].n, &e);
     if (rc != 0 && e.code != PESC_E_DB_RUN) /* a run of another machine is no fault */
         note(notes, "W-DB-OFF", "the evaluation is not recorded: %s", e.text);
     history_close(h);
@@ -275,7 +280,7 @@ static int run(struct cli *cli, void *opts, int argc, char **argv, struct pesc_e
 const struct cmd cmd_eval = {
     .name = "eval",
     .usage = "MODEL [--pack P] --data FILE... [options]",
-    .summary = "Held-out loss, perplexity and next-token accuracy, in all and by domain.",
+    .summary = "Held-out loss, perplexity, token accuracy and exact match, in all and by domain.",
     .opts = options,
     .opts_size = sizeof(struct options),
     .defaults = defaults,

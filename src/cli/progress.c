@@ -280,18 +280,21 @@ static void say(struct progress *p, const char *fmt, ...)
 void progress_eval(struct progress *p, const struct eval_metrics *m)
 {
     if (p->show == SHOW_JSON) {
-        progress_json(p, json_pack("{s:s, s:I, s:o, s:o, s:o, s:o, s:o, s:I}", "event", "eval",
+        progress_json(p, json_pack("{s:s, s:I, s:o, s:o, s:o, s:o, s:o, s:o, s:I}", "event", "eval",
                                    "step", (json_int_t)m->step, "task", text_or_null(m->task),
                                    "domain", text_or_null(m->domain), "loss", number(m->loss),
                                    "perplexity", number(m->perplexity), "accuracy",
-                                   number(m->accuracy), "n", (json_int_t)m->n));
+                                   number(m->accuracy), "exact_match", number(m->exact_match), "n",
+                                   (json_int_t)m->n));
     } else if (p->show != SHOW_NOTHING) {
         char task[256], domain[256];
         text_escape(task, sizeof task, m->task ? m->task : "");
         text_escape(domain, sizeof domain, m->domain ? m->domain : "");
-        say(p, "eval step %ld  %s%s%s  loss %.4f  perplexity %.3f  accuracy %.1f %%  %ld tokens\n",
+        say(p,
+            "eval step %ld  %s%s%s  loss %.4f  perplexity %.3f  accuracy %.1f %%  exact %.1f %%  "
+            "%ld tokens\n",
             m->step, task, *domain ? ", " : "", domain, m->loss, m->perplexity, 100 * m->accuracy,
-            m->n);
+            100 * m->exact_match, m->n);
     }
 }
 

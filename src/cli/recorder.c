@@ -109,15 +109,18 @@ static void on_eval(void *ctx, const struct eval_metrics *m)
     snprintf(task, sizeof task, "%s%s%s", m->task, m->domain ? "/" : "",
              m->domain ? m->domain : "");
     progress_eval(r->progress, m);
-    append(r, json_pack("{s:s, s:I, s:s, s:o, s:o, s:o, s:I}", "event", "eval", "step",
+    append(r, json_pack("{s:s, s:I, s:s, s:o, s:o, s:o, s:o, s:I}", "event", "eval", "step",
                         (json_int_t)m->step, "task", task, "loss", json_real_or_text(m->loss),
                         "perplexity", json_real_or_text(m->perplexity), "accuracy",
-                        json_real_or_text(m->accuracy), "n", (json_int_t)m->n));
+                        json_real_or_text(m->accuracy), "exact_match",
+                        json_real_or_text(m->exact_match), "n", (json_int_t)m->n));
     if (!r->history)
         return;
     history_eval(r->history, m->step, task, "loss", m->loss, 0, m->n);
     history_eval(r->history, m->step, task, "perplexity", m->perplexity, 0, m->n);
     history_eval(r->history, m->step, task, "accuracy", m->accuracy, 0, m->n);
+    history_eval(r->history, m->step, task, "exact_match", m->exact_match, m->exact_stderr,
+                 m->answers);
     if (!m->domain)
         history_metric(r->history, "valid/loss", m->step, m->loss);
 }

@@ -103,7 +103,7 @@ static int open_model(struct train_session *s, const struct train_cli *o, struct
     moe.dropout = o->dropout;
     moe.balance = (enum balance_kind)balance_from_name(o->balance);
     moe.balance_coef = o->balance_coef;
-    if (s->arg.is_crafted && moe.top_k == 1)
+    if (s->arg.is_crafted && moe.experts > 1 && moe.top_k == 1)
         note(&s->rec.notes, "W-CRAFT-TOP1",
              "with top-k 1 the router learns from the balance loss alone");
     TRY(compute_arg(o->compute, &s->arg, &s->compute, s->why, sizeof s->why, err));

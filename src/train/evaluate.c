@@ -17,6 +17,8 @@ static void add_batch(const struct batch *b, const float *losses, const int32_t 
             own.correct += argmax[t] == b->labels[t + 1];
             own.scored++;
         }
+        own.answers = own.scored > 0;
+        own.exact = own.answers && own.correct == own.scored;
         struct eval_sum *to[2] = {all, NULL};
         if (domain && b->domain[s] >= 0 && b->domain[s] < n_domains)
             to[1] = &domain[b->domain[s]];
@@ -25,6 +27,8 @@ static void add_batch(const struct batch *b, const float *losses, const int32_t 
             to[i]->scored += own.scored;
             to[i]->correct += own.correct;
             to[i]->samples++;
+            to[i]->answers += own.answers;
+            to[i]->exact += own.exact;
         }
     }
 }
@@ -66,8 +70,22 @@ double eval_accuracy(const struct eval_sum *s)
     return s->scored ? (double)s->correct / (double)s->scored : NAN;
 }
 
+static double share_stderr(double p, long n)
+{
+    return n ? sqrt(p * (1 - p) / (double)n) : NAN;
+}
+
 double eval_stderr(const struct eval_sum *s)
 {
-    double p = eval_accuracy(s);
-    return s->scored ? sqrt(p * (1 - p) / (double)s->scored) : NAN;
+    return share_stderr(eval_accuracy(s), s->scored);
+}
+
+double eval_exact_match(const struct eval_sum *s)
+{
+    return s->answers ? (double)s->exact / (double)s->answers : NAN;
+}
+
+double eval_exact_stderr(const struct eval_sum *s)
+{
+    return share_stderr(eval_exact_match(s), s->answers);
 }

@@ -1,4 +1,4 @@
-/* Held-out loss and next-token accuracy, in all and by domain. */
+/* Held-out loss, next-token accuracy and exact matches, in all and by domain. */
 #ifndef PESC_TRAIN_EVALUATE_H
 #define PESC_TRAIN_EVALUATE_H
 
@@ -8,6 +8,7 @@
 struct eval_sum {
     double loss; /* summed cross-entropy */
     long scored, correct, samples;
+    long answers, exact; /* samples with scored tokens; those with every one of them right */
 };
 /* Batches 0..n_batches-1. domain[n_domains] may be NULL; all gets the total. Sums are taken in the
  * order of the tokens, so that the same data gives the same bits. */
@@ -17,5 +18,10 @@ int evaluate(struct engine *e, const struct batch_source *data, long n_batches,
 double eval_loss(const struct eval_sum *s);     /* mean, NaN without scored tokens */
 double eval_accuracy(const struct eval_sum *s); /* 0..1, NaN likewise */
 double eval_stderr(const struct eval_sum *s);   /* of the accuracy */
+/* Share of the answers whose every scored token is the most probable one after the true tokens
+ * before it. When the end token is scored too, that is exactly when greedy decoding gives the
+ * answer and stops there. NaN without answers. */
+double eval_exact_match(const struct eval_sum *s);
+double eval_exact_stderr(const struct eval_sum *s);
 
 #endif

@@ -30,8 +30,9 @@ struct eval_metrics {
     const char *task;   /* name of the data */
     const char *domain; /* NULL: all */
     double loss, perplexity;
-    double accuracy; /* of the next token, over scored tokens */
-    long n;          /* scored tokens */
+    double accuracy;                  /* of the next token, over scored tokens */
+    double exact_match, exact_stderr; /* share of answers with every token right */
+    long n, answers;                  /* scored tokens; records that have any */
 };
 
 /* Any member may be NULL. A listener that fails must not stop the training: it notes and returns.

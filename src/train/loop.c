@@ -106,7 +106,10 @@ static int run_eval(struct run *u, long step, struct pesc_error *err)
                                  .loss = eval_loss(s),
                                  .perplexity = exp(eval_loss(s)),
                                  .accuracy = eval_accuracy(s),
-                                 .n = s->scored};
+                                 .exact_match = eval_exact_match(s),
+                                 .exact_stderr = eval_exact_stderr(s),
+                                 .n = s->scored,
+                                 .answers = s->answers};
         u->sink->eval(u->sink->ctx, &m);
     }
     return 0;

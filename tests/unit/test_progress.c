@@ -65,7 +65,15 @@ static int play(struct cli *cli, int json, struct pesc_error *err)
         if (i == 15)
             note(&notes, "W-X", "careful");
     }
-    struct eval_metrics e = {40, "valid\n", "math", 2.0, NAN, 0.5, 321};
+    struct eval_metrics e = {.step = 40,
+                             .task = "valid\n",
+                             .domain = "math",
+                             .loss = 2.0,
+                             .perplexity = NAN,
+                             .accuracy = 0.5,
+                             .exact_match = 0.25,
+                             .n = 321,
+                             .answers = 8};
     sink.eval(sink.ctx, &e);
     sink.event(sink.ctx, 40, "info", "I-X", "well");
     sink.event(sink.ctx, 40, "debug", "D-X", "hidden");
@@ -184,7 +192,8 @@ static void test_json(void)
             others++;
             good &= ppl && !strcmp(ppl, "NaN") &&
                     json_integer_value(json_object_get(v, "n")) == 321 &&
-                    json_real_value(json_object_get(v, "accuracy")) == 0.5;
+                    json_real_value(json_object_get(v, "accuracy")) == 0.5 &&
+                    json_real_value(json_object_get(v, "exact_match")) == 0.25;
         } else if (event) {
             others++;
         } else {
