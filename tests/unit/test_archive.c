@@ -111,8 +111,8 @@ static void test_filters(void)
         "\0\0\0";
     struct pesc_error err = {0};
     struct arc_entry e;
-    char buf[64], *zst;
-    size_t got, n;
+    char buf[64], *zst = NULL;
+    size_t got, n = 0;
     ok(file_write(at("x.gz"), gz, sizeof gz - 1, &err) == 0, "a gzip file");
     ok(first(at("x.gz"), ARC_RAW, ARC_GZIP, &e, buf, sizeof buf, &got, &err) == 1 && got == 3 &&
            !memcmp(buf, "hi\n", 3),
