@@ -104,17 +104,20 @@ const char *gemm_library_version(char *buf, size_t size)
 int gemm_has_bf16(char *why, size_t size)
 {
     /* oneDNN's names are sets of bits: a later instruction set holds the earlier ones'. */
+    static const struct {
+        unsigned isa;
+        const char *name;
+    } known[] = {{dnnl_cpu_isa_avx512_core_bf16, "AVX512-BF16"},
+                 {dnnl_cpu_isa_avx512_core, "AVX-512 without BF16"},
+                 {dnnl_cpu_isa_avx2, "AVX2"},
+                 {0, "no AVX2"}};
     unsigned isa = (unsigned)dnnl_get_effective_cpu_isa();
-    unsigned bf16 = (unsigned)dnnl_cpu_isa_avx512_core_bf16;
-    int has = isa != (unsigned)dnnl_cpu_isa_all && (isa & bf16) == bf16;
+    int i = 0;
+    while ((isa & known[i].isa) != known[i].isa)
+        i++;
     if (why && size)
-        snprintf(why, size, "%s",
-                 has ? "AVX512-BF16"
-                 : (isa & (unsigned)dnnl_cpu_isa_avx512_core) == (unsigned)dnnl_cpu_isa_avx512_core
-                     ? "AVX-512 without BF16"
-                 : (isa & (unsigned)dnnl_cpu_isa_avx2) == (unsigned)dnnl_cpu_isa_avx2 ? "AVX2"
-                                                                                      : "no AVX2");
-    return has;
+        snprintf(why, size, "%s", known[i].name);
+    return i == 0;
 }
 
 static void count(struct gemm *g, long M, long N, long K)
