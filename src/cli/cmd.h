@@ -83,6 +83,7 @@ const char *opts_text(const struct opt *o, const void *opts, char *buf, size_t s
 long opts_count(const struct cmd *cmd);
 /* The option of that name or alias, or NULL. */
 const struct opt *opts_find(const struct cmd *cmd, const char *name);
+/* src/cli/help.c: within 80 columns. */
 void cmd_help(FILE *f, const char *path, const struct cmd *cmd);
 
 /* src/cli/config.c: a YAML file of the same keys; unknown keys are errors that name the nearest.

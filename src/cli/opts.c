@@ -296,38 +296,3 @@ int opts_parse(const struct cmd *cmd, void *opts, int argc, char **argv, int *na
     *nargs = n;
     return 0;
 }
-
-void cmd_help(FILE *f, const char *path, const struct cmd *cmd)
-{
-    fprintf(f, "Usage: %s %s\n\n%s\n", path, cmd->usage, cmd->summary);
-    if (cmd->details)
-        fprintf(f, "\n%s\n", cmd->details);
-    if (cmd->subs) {
-        fprintf(f, "\nCommands:\n");
-        for (int i = 0; cmd->subs[i]; i++)
-            fprintf(f, "  %-10s %s\n", cmd->subs[i]->name, cmd->subs[i]->summary);
-    }
-    if (opts_count(cmd)) {
-        void *def = calloc(1, cmd->opts_size);
-        if (!def)
-            return;
-        if (cmd->defaults)
-            cmd->defaults(def);
-        fprintf(f, "\nOptions:\n");
-        for (const struct opt *o = cmd->opts; o->name; o++) {
-            char head[160], buf[64];
-            snprintf(head, sizeof head, "%s%s%s%s%s%s", o->name[1] ? "--" : "-", o->name,
-                     o->alias ? (o->alias[1] ? ", --" : ", -") : "", o->alias ? o->alias : "",
-                     o->kind == OPT_FLAG ? "" : " ", o->kind == OPT_FLAG ? "" : o->arg);
-            if (strlen(head) > 30)
-                fprintf(f, "  %s\n  %-30s ", head, "");
-            else
-                fprintf(f, "  %-30s ", head);
-            const char *d = o->kind == OPT_FLAG && !*(int *)((char *)def + o->offset)
-                                ? NULL
-                                : opts_text(o, def, buf, sizeof buf);
-            fprintf(f, d && *d ? "%s [%s]\n" : "%s\n", o->help, d);
-        }
-        free(def);
-    }
-}

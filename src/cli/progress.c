@@ -1,6 +1,8 @@
 #include "config.h"
 #include "cli/progress.h"
 
+#include "core/file.h"
+
 #include <errno.h>
 #include <jansson.h>
 #include <math.h>
@@ -49,8 +51,10 @@ void progress_bytes(char *out, size_t size, uint64_t bytes)
 {
     if (bytes >= (uint64_t)1 << 30)
         snprintf(out, size, "%.1f GiB", (double)bytes / 1073741824.0);
-    else
+    else if (bytes >= (uint64_t)1 << 20)
         snprintf(out, size, "%.0f MiB", (double)bytes / 1048576.0);
+    else
+        snprintf(out, size, "%.0f KiB", (double)bytes / 1024.0);
 }
 
 void progress_line(char *out, size_t size, int cols, const struct step_metrics *m, double eta)
@@ -290,11 +294,9 @@ void progress_eval(struct progress *p, const struct eval_metrics *m)
         char task[256], domain[256];
         text_escape(task, sizeof task, m->task ? m->task : "");
         text_escape(domain, sizeof domain, m->domain ? m->domain : "");
-        say(p,
-            "eval step %ld  %s%s%s  loss %.4f  perplexity %.3f  accuracy %.1f %%  exact %.1f %%  "
-            "%ld tokens\n",
-            m->step, task, *domain ? ", " : "", domain, m->loss, m->perplexity, 100 * m->accuracy,
-            100 * m->exact_match, m->n);
+        say(p, "eval step %ld  %s  loss %.4f  perplexity %.2f  accuracy %.1f %%  exact %.1f %%\n",
+            m->step, *domain ? domain : task, m->loss, m->perplexity, 100 * m->accuracy,
+            100 * m->exact_match);
     }
 }
 
@@ -329,10 +331,10 @@ void progress_checkpoint(struct progress *p, long step, const char *path, const 
                                    (json_int_t)step, "path", text_or_null(path), "sha256",
                                    text_or_null(sha256), "bytes", (json_int_t)bytes));
     } else if (p->show != SHOW_NOTHING) {
-        char shown[1024], size[32];
-        text_escape(shown, sizeof shown, path ? path : "");
+        char shown[64], size[32];
+        text_escape(shown, 24, path ? path_base(path) : ""); /* enough of the hash to find it */
         progress_bytes(size, sizeof size, bytes);
-        say(p, "saved step %ld  %s (%s)\n", step, shown, size);
+        say(p, "saved step %ld  %s... (%s)\n", step, shown, size);
     }
 }
 

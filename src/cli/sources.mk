@@ -1,5 +1,5 @@
 pesc_SOURCES += \
-  src/cli/cmd.h src/cli/main.c src/cli/opts.c src/cli/config.c src/cli/talk.c \
+  src/cli/cmd.h src/cli/main.c src/cli/opts.c src/cli/help.c src/cli/config.c src/cli/talk.c \
   src/cli/cmd_craft.c src/cli/cmd_train.c src/cli/cmd_eval.c src/cli/cmd_generate.c \
   src/cli/cmd_data.c src/cli/cmd_runs.c src/cli/cmd_pack.c src/cli/cmd_doctor.c
 

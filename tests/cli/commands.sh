@@ -52,6 +52,7 @@ visit() { # PATH WORDS
     check "pesc $1 --help" pesc 0 $1 --help
     check "pesc $1: help is data, with a usage line" out_has "^Usage: pesc $1"
     check "pesc $1: nothing else is said" empty "$tmp/err"
+    check "pesc $1: help fits 80 columns" sh -c '! grep -q ".\{80\}" "$1"' sh "$tmp/out"
     cp "$tmp/out" "$tmp/help.$(echo "$1" | tr ' ' '.')"
     for sub in $(help_commands "$tmp/out"); do
         visit "$visited $sub"
