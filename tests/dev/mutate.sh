@@ -1,6 +1,6 @@
 #!/bin/sh
-# Development check, not run by make check: break one line of a kernel at a time and demand that
-# the unit tests notice. Run from the top of the tree:
+# Development check, not run by make check: break one line of a kernel, of the engine or of the
+# training loop at a time and demand that the unit tests notice. Run from the top of the tree:
 #
 #   sh tests/dev/mutate.sh [PATTERN]     only the mutations whose line contains PATTERN
 #
@@ -11,32 +11,68 @@ tmp=$(mktemp -d) || exit 1
 trap 'rm -rf "$tmp"' EXIT
 cp -r src adapters tests "$tmp" && cd "$tmp" || exit 1
 echo "#define PACKAGE_VERSION \"mutant\"" >config.h
-cc="${CC:-cc} -std=gnu11 -O2 -fopenmp -fno-math-errno -ffp-contract=fast -w -I. -Isrc"
+cc="${CC:-cc} -std=gnu11 -O2 -fopenmp -fno-math-errno -ffp-contract=fast -D_GNU_SOURCE -w -I. -Isrc"
+libs="-ldnnl -ljansson -lcrypto -lm"
 core="src/core/rng.c src/core/arena.c src/core/error.c"
 kernels=$(ls src/tensor/attention*.c src/tensor/loss.c src/tensor/norm.c src/tensor/rope.c \
     src/tensor/rows.c src/tensor/swiglu.c)
 moe="adapters/experts.c adapters/router.c adapters/init.c"
-for f in $core $kernels $moe tests/unit/plain_gemm.c; do
-    $cc -c "$f" -o "$(echo "$f" | tr / _).o" || exit 1
+# What the engine's tests need besides. They are run in this order until one fails.
+engine=$(ls src/core/file.c src/core/hash.c src/core/json.c src/core/machine.c src/core/xxh64.c \
+    src/tensor/dtype.c src/tensor/gemm.c src/tensor/params.c src/tensor/st_*.c \
+    src/tensor/safetensors*.c src/model/*.c src/train/*.c)
+engine_tests="model_grad engine loop_sums loop engine_memory"
+wrap="-Wl,--wrap=malloc -Wl,--wrap=calloc -Wl,--wrap=realloc -Wl,--wrap=aligned_alloc"
+wrap="$wrap -Wl,--wrap=posix_memalign"
+object()
+{
+    echo "$1" | tr / _ | sed 's/$/.o/'
+}
+small_objects="" engine_objects=""
+for f in $core $kernels $moe tests/unit/plain_gemm.c $engine tests/unit/small_model.c \
+    tests/unit/model_twin.c; do
+    $cc -c "$f" -o "$(object "$f")" || exit 1
+    case " $(echo $core $kernels $moe) " in
+    *" $f "*) small_objects="$small_objects $(object "$f")" ;;
+    *) [ "$f" = tests/unit/plain_gemm.c ] || engine_objects="$engine_objects $(object "$f")" ;;
+    esac
 done
-for t in kernels attention moe; do
+for t in kernels attention moe $engine_tests; do
     $cc -c "tests/unit/test_$t.c" -o "test_$t.o" || exit 1
 done
 
 # link and run one test program; its exit status
 run()
 {
-    $cc -o "test_$1" "test_$1.o" ./*.c.o -lm 2>/dev/null && timeout 60 "./test_$1" >"$1.tap"
+    case $1 in
+    kernels | attention | moe) with="tests_unit_plain_gemm.c.o -lm" ;;
+    engine_memory) with="$engine_objects $wrap $libs" ;;
+    *) with="$engine_objects $libs" ;;
+    esac
+    # shellcheck disable=SC2086 # lists
+    $cc -o "test_$1" "test_$1.o" $small_objects $with 2>"$1.ld" &&
+        timeout 120 "./test_$1" >"$1.tap" 2>&1
 }
-for t in kernels attention moe; do
-    run $t || { echo "test_$t fails before any mutation"; exit 1; }
+# the tests of a group: its name, or for "all" the engine's
+run_group()
+{
+    ran=$1
+    [ "$1" = all ] || { run "$1"; return; }
+    for ran in $engine_tests; do
+        run "$ran" || return 1
+    done
+}
+wanted="kernels attention moe all"
+case ${1:-} in 'all '*) wanted=all ;; esac
+for t in $wanted; do
+    run_group $t || { echo "test_$ran fails before any mutation"; exit 1; }
 done
 
 killed=0 survived=0 stale=0
-# TEST FILE SED-EXPRESSION, one mutation a line
+# TEST FILE SED-EXPRESSION, one mutation a line; TEST all: every test of the engine
 while read -r t file change; do
     case $t in '' | '#'*) continue ;; esac
-    case "$file $change" in *"${1:-}"*) ;; *) continue ;; esac
+    case "$t $file $change" in *"${1:-}"*) ;; *) continue ;; esac
     cp "$top/$file" "$file"
     sed -i "$change" "$file"
     if cmp -s "$top/$file" "$file"; then
@@ -44,16 +80,16 @@ while read -r t file change; do
         stale=$((stale + 1))
         continue
     fi
-    object=$(echo "$file" | tr / _).o
+    object=$(object "$file")
     case $file in
     *.h) $cc -c src/tensor/swiglu.c -o src_tensor_swiglu.c.o && $cc -c "tests/unit/test_$t.c" -o "test_$t.o" ;;
     *) $cc -c "$file" -o "$object" ;;
     esac || { echo "DOES NOT COMPILE  $file  $change"; stale=$((stale + 1)); }
-    if run "$t"; then
+    if run_group "$t"; then
         echo "SURVIVED  $file  $change"
         survived=$((survived + 1))
     else
-        echo "killed    $file  $change  ($(grep -c '^not ok' "$t.tap") failures)"
+        echo "killed    $file  $change  ($ran: $(grep -c '^not ok' "$ran.tap") failures)"
         killed=$((killed + 1))
     fi
     cp "$top/$file" "$file"
@@ -146,6 +182,97 @@ moe adapters/experts.c s/W->Dn + e \* A \* D, n, D, A/W->Dn, n, D, A/
 moe adapters/init.c s/key.b = (uint32_t)(DRAW_DN + e)/key.b = DRAW_DN/
 moe adapters/init.c s/(uint32_t)layer/0/
 moe adapters/init.c s/sqrt((double)D)/(double)D/
+all src/model/attention.c s/1 \/ sqrt((double)c->head_dim)/1 \/ (double)c->head_dim/
+all src/model/attention.c s/rope_apply(s->dk, pass->cos, pass->sin, -1/rope_apply(s->dk, pass->cos, pass->sin, 1/
+all src/model/attention.c s/w->vec\[LT_O_BIAS\]/NULL/
+all src/model/attention.c s/rmsnorm_fwd(s->k, s->rk, s->k0, w->vec\[LT_K_NORM\]/rmsnorm_fwd(s->k, s->rk, s->k0, w->vec[LT_Q_NORM]/
+all src/model/attention.c s/p->grads.g\[LT_K_NORM\], s->dk/NULL, s->dk/
+all src/model/attention.c s/grad_linear(p, pass, LT_V, LT_V_BIAS, s->dv/grad_linear(p, pass, LT_V, LT_V_BIAS, dk/
+all src/model/attention.c s/s->dxn, 1, s->dv/s->dxn, 0, s->dv/
+all src/model/attention.c s/s->dxn, 1, dk/s->dxn, 1, dq/
+all src/model/attention.c s/kv->k\[p->layer\] + kv->length \* row/kv->k[p->layer]/
+all src/model/attention.c s/ck\[2\] = {0, kv->length + T}/ck[2] = {0, T}/
+all src/model/attention.c s/c->window\[p->layer\]/c->window[0]/
+all src/model/attention.c s/memset(s->k, 0/memset(s->q, 0/
+all src/model/ffn.c s/g\[LT_NORM_FFN\], s->dxn/g[LT_NORM_ATTN], s->dxn/
+all src/model/ffn.c s/w->vec\[LT_UP_BIAS\]/w->vec[LT_GATE_BIAS]/
+all src/model/ffn.c s/s->dxn, 1, s->u/s->dxn, 0, s->u/
+all src/model/ffn.c s/s->dxn, dxn_beta/s->dxn, 0/
+all src/model/ffn.c s/LT_UP_BIAS, s->u, s->xn/LT_UP_BIAS, s->g, s->xn/
+all src/model/ffn.c s/LT_DOWN_BIAS, dz, s->act/LT_DOWN_BIAS, dz, s->dact/
+all src/model/ffn_pesc.c s/r.layer = (uint32_t)p->layer/r.layer = 0/
+all src/model/ffn_pesc.c s/dx, s->ffn.xn, &p->W/dx, s->z, \&p->W/
+all src/model/ffn_pesc.c s/out, s->z, s->ffn.xn/out, s->z, in/
+all src/model/ffn_pesc.c s/s->dz, 1, 1)/s->dz, 0, 1)/
+all src/model/ffn_pesc.c s/&s->ffn, s->dz, 1/\&s->ffn, dx, 1/
+all src/model/ffn_pesc.c s/pass->balance_scale/0/
+all src/model/ffn_pesc.c s/add_to(out, in, T \* D)/(void)in/
+all src/model/engine.c s/p.rng.training = 1/p.rng.training = 0/
+all src/model/engine.c s/.step = s->number/.step = 0/
+all src/model/engine.c s/if (scale == 0)/if (!want_grad)/
+all src/model/engine.c s/e->position\[from + i\] = i/e->position[from + i] = 0/
+all src/model/engine.c s/rope_inv_freq(&m->c, n, e->inv_freq)/rope_inv_freq(\&m->c, b->T, e->inv_freq)/
+all src/model/engine.c s/t = b->cu\[s\]; t + 1 < b->cu\[s + 1\]/t = 0; t + 1 < b->cu[s + 1]/
+all src/model/engine.c s/e->target\[n++\] = b->labels\[t + 1\]/e->target[n++] = b->labels[t]/
+all src/model/engine.c s/m->grad_norm, e->dx/NULL, e->dx/
+all src/model/engine.c s/int below = l > 0/int below = l > 1/
+all src/model/engine.c s/memset(e->dx, 0/(void)(e->dx/
+all src/model/engine.c s/embed_bwd(m->grad_embed, dx/embed_bwd(m->grad_embed, e->dx/
+all src/model/engine.c s/p.recompute = 1/p.recompute = 0/
+all src/model/engine.c s/s->argmax\[e->rows\[from + i\]\]/s->argmax[from + i]/
+all src/model/engine.c s/s->losses\[e->rows\[from + i\]\]/s->losses[from + i]/
+all src/model/engine.c s/e->target + from, scale/e->target, scale/
+all src/model/engine.c s/memcpy(e->dx + e->rows\[from + i\]/memcpy(e->dx + e->rows[i]/
+all src/model/engine.c s/return e->m->compute == COMPUTE_BF16 ? (n > head ? n : head) : 0/return 0/
+all src/model/engine.c s/+ 2 \* rounded(&e)/+ rounded(\&e)/
+all src/model/engine.c s/if (m->crafted && e->train)/if (0)/
+all src/model/rope.c s/-2.0 \* (double)i \/ C/-2.0 * (double)(i + 1) \/ C/
+all src/model/rope.c s/C \/ (C - 2)/1/
+all src/model/rope.c s/length > c->max_positions/length > 0/
+all src/model/rope.c s/(1 - smooth) \* f/smooth * f/
+all src/model/rope.c s/return f \/ c->rope_factor/return f/
+all src/model/rope.c s/wavelength < old \/ c->rope_high_freq/wavelength < old/
+all src/model/decode.c s/rope_inv_freq(&d->m->c, length/rope_inv_freq(\&d->m->c, d->kv.length + n/
+all src/model/decode.c s/d->kv.length + i;/i;/
+all src/model/decode.c s/d->kv.length += n/d->kv.length += 1/
+all src/model/decode.c s/(last - 1) \* D/0 * D/
+all src/model/decode.c s/n > d->kv.capacity - d->kv.length/n > d->kv.capacity/
+all src/model/weights.c s/(L \* vec + /L * (vec + /
+all src/model/model.c s/layer + E \* D + E \* A \* D}/layer + E * D}/
+all src/model/model.c s/m->grad_head = m->c.tied ? m->grad_embed : /m->grad_head = /
+all src/train/loop.c s/1.0 \/ (double)sum->scored/1.0 \/ (double)batch_scored(\&b)/
+all src/train/loop.c s/(double)b.T \/ (double)total_tokens/1/
+all src/train/loop.c s/o->balance_coef \/ (double)m->c.num_layers/o->balance_coef/
+all src/train/loop.c s/.number = (uint32_t)(first + i)/.number = (uint32_t)i/
+all src/train/loop.c s/first = (step - 1) \* o->accumulation/first = step - 1/
+all src/train/loop.c s/u->adamw.updates = (long)json/long unused = (long)json/
+all src/train/loop.c s/u->r->tokens = (long)json/long unused2 = (long)json/
+all src/train/loop.c s/isfinite(loss) && isfinite(norm)/1/
+all src/train/loop.c s/u->bad_in_a_row = 0/(void)0/
+all src/train/loop.c s/BAD_STEPS = 3/BAD_STEPS = 2/
+all src/train/loop.c s/clip_coefficient(norm, o->max_grad_norm)/1/
+all src/train/loop.c s/^        weights_refresh/        (void)/
+all src/train/loop.c s/^    weights_refresh/    (void)/
+all src/train/loop.c s/memset(m->params.grad, 0/(void)(m->params.grad/
+all src/train/loop.c s/u->routing.step_balance = 0/(void)0/
+all src/train/loop.c s/&& !u->bad_in_a_row//
+all src/train/loop.c s/u->r->stopped = 1/(void)0/
+all src/train/loop.c s/step % o->eval_steps == 0/step == 1/
+all src/train/loop.c s/if (o->eval && from == 0)/if (o->eval)/
+all src/train/loop.c s/step \* o->accumulation) \//step) \//
+all src/train/loop.c s/o->balance_coef \* sum.balance/sum.balance/
+all src/train/routing.c s/load\[e\] \/= n \* (double)r->moe->top_k/load[e] \/= n/
+all src/train/routing.c s/r->top1\[layer\] += st.top1 \* (double)T/r->top1[layer] += st.top1/
+all src/train/routing.c s/memset(r->by_domain, 0/(void)(r->by_domain/
+all src/train/routing.c s/memset(r->prob, 0/(void)(r->prob/
+all src/train/routing.c s/r->group\[t\] = b->domain\[s\]/r->group[t] = 0/
+all src/train/routing.c s/(l \* r->n_domains + d) \* E/d * E/
+all src/train/routing.c s/h -= load\[i\]/h += load[i]/
+all src/train/evaluate.c s/argmax\[t\] == b->labels\[t + 1\]/argmax[t] == b->labels[t]/
+all src/train/evaluate.c s/own.loss += losses\[t\]/own.loss += losses[t + 1]/
+all src/train/evaluate.c s/t + 1 < b->cu\[s + 1\]/t + 1 < b->T/
+all src/train/evaluate.c s/memset(all, 0/(void)(all/
+all src/train/evaluate.c s/sqrt(p \* (1 - p)/sqrt(p * p/
 EOF
 echo "$killed killed, $survived survived, $stale stale"
 [ "$survived" = 0 ] && [ "$stale" = 0 ]

@@ -18,6 +18,7 @@ struct records {
     struct small_batch all, one;
     long per, asked;
     float *poke; /* not finite while batches poke_from.. poke_to - 1 are asked for */
+    int thirds;  /* or in all but every third batch */
     long poke_from, poke_to, skip_from, skip_to;
     float kept;
 };
@@ -27,9 +28,11 @@ static int get(void *ctx, long i, struct batch *out, struct pesc_error *err)
     struct records *r = ctx;
     long order[SMALL_SAMPLES];
     (void)err;
-    if (r->poke && i == r->poke_from)
+    if (r->thirds && i % 3 == 1)
+        r->kept = *r->poke;
+    if (r->poke && (r->thirds ? i % 3 == 1 : i == r->poke_from))
         *r->poke = NAN;
-    if (r->poke && i == r->poke_to)
+    if (r->poke && i && (r->thirds ? i % 3 == 0 : i == r->poke_to))
         *r->poke = r->kept;
     if (i >= r->skip_from)
         i += r->skip_to - r->skip_from;
@@ -63,6 +66,7 @@ struct log {
     struct step_metrics m[MOST + 1];
     long steps, routers, evals, saved;
     double eval_loss[MOST], entropy, share;
+    long eval_step[MOST];
     atomic_int stop;
     long stop_at;
     char path[PATH_CAP], sha256[80];
@@ -92,8 +96,10 @@ static void on_router(void *ctx, const struct router_metrics *m)
 static void on_eval(void *ctx, const struct eval_metrics *m)
 {
     struct log *l = ctx;
-    if (!m->domain)
-        l->eval_loss[l->evals++] = m->loss;
+    if (m->domain)
+        return;
+    l->eval_step[l->evals] = m->step;
+    l->eval_loss[l->evals++] = m->loss;
 }
 
 static void on_event(void *ctx, long step, const char *level, const char *code, const char *text)
@@ -180,6 +186,20 @@ static int same_metrics(const struct step_metrics *a, const struct step_metrics 
            a->trained_tokens == b->trained_tokens && a->epoch == b->epoch;
 }
 
+/* In bf16 the products see rounded copies of the masters. */
+static int copies_are_fresh(const struct model *m)
+{
+    struct pesc_error err = {0};
+    struct layer_weights w;
+    must_do(weights_layer(m->weights, 1, &w, &err), &err);
+    const struct param *p = params_find(&m->params, "model.layers.1.mlp.up_proj.weight");
+    uint16_t *want = calloc(p->n, sizeof *want);
+    dtype_from_f32(want, m->params.value + p->offset, DT_BF16, p->n);
+    int same = !memcmp(want, w.mat[LT_UP].data, p->n * sizeof *want);
+    free(want);
+    return same;
+}
+
 /* Ten steps at once against five, a stop, a new model and five more. The checkpoints, which hold
  * weights and moments, are named after their content. */
 static void test_resume(const char *what, const struct moe_config *moe, enum compute compute)
@@ -226,6 +246,8 @@ static void test_resume(const char *what, const struct moe_config *moe, enum com
             value = calloc(n, sizeof *value);
             memcpy(value, m->params.value, n * sizeof *value);
         }
+        if (!moe && compute == COMPUTE_BF16)
+            same &= copies_are_fresh(m);
         if (i == 1)
             stopped = r.stopped && r.steps == 5 && half.steps == 5 && half.saved == 5 &&
                       memcmp(value, m->params.value, n * sizeof *value);
@@ -241,7 +263,8 @@ static void test_resume(const char *what, const struct moe_config *moe, enum com
     ok(same && rest.steps == 5, "%s: so are all figures of every step", what);
     ok(whole.saved == 10 && rest.saved == 10 && *whole.sha256 && !strcmp(whole.sha256, rest.sha256),
        "%s: and the checkpoint, with both moments", what);
-    ok(whole.evals == 3 && half.evals == 2 && rest.evals == 1 &&
+    ok(whole.evals == 3 && half.evals == 2 && rest.evals == 1 && whole.eval_step[0] == 0 &&
+           whole.eval_step[1] == 5 && whole.eval_step[2] == 10 &&
            whole.eval_loss[2] == rest.eval_loss[0] && whole.eval_loss[1] == half.eval_loss[1] &&
            end.tokens == r.tokens && end.trained_tokens == r.trained_tokens && end.ce == r.ce,
        "%s: and the held-out losses and totals", what);
@@ -322,6 +345,24 @@ static void test_skip(void)
     json_decref(meta);
 }
 
+/* Two bad updates after every good one never make three in a row. */
+static void test_not_in_a_row(void)
+{
+    struct pesc_error err = {0};
+    struct model *m = small_open(gen_path("m"), &SMALL(), &pesc, TRAIN_ADAPTERS, COMPUTE_F32);
+    struct records rec;
+    struct log log = {.steps = 0};
+    struct train_result r;
+    struct batch_source data = source(&rec, m->c.vocab_size, 2);
+    struct train_options o = options(10, NULL);
+    rec.poke = m->ffn[0].W.Dn;
+    rec.thirds = 1;
+    ok(run(m, &data, &o, &log, &r, &err) == 0 && r.skipped_steps == 6 && log.warned == 6,
+       "two bad updates after every good one are skipped and go on");
+    source_free(&rec);
+    model_close(m);
+}
+
 /* A head so large that every logit overflows. */
 static void test_overflow(void)
 {
@@ -367,6 +408,7 @@ int main(void)
         test_resume("bf16 all weights", NULL, COMPUTE_BF16);
     }
     test_skip();
+    test_not_in_a_row();
     test_overflow();
     return gen_end();
 }

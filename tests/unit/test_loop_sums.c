@@ -216,6 +216,39 @@ static void test_reports(void)
     model_close(m);
 }
 
+static void on_loss(void *ctx, const struct step_metrics *m, int logged)
+{
+    double *ce = ctx;
+    (void)logged;
+    ce[m->step] = m->ce;
+}
+
+/* The same batch at rate 0: only dropout can tell one step from the next. */
+static void test_dropout(void)
+{
+    double ce[2][7];
+    for (int i = 0; i < 2; i++) {
+        struct moe_config moe = pesc;
+        struct pesc_error err = {0};
+        struct two two;
+        moe.dropout = i ? 0.3 : 0;
+        struct model *m = small_open(gen_path("m"), &SMALL(), &moe, TRAIN_ADAPTERS, COMPUTE_F32);
+        struct batch_source data = source(&two, m->c.vocab_size);
+        struct train_sink sink = {ce[i], on_loss, NULL, NULL, NULL, NULL, NULL};
+        struct train_result r;
+        struct train_options o = {.steps = 6, .accumulation = 2, .adamw = ADAMW_DEFAULTS};
+        must_do(train_run(m, &data, &o, &sink, NULL, &r, &err), &err);
+        source_free(&two);
+        model_close(m);
+    }
+    int same = 1, other = 1;
+    for (int k = 1; k < 6; k++) {
+        same &= ce[0][k] == ce[0][k + 1];
+        other &= ce[1][k] != ce[1][k + 1] && ce[1][k] != ce[0][k];
+    }
+    ok(same && other, "every step drops other elements, and none without dropout");
+}
+
 static void test_evaluate(void)
 {
     struct pesc_error err = {0};
@@ -289,6 +322,7 @@ int main(void)
     omp_set_num_threads(1);
     test_update();
     test_reports();
+    test_dropout();
     test_evaluate();
     return gen_end();
 }
