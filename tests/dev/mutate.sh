@@ -32,6 +32,7 @@ small_objects="" engine_objects=""
 for f in $core $kernels $moe tests/unit/plain_gemm.c $engine tests/unit/small_model.c \
     tests/unit/model_twin.c; do
     $cc -c "$f" -o "$(object "$f")" || exit 1
+    # shellcheck disable=SC2086,SC2116 # one line of all lists
     case " $(echo $core $kernels $moe) " in
     *" $f "*) small_objects="$small_objects $(object "$f")" ;;
     *) [ "$f" = tests/unit/plain_gemm.c ] || engine_objects="$engine_objects $(object "$f")" ;;
@@ -65,7 +66,7 @@ run_group()
 wanted="kernels attention moe all"
 case ${1:-} in 'all '*) wanted=all ;; esac
 for t in $wanted; do
-    run_group $t || { echo "test_$ran fails before any mutation"; exit 1; }
+    run_group "$t" || { echo "test_$ran fails before any mutation"; exit 1; }
 done
 
 killed=0 survived=0 stale=0
