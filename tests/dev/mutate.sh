@@ -9,6 +9,7 @@ set -u
 top=$(pwd)
 tmp=$(mktemp -d) || exit 1
 trap 'rm -rf "$tmp"' EXIT
+export TMPDIR="$tmp" # for what a broken test leaves behind
 cp -r src adapters tests "$tmp" && cd "$tmp" || exit 1
 echo "#define PACKAGE_VERSION \"mutant\"" >config.h
 cc="${CC:-cc} -std=gnu11 -O2 -fopenmp -fno-math-errno -ffp-contract=fast -D_GNU_SOURCE -w -I. -Isrc"
