@@ -12,6 +12,7 @@
 
 #include "core/arena.h"
 #include "tensor/gemm.h"
+#include "tensor/params.h"
 
 enum balance_kind { BALANCE_SWITCH, BALANCE_MIXTRAL, BALANCE_OFFICIAL, BALANCE_NONE };
 
@@ -32,17 +33,17 @@ struct moe_weights {
 
 /* What the forward pass leaves for the backward one, from an arena. */
 struct moe_saved {
-    int *expert;     /* [T,K] chosen experts, most probable first */
-    float *w;        /* [T,K] their weights */
-    float *prob;     /* [T,E] softmax over all logits, for balance and statistics */
-    long *offset;    /* [E+1] rows of expert e: offset[e]..offset[e+1]-1 */
-    int *row_token;  /* [R] stable order: by expert, then token */
-    int *row_slot;   /* [R] which k of the token */
-    int *token_row;  /* [T,K] the token's rows, ascending (so by expert) */
-    float *zg;       /* [R,D] gathered (and dropped-out) inputs */
-    float *pre;      /* [R,A] before GELU */
-    float *act;      /* [R,A] */
-    float *out;      /* [R,D] Up_e GELU(..): A_e(z) before scaling */
+    int *expert;    /* [T,K] chosen experts, most probable first */
+    float *w;       /* [T,K] their weights */
+    float *prob;    /* [T,E] softmax over all logits, for balance and statistics */
+    long *offset;   /* [E+1] rows of expert e: offset[e]..offset[e+1]-1 */
+    int *row_token; /* [R] stable order: by expert, then token */
+    int *row_slot;  /* [R] which k of the token */
+    int *token_row; /* [T,K] the token's rows, ascending (so by expert) */
+    float *zg;      /* [R,D] gathered (and dropped-out) inputs */
+    float *pre;     /* [R,A] before GELU */
+    float *act;     /* [R,A] */
+    float *out;     /* [R,D] Up_e GELU(..): A_e(z) before scaling */
 };
 /* Lays the saved arrays out; with a counting arena only sizes them. */
 void moe_saved_layout(struct moe_saved *s, struct arena *a, long T, long D,
@@ -91,5 +92,14 @@ void moe_count(long *count, const int *group, const struct moe_saved *s, const s
 
 /* Kaiming-uniform (a = sqrt 5) for Dn and Wr, zeros for Up (seeds A2). */
 void moe_init(struct moe_weights *W, const struct moe_config *c, uint64_t seed, long layer, long D);
+
+/* The adapters' tensors in a table of parameters, under Camelidae's names. A layer is one stretch
+ * of the flat vector: router, then all down-, then all up-projections. */
+int moe_declare(struct params *ps, const struct moe_config *c, long layers, long D,
+                struct pesc_error *err) MUST_USE;
+/* A layer's tensors in a flat vector that holds nothing else (values or gradients); NULL stays. */
+struct moe_weights moe_at(float *flat, const struct moe_config *c, long layer, long D);
+/* moe_init of all layers. */
+void moe_init_all(float *flat, const struct moe_config *c, uint64_t seed, long layers, long D);
 
 #endif

@@ -34,10 +34,6 @@ struct pack_export {
  * anything that pack_open would refuse. */
 int pack_write(const char *path, const struct pack_export *x, int fresh, const struct notes *notes,
                char *digest, char **manifest, struct pesc_error *err) MUST_USE;
-/* Adds the parameters of a mixture of adapters to the table, in the order of a pack. */
-int pack_params(struct params *ps, long layers, long hidden, const struct moe_config *moe,
-                struct pesc_error *err) MUST_USE;
-
 struct pack; /* a pack verified in full and held open, or nothing */
 /* Verifies everything that needs no base: archive, manifest, hashes, tensors, finiteness. E-PK-*.
  * The files are extracted into a fresh private folder under /var/tmp (or /tmp) that pack_close

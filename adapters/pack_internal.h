@@ -10,6 +10,12 @@
 #define PACK_PREFIX "base_model.model."
 #define PACK_WEIGHTS "adapter_model.safetensors"
 
+/* The seal behind the zstd frame: a skippable frame, which zstd's own tools pass over, with the
+ * SHA-256 of all bytes before it. Compressed data has bits that change nothing when flipped; with
+ * the seal every byte of the file counts. A pack without one is accepted. */
+#define PACK_SEAL_MAGIC "\x5e\x2a\x4d\x18\x20\x00\x00\x00" /* 0x184D2A5E, 32 bytes of data */
+enum { PACK_SEAL_HEAD = 8, PACK_SEAL = PACK_SEAL_HEAD + 32 };
+
 enum {
     PACK_MAX_FILES = 16,
     PACK_NAME_CAP = 101, /* ustar's name field and a zero */
@@ -68,7 +74,7 @@ int pack_real_parse(const char *text, double *x);
 
 /* pack_names.c: the tensors that a configuration asks for, without the prefix, bytewise sorted. */
 struct pack_tensor {
-    char name[128];
+    char name[PARAM_NAME_CAP];
     long rows, cols;
     int is_router;
 };

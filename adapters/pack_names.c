@@ -20,45 +20,25 @@ int pack_tensors(long layers, long hidden, const struct moe_config *moe, struct 
                     "%ld layers with %ld experts each make more than %d tensors or none", layers,
                     moe->experts, PACK_MAX_TENSORS);
     *n = layers * (1 + 2 * moe->experts);
-    struct pack_tensor *t = calloc((size_t)*n, sizeof *t), *at = t;
+    struct pack_tensor *t = calloc((size_t)*n, sizeof *t);
     if (!t)
         return FAIL(err, MEMORY, "no memory for %ld tensor names", *n);
-    for (long l = 0; l < layers; l++) {
-        char moe_at[64];
-        snprintf(moe_at, sizeof moe_at, "model.layers.%ld.mlp.moe_adapter", l);
-        snprintf(at->name, sizeof at->name, "%s.router.weight", moe_at);
-        at->rows = moe->experts;
-        at->cols = hidden;
-        at++->is_router = 1;
-        for (long e = 0; e < moe->experts; e++) {
-            snprintf(at->name, sizeof at->name, "%s.experts.expert_%ld.adapter_down.weight", moe_at,
-                     e);
-            at->rows = moe->dim;
-            at++->cols = hidden;
-            snprintf(at->name, sizeof at->name, "%s.experts.expert_%ld.adapter_up.weight", moe_at,
-                     e);
-            at->rows = hidden;
-            at++->cols = moe->dim;
-        }
+    struct params ps = {0};
+    if (moe_declare(&ps, moe, layers, hidden, err) != 0) {
+        params_free(&ps);
+        free(t);
+        return -1;
     }
+    for (long i = 0; i < *n; i++) {
+        snprintf(t[i].name, sizeof t[i].name, "%s", ps.p[i].name);
+        t[i].rows = ps.p[i].shape[0];
+        t[i].cols = ps.p[i].shape[1];
+        t[i].is_router = strstr(t[i].name, ".router.") != NULL;
+    }
+    params_free(&ps);
     qsort(t, (size_t)*n, sizeof *t, by_name);
     *out = t;
     return 0;
-}
-
-int pack_params(struct params *ps, long layers, long hidden, const struct moe_config *moe,
-                struct pesc_error *err)
-{
-    struct pack_tensor *t;
-    long n;
-    int rc = 0;
-    TRY(pack_tensors(layers, hidden, moe, &t, &n, err));
-    for (long i = 0; i < n && rc == 0; i++) {
-        long layer = strtol(t[i].name + strlen("model.layers."), NULL, 10);
-        rc = params_add(ps, (int)layer, 2, t[i].rows, t[i].cols, err, "%s", t[i].name) < 0 ? -1 : 0;
-    }
-    free(t);
-    return rc;
 }
 
 static const struct {

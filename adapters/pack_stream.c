@@ -10,11 +10,12 @@
  *      blocks: 3 bytes last,    124  12 size         329  16 device numbers 0
  *      type, size; then data    136  12 mtime 0      345 155 prefix, empty
  *      4  checksum              148   8 checksum     500  12 zero
- *   end of file                 after the last: two blocks of zeros, then the end */
+ *   seal (pack_internal.h)      after the last: two blocks of zeros, then the end */
 #include "config.h"
 #include "adapters/pack_internal.h"
 
 #include "core/archive.h"
+#include "core/hash.h"
 
 #include <stdlib.h>
 #include <string.h>
@@ -46,6 +47,36 @@ static int walk_take(struct walk *w, unsigned char *out, size_t n, struct pesc_e
         out[i] = w->buf[w->off - w->buf_off];
     }
     return 0;
+}
+
+/* What may stand behind the frame: nothing, or the seal. */
+static int walk_seal(struct walk *w, struct pesc_error *err)
+{
+    unsigned char seal[PACK_SEAL], sum[32];
+    uint64_t end = w->off;
+    if (w->off == w->size)
+        return 0;
+    if (w->size - w->off != PACK_SEAL)
+        return FAIL(err, PK_TRAIL, "%s: %llu bytes follow the zstd frame", w->path,
+                    (unsigned long long)(w->size - w->off));
+    TRY(walk_take(w, seal, PACK_SEAL, err));
+    if (memcmp(seal, PACK_SEAL_MAGIC, PACK_SEAL_HEAD) != 0)
+        return FAIL(err, PK_TRAIL, "%s: %d bytes follow the zstd frame", w->path, (int)PACK_SEAL);
+    struct hash *h = hash_new(err);
+    if (!h)
+        return -1;
+    int rc = 0;
+    for (uint64_t at = 0; at < end && rc == 0; at += WALK) {
+        size_t n = end - at < WALK ? (size_t)(end - at) : WALK;
+        rc = file_pread(w->fd, w->buf, n, at, w->path, err);
+        hash_add(h, w->buf, n);
+    }
+    if (rc == 0)
+        rc = hash_peek(h, sum, err);
+    hash_free(h);
+    if (rc == 0 && memcmp(sum, seal + PACK_SEAL_HEAD, sizeof sum) != 0)
+        rc = FAIL(err, PK_HASH, "%s: the seal does not match: the file is damaged", w->path);
+    return rc;
 }
 
 static int walk_frame(struct walk *w, struct pesc_error *err)
@@ -98,10 +129,7 @@ static int walk_frame(struct walk *w, struct pesc_error *err)
         w->off += skip;
     }
     TRY(walk_take(w, b, 4, err));
-    if (w->off != w->size)
-        return FAIL(err, PK_TRAIL, "%s: %llu bytes follow the zstd frame", w->path,
-                    (unsigned long long)(w->size - w->off));
-    return 0;
+    return walk_seal(w, err);
 }
 
 struct pack_stream {

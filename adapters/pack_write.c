@@ -175,6 +175,11 @@ static int put_archive(const char *path, const struct job *j, int fresh, struct 
     else
         arc_writer_abort(w);
     uint64_t bytes = 0;
+    unsigned char seal[PACK_SEAL] = PACK_SEAL_MAGIC;
+    if (rc == 0)
+        rc = afile_digest(f, seal + PACK_SEAL_HEAD, err);
+    if (rc == 0)
+        rc = afile_write(f, seal, PACK_SEAL, err);
     if (rc != 0) {
         afile_abort(f);
         return rc;

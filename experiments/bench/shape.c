@@ -3,7 +3,7 @@
 
 #include "core/file.h"
 #include "core/rng.h"
-#include "model/config.h"
+#include "model/hf_config.h"
 #include "model/tensors.h"
 #include "tensor/safetensors.h"
 

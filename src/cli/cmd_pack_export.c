@@ -321,7 +321,7 @@ static int write_pack(const char *dir, const json_t *run, const char *path, int 
     if (!result || strchr(result, '/'))
         return FAIL(err, CFG_CRAFT, "%s/run.json: result is missing or not in the folder", dir);
     TRY(path_join(weights, dir, result, err));
-    TRY_OR(pack_params(&ps, x->base.layers, x->base.hidden, &x->moe, err), done);
+    TRY_OR(moe_declare(&ps, &x->moe, x->base.layers, x->base.hidden, err), done);
     TRY_OR(params_alloc(&ps, 0, err), done);
     TRY_OR(params_load(&ps, weights, err), done);
     TRY_OR(read_curve(dir, notes, &curve, err), done);

@@ -82,8 +82,7 @@ static int unknown(const struct cmd *cmd, const char *name, size_t n, const char
     if (best)
         return error_set(err, code, "%sunknown option '%.*s'; did you mean '%s'?", where, (int)n,
                          name, best);
-    return error_set(err, code, "%sunknown option '%.*s'; see 'pesc %s --help'", where, (int)n,
-                     name, cmd->name);
+    return error_set(err, code, "%sunknown option '%.*s'; --help lists them", where, (int)n, name);
 }
 
 static int bad_value(const struct opt *o, const char *value, const char *where, const char *want,

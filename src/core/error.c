@@ -8,10 +8,9 @@
 static const struct {
     const char *name;
     int status;
-} code_table[] = {
-    {"", 0},
+} code_table[] = {{"", 0},
 #define PESC_X(id, code, status) {code, status},
-    PESC_ERROR_CODES(PESC_X)
+                  PESC_ERROR_CODES(PESC_X)
 #undef PESC_X
 };
 

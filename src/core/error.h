@@ -17,8 +17,7 @@ enum pesc_code {
 
 /* Records an error unless one is there already; err may be NULL. Always returns -1. Unprintable
  * bytes of the text are shown escaped, so that hostile names cannot drive a terminal. */
-int error_set(struct pesc_error *err, enum pesc_code code, const char *fmt, ...)
-    PRINTF_LIKE(3, 4);
+int error_set(struct pesc_error *err, enum pesc_code code, const char *fmt, ...) PRINTF_LIKE(3, 4);
 
 /* return FAIL(err, ST_TRUNC, "%s: ...", path);      return a coded error
  * TRY(file_read(..., err));                         forward one

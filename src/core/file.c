@@ -244,6 +244,11 @@ int afile_write(struct afile *f, const void *data, size_t n, struct pesc_error *
     return 0;
 }
 
+int afile_digest(const struct afile *f, unsigned char raw[32], struct pesc_error *err)
+{
+    return hash_peek(f->hash, raw, err);
+}
+
 void afile_abort(struct afile *f)
 {
     if (!f)

@@ -29,11 +29,11 @@ int dir_sync(const char *path, struct pesc_error *err) MUST_USE;
  * Returns the descriptor, which the caller closes, or -1; st may be NULL. */
 int file_open_read(const char *path, struct stat *st, struct pesc_error *err);
 /* n bytes at off, all of them; a short file is E-ST-CHANGED (it shrank while being read). */
-int file_pread(int fd, void *buf, size_t n, uint64_t off, const char *path, struct pesc_error *err)
-    MUST_USE;
+int file_pread(int fd, void *buf, size_t n, uint64_t off, const char *path,
+               struct pesc_error *err) MUST_USE;
 /* The whole file, at most cap bytes (E-LIMIT), with a zero byte behind. Caller frees *data. */
-int file_read(const char *path, size_t cap, char **data, size_t *len, struct pesc_error *err)
-    MUST_USE;
+int file_read(const char *path, size_t cap, char **data, size_t *len,
+              struct pesc_error *err) MUST_USE;
 
 /* A file that appears under its name only when complete: written to a temporary beside it,
  * fsync, rename, fsync of the folder. */
@@ -42,13 +42,15 @@ struct afile *afile_open(const char *path, struct pesc_error *err); /* NULL on f
 int afile_write(struct afile *f, const void *data, size_t n, struct pesc_error *err) MUST_USE;
 /* Ends and frees f in every case. sha256 (SHA256_HEX bytes) and bytes may be NULL.
  * fresh: fail with E-USAGE-EXISTS when the name is taken. */
-int afile_commit(struct afile *f, int fresh, char *sha256, uint64_t *bytes, struct pesc_error *err)
-    MUST_USE;
+int afile_commit(struct afile *f, int fresh, char *sha256, uint64_t *bytes,
+                 struct pesc_error *err) MUST_USE;
 /* The same for a file named after its content: DIR/before<sha256>after, in the folder that it was
  * opened in. What has that name already has this content, and is replaced only to be sure of it.
  * path: PATH_CAP bytes. The folder cannot be flushed: E-IO "durability unknown", the file stays. */
 int afile_commit_hashed(struct afile *f, const char *before, const char *after, char *path,
                         char *sha256, uint64_t *bytes, struct pesc_error *err) MUST_USE;
+/* SHA-256 of what was written so far. */
+int afile_digest(const struct afile *f, unsigned char raw[32], struct pesc_error *err) MUST_USE;
 const char *afile_path(const struct afile *f); /* what it was opened as, for messages */
 /* Takes disk space for bytes in all, so that a full disk shows before anything is written. */
 int afile_reserve(struct afile *f, uint64_t bytes, struct pesc_error *err) MUST_USE;

@@ -47,6 +47,15 @@ void hash_hex(struct hash *h, char hex[65])
         snprintf(hex + 2 * i, 3, "%02x", raw[i]);
 }
 
+int hash_peek(const struct hash *h, unsigned char raw[32], struct pesc_error *err)
+{
+    EVP_MD_CTX *copy = EVP_MD_CTX_new();
+    int good = copy && !h->failed && EVP_MD_CTX_copy_ex(copy, h->md) == 1 &&
+               EVP_DigestFinal_ex(copy, raw, NULL) == 1;
+    EVP_MD_CTX_free(copy);
+    return good ? 0 : FAIL(err, MEMORY, "no memory for a digest");
+}
+
 void hash_free(struct hash *h)
 {
     if (!h)

@@ -7,8 +7,7 @@
 #include <stdlib.h>
 #include <string.h>
 
-json_t *json_parse(const char *text, size_t len, enum json_fault *fault, char *why,
-                   size_t why_size)
+json_t *json_parse(const char *text, size_t len, enum json_fault *fault, char *why, size_t why_size)
 {
     json_error_t e;
     json_t *v = json_loadb(text, len, JSON_REJECT_DUPLICATES | JSON_DECODE_ANY, &e);

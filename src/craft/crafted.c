@@ -130,14 +130,9 @@ static int write_adapters(const char *path, const struct model_config *mc, const
 {
     struct params ps = {0};
     int rc = -1;
-    TRY_OR(model_declare_adapters(mc, &c->moe, &ps, err), done);
+    TRY_OR(moe_declare(&ps, &c->moe, mc->num_layers, mc->hidden_size, err), done);
     TRY_OR(params_alloc(&ps, 0, err), done);
-    size_t D = (size_t)mc->hidden_size, E = (size_t)c->moe.experts, A = (size_t)c->moe.dim;
-    for (long l = 0; l < mc->num_layers; l++) {
-        float *at = ps.value + (size_t)l * (E * D + 2 * E * A * D);
-        struct moe_weights W = {at, at + E * D, at + E * D + E * A * D};
-        moe_init(&W, &c->moe, c->seed, l, mc->hidden_size);
-    }
+    moe_init_all(ps.value, &c->moe, c->seed, mc->num_layers, mc->hidden_size);
     rc = params_save(&ps, path, 0, "", "format", "pt", NULL, NULL, err);
 done:
     params_free(&ps);

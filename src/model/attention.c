@@ -1,6 +1,6 @@
 /* Dense causal self-attention: grouped queries, optional biases, optional norms of q and k
  * (Qwen3), sliding windows. */
-#include <config.h> /* not the one beside this file */
+#include "config.h"
 #include "model/part.h"
 
 #include "tensor/kernels.h"

@@ -3,7 +3,7 @@
 #ifndef PESC_MODEL_BASE_H
 #define PESC_MODEL_BASE_H
 
-#include "model/config.h"
+#include "model/hf_config.h"
 #include "tensor/safetensors.h"
 
 enum { FINGERPRINT_CAP = 80 };

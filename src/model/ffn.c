@@ -1,4 +1,4 @@
-#include <config.h> /* not the one beside this file */
+#include "config.h"
 #include "model/ffn.h"
 
 #include "tensor/kernels.h"

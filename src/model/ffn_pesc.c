@@ -1,7 +1,7 @@
 /* The crafted layer: y = x + z + sum_k w_k A_k(z), z the shared feed-forward network's output
  * (PESC, arXiv 2401.02731, eq. 7-9; the residual of every A_k sums to one z since the weights sum
  * to 1). */
-#include <config.h> /* not the one beside this file */
+#include "config.h"
 #include "model/ffn.h"
 
 #include "tensor/kernels.h"

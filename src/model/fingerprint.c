@@ -1,5 +1,5 @@
 /* pesc-fp1: what a base is, whatever its files are called and however they are cut. */
-#include <config.h> /* not the one beside this file */
+#include "config.h"
 #include "model/base.h"
 
 #include "core/hash.h"

@@ -1,45 +1,9 @@
-#include <config.h> /* not the one beside this file */
+#include "config.h"
 #include "model/model.h"
 
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
-
-int model_declare_adapters(const struct model_config *c, const struct moe_config *moe,
-                           struct params *ps, struct pesc_error *err)
-{
-    long D = c->hidden_size, E = moe->experts, A = moe->dim;
-    for (int l = 0; l < c->num_layers; l++) {
-        char prefix[64];
-        snprintf(prefix, sizeof prefix, "model.layers.%d.mlp.moe_adapter.", l);
-        if (params_add(ps, l, 2, E, D, err, "%srouter.weight", prefix) < 0)
-            return -1;
-        for (long e = 0; e < E; e++)
-            if (params_add(ps, l, 2, A, D, err, "%sexperts.expert_%ld.adapter_down.weight", prefix,
-                           e) < 0)
-                return -1;
-        for (long e = 0; e < E; e++)
-            if (params_add(ps, l, 2, D, A, err, "%sexperts.expert_%ld.adapter_up.weight", prefix,
-                           e) < 0)
-                return -1;
-    }
-    return 0;
-}
-
-/* A layer's router, down- and up-projections lie one behind the other in the flat vector. */
-static struct moe_weights adapters_at(float *layer, const struct model *m)
-{
-    size_t D = (size_t)m->c.hidden_size, E = (size_t)m->moe.experts, A = (size_t)m->moe.dim;
-    if (!layer)
-        return (struct moe_weights){NULL, NULL, NULL};
-    return (struct moe_weights){layer, layer + E * D, layer + E * D + E * A * D};
-}
-
-static size_t adapters_per_layer(const struct model *m)
-{
-    size_t D = (size_t)m->c.hidden_size, E = (size_t)m->moe.experts, A = (size_t)m->moe.dim;
-    return E * D + 2 * E * A * D;
-}
 
 static float *grad_of(const struct model *m, const char *name)
 {
@@ -55,10 +19,9 @@ static void make_parts(struct model *m)
         *ffn =
             (struct part){.ops = m->crafted ? &part_ffn_pesc : &part_ffn, .c = &m->c, .layer = l};
         if (m->crafted) {
-            size_t at = (size_t)l * adapters_per_layer(m);
             ffn->moe = &m->moe;
-            ffn->W = adapters_at(m->params.value ? m->params.value + at : NULL, m);
-            ffn->dW = adapters_at(m->params.grad ? m->params.grad + at : NULL, m);
+            ffn->W = moe_at(m->params.value, &m->moe, l, m->c.hidden_size);
+            ffn->dW = moe_at(m->params.grad, &m->moe, l, m->c.hidden_size);
         }
         for (enum layer_tensor t = 0; m->trainable == TRAIN_FULL && t < LT_COUNT; t++) {
             char name[TENSOR_NAME_CAP];
@@ -86,10 +49,7 @@ static int load_masters(struct model *m, const struct base *b, struct pesc_error
 static int load_adapters(struct model *m, uint64_t seed, struct pesc_error *err)
 {
     TRY(params_alloc(&m->params, m->trainable == TRAIN_ADAPTERS, err));
-    for (long l = 0; l < m->c.num_layers; l++) {
-        struct moe_weights W = adapters_at(m->params.value + (size_t)l * adapters_per_layer(m), m);
-        moe_init(&W, &m->moe, seed, l, m->c.hidden_size);
-    }
+    moe_init_all(m->params.value, &m->moe, seed, m->c.num_layers, m->c.hidden_size);
     return 0;
 }
 
@@ -122,7 +82,7 @@ int model_shape(const struct model_config *c, const struct moe_config *moe,
         goto fail;
     if (moe) {
         m->moe = *moe;
-        TRY_OR(model_declare_adapters(&m->c, &m->moe, &m->params, err), fail);
+        TRY_OR(moe_declare(&m->params, &m->moe, c->num_layers, c->hidden_size, err), fail);
     } else if (trainable == TRAIN_FULL) {
         TRY_OR(weights_declare(&m->c, &m->params, err), fail);
     }

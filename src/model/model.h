@@ -37,8 +37,4 @@ int model_open(const struct base *b, const struct moe_config *moe, enum trainabl
                struct pesc_error *err) MUST_USE;
 void model_close(struct model *m);
 
-/* Only the table of a crafted model's parameters, without memory for weights: names and shapes. */
-int model_declare_adapters(const struct model_config *c, const struct moe_config *moe,
-                           struct params *ps, struct pesc_error *err) MUST_USE;
-
 #endif

@@ -2,7 +2,7 @@
 #ifndef PESC_MODEL_NAMES_H
 #define PESC_MODEL_NAMES_H
 
-#include "model/config.h"
+#include "model/hf_config.h"
 
 enum { TENSOR_NAME_CAP = 160 };
 

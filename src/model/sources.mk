@@ -1,8 +1,8 @@
 libpesc_a_SOURCES += \
   src/model/base.c src/model/base.h \
-  src/model/config.c src/model/config.h \
-  src/model/config_read.c src/model/config_read.h \
-  src/model/config_rope.c \
+  src/model/hf_config.c src/model/hf_config.h \
+  src/model/hf_config_read.c src/model/hf_config_read.h \
+  src/model/hf_config_rope.c \
   src/model/fingerprint.c \
   src/model/names.c src/model/names.h \
   src/model/save.c src/model/save.h \

@@ -20,7 +20,7 @@ break_rule() {
 }
 break_rule 'includes go in the directions' src/tensor/up.c <<'X'
 #include "config.h"
-#include "model/config.h"
+#include "model/hf_config.h"
 X
 break_rule 'config.h is the first include' src/core/late.c <<'X'
 #include <stdio.h>

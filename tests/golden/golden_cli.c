@@ -1,6 +1,6 @@
 /* The goldens again, through the command line alone: records of token ids, recipes as flags, JSON
  * lines and dumped logits read back. What the other golden tests call, users cannot. */
-#include <config.h>
+#include "config.h"
 #include "core/file.h"
 #include "tests/golden/golden.h"
 

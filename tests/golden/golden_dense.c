@@ -1,6 +1,6 @@
 /* Dense models against float64 results: logits, variants of the configuration, greedy text, all
  * gradients, three AdamW recipes. */
-#include <config.h>
+#include "config.h"
 #include "core/file.h"
 #include "model/decode.h"
 #include "tests/golden/golden.h"

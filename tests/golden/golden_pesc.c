@@ -1,6 +1,6 @@
 /* PESC on stories260K against float64 autograd: logits, gradients, balance values, expert loads and
  * two trajectories; and the bf16 path's loss within 1 %. */
-#include <config.h>
+#include "config.h"
 #include "core/file.h"
 #include "tests/golden/golden.h"
 #include "train/loop.h"

@@ -1,4 +1,4 @@
-#include <config.h>
+#include "config.h"
 #include "tests/unit/model_twin.h"
 
 #include "tests/unit/small_model.h"
@@ -33,7 +33,7 @@ void twin_open(struct twin *t, const struct model *m, const struct base *b, long
         free(v);
     }
     if (m->crafted) {
-        must_do(model_declare_adapters(&m->c, &m->moe, &t->adapters, &err), &err);
+        must_do(moe_declare(&t->adapters, &m->moe, m->c.num_layers, m->c.hidden_size, &err), &err);
         t->a = DOUBLES(t->adapters.total);
         widen(t->a, m->params.value, t->adapters.total);
         t->chosen = must_alloc((size_t)(m->c.num_layers * T * m->moe.experts), 1);

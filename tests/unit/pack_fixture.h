@@ -153,7 +153,7 @@ static inline void setup(void)
                   "datasets", "name", "exa|mple", "records", (json_int_t)8);
     spec.metrics = json_pack("[{s:s, s:s, s:s, s:I}]", "task", "valid", "metric", "ppl", "value",
                              "3.25", "n", (json_int_t)64);
-    ok(pack_params(&params, LAYERS, HIDDEN, &spec.moe, &err) == 0 && params.count == 5 &&
+    ok(moe_declare(&params, &spec.moe, LAYERS, HIDDEN, &err) == 0 && params.count == 5 &&
            params_alloc(&params, 0, &err) == 0,
        "parameters of a tiny mixture");
     for (size_t i = 0; i < params.total; i++)

@@ -1,4 +1,4 @@
-#include <config.h>
+#include "config.h"
 #include "tests/unit/small_model.h"
 
 #include "core/file.h"

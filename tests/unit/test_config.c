@@ -1,5 +1,5 @@
 #include "config.h"
-#include "model/config.h"
+#include "model/hf_config.h"
 #include "tests/unit/gen.h"
 
 /* A small config of each kind; the cases below change it. */

@@ -1,5 +1,5 @@
 /* What holds for the whole engine, on small random models. */
-#include <config.h>
+#include "config.h"
 #include "tests/unit/gen.h"
 #include "tests/unit/small_model.h"
 

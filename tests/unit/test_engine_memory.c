@@ -1,7 +1,7 @@
 /* Memory as planned: engine_bytes, model_bytes and train_bytes against what is really allocated,
  * and no allocation in a step. The linker leads this program's allocations through the counters
  * below (--wrap); those of shared libraries, oneDNN's among them, go past. */
-#include <config.h>
+#include "config.h"
 #include "tests/unit/gen.h"
 #include "tests/unit/small_model.h"
 

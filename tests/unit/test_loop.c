@@ -1,5 +1,5 @@
 /* The training loop on small random models: accumulation, resuming, losses that are not finite. */
-#include <config.h>
+#include "config.h"
 #include <stdatomic.h>
 #include "tests/unit/gen.h"
 #include "tests/unit/small_model.h"

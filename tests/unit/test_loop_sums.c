@@ -1,5 +1,5 @@
 /* What the loop reports, against the same figures by hand: one update, evaluation, routing. */
-#include <config.h>
+#include "config.h"
 #include "tests/unit/gen.h"
 #include "tests/unit/small_model.h"
 

@@ -1,5 +1,5 @@
 /* The whole model against its double-precision twin: logits, loss, and every tensor's gradient. */
-#include <config.h>
+#include "config.h"
 #include "tests/unit/gen.h"
 #include "tests/unit/model_twin.h"
 #include "tests/unit/small_model.h"

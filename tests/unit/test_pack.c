@@ -39,7 +39,7 @@ static void test_round_trip(void)
        "configuration");
     ok(!memcmp(pack_base(p), &spec.base, sizeof spec.base), "base");
     struct params back = {0};
-    ok(pack_params(&back, LAYERS, HIDDEN, m, &err) == 0 && params_alloc(&back, 0, &err) == 0 &&
+    ok(moe_declare(&back, m, LAYERS, HIDDEN, &err) == 0 && params_alloc(&back, 0, &err) == 0 &&
            params_load(&back, pack_weights_path(p), &err) == 0 &&
            !memcmp(back.value, params.value, params.total * sizeof(float)),
        "weights, bit for bit");

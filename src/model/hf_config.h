@@ -1,7 +1,7 @@
 /* config.json of a Hugging Face folder: every key that changes the result is honoured or refused.
  */
-#ifndef PESC_MODEL_CONFIG_H
-#define PESC_MODEL_CONFIG_H
+#ifndef PESC_MODEL_HF_CONFIG_H
+#define PESC_MODEL_HF_CONFIG_H
 
 #include "core/error.h"
 

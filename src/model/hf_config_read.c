@@ -1,5 +1,5 @@
-#include <config.h> /* not the one beside this file */
-#include "model/config_read.h"
+#include "config.h"
+#include "model/hf_config_read.h"
 
 #include <string.h>
 

@@ -1,8 +1,8 @@
 /* Inside of the config reader: typed access to the keys of config.json. */
-#ifndef PESC_MODEL_CONFIG_READ_H
-#define PESC_MODEL_CONFIG_READ_H
+#ifndef PESC_MODEL_HF_CONFIG_READ_H
+#define PESC_MODEL_HF_CONFIG_READ_H
 
-#include "model/config.h"
+#include "model/hf_config.h"
 
 #include <limits.h>
 

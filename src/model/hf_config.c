@@ -1,9 +1,9 @@
-#include <config.h> /* not the one beside this file */
-#include "model/config.h"
+#include "config.h"
+#include "model/hf_config.h"
 
 #include "core/file.h"
 #include "core/json.h"
-#include "model/config_read.h"
+#include "model/hf_config_read.h"
 
 #include <dirent.h>
 #include <stdlib.h>

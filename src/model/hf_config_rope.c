@@ -1,7 +1,7 @@
 /* Rotary position embedding as Hugging Face configs state it: rope_theta beside an object
  * rope_scaling, or both inside of an object rope_parameters. */
-#include <config.h> /* not the one beside this file */
-#include "model/config_read.h"
+#include "config.h"
+#include "model/hf_config_read.h"
 
 #include <string.h>
 
