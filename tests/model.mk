@@ -35,3 +35,7 @@ tests_unit_test_loop_sums_SOURCES = tests/unit/test_loop_sums.c $(small_model)
 tests_unit_test_engine_memory_SOURCES = tests/unit/test_engine_memory.c $(small_model)
 tests_unit_test_engine_memory_LDFLAGS = -Wl,--wrap=malloc -Wl,--wrap=calloc -Wl,--wrap=realloc \
   -Wl,--wrap=aligned_alloc -Wl,--wrap=posix_memalign
+# The public interface.
+check_PROGRAMS += tests/unit/test_api
+TESTS += tests/unit/test_api
+tests_unit_test_api_SOURCES = tests/unit/test_api.c

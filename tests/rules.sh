@@ -88,8 +88,9 @@ while read -r f; do
     src/craft/*) may='core|tensor|model|craft|adapters' ;;
     adapters/*) may='core|tensor|adapters' ;;
     datasets/*) may='core|datasets' ;;
+    src/api/*) may='core|tensor|model|train|craft|api|adapters|datasets|experiments' ;;
     src/cli/* | experiments/base/* | experiments/bench/*)
-        may='core|tensor|model|train|craft|cli|adapters|datasets|experiments' ;;
+        may='core|tensor|model|train|craft|api|cli|adapters|datasets|experiments' ;;
     experiments/*) may='core|datasets|experiments' ;;
     *) may='none' ;;
     esac
