@@ -83,6 +83,7 @@ static const struct opt options[] = {
     {"experiment", NULL, OPT_STRING, AT(experiment), "NAME", "group of runs in the history", 0, 0},
     {"name", NULL, OPT_STRING, AT(name), "NAME", "of the run (default: its folder's)", 0, 0},
     {"db", NULL, OPT_STRING, AT(db), "FILE", "the history", 0, 0},
+    {"profile", NULL, OPT_FLAG, AT(profile), NULL, "say at the end where the time went", 0, 0},
     {"quiet", "q", OPT_FLAG, AT(quiet), NULL, "warnings only", 0, 0},
     {"json", NULL, OPT_FLAG, AT(json), NULL, "JSON lines on stdout", 0, 0},
     {0},

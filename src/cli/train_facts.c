@@ -2,6 +2,7 @@
 #include "cli/train_facts.h"
 
 #include "cli/db_arg.h"
+#include "cli/profile_report.h"
 #include "core/build.h"
 #include "core/hash.h"
 #include "core/json.h"
@@ -355,8 +356,8 @@ done:
     return rc;
 }
 
-static json_t *closing(const struct train_session *s, const struct train_result *r,
-                       const char *status)
+static json_t *closing(const struct train_session *s, const struct train_cli *cli,
+                       const struct train_result *r, const char *status)
 {
     double t = r->seconds > 0 ? r->seconds : 1;
     json_t *o = json_pack("{s:s, s:s, s:s, s:I, s:I, s:I, s:I, s:I}", "event", "end", "status",
@@ -375,6 +376,8 @@ static json_t *closing(const struct train_session *s, const struct train_result 
                         json_real_or_text((double)r->own_trained_tokens / t));
     json_object_set_new(o, "step_seconds", json_real_or_text(r->seconds));
     json_object_set_new(o, "wall_seconds", json_real_or_text(train_clock() - s->started));
+    if (cli->profile)
+        json_object_set_new(o, "profile", profile_json(&s->profile));
     return o;
 }
 
@@ -392,6 +395,6 @@ void train_finish(struct train_session *s, const struct train_cli *o, const stru
                             rc == 0 ? NULL : err->text, &e) != 0)
             note(&s->rec.notes, "W-DB-BUSY", "the history misses the end of this run: %s", e.text);
     }
-    json_t *end = closing(s, r, status);
+    json_t *end = closing(s, o, r, status);
     progress_json(s->rec.progress, end);
 }

@@ -26,7 +26,8 @@ struct train_session {
     double started;
     struct recorder rec;
     struct stop *stop;
-    json_t *recipe; /* what a resumed run must agree in; goes into checkpoints */
+    struct profile profile; /* of all updates, where asked for */
+    json_t *recipe;         /* what a resumed run must agree in; goes into checkpoints */
     char ckpt_dir[PATH_CAP], resume_from[PATH_CAP];
 };
 

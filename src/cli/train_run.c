@@ -1,6 +1,7 @@
 #include "config.h"
 #include "cli/train_run.h"
 
+#include "cli/profile_report.h"
 #include "cli/recorder.h"
 #include "cli/train_facts.h"
 #include "core/hash.h"
@@ -223,6 +224,7 @@ static struct train_options options_of(struct train_session *s, const struct tra
         .resume_from = *s->resume_from ? s->resume_from : NULL,
         .domains = s->domains,
         .n_domains = dataset_domain_count(s->data),
+        .profile = o->profile ? &s->profile : NULL,
         .stop = stop_flag(s->stop),
     };
     if (s->rates) {
@@ -301,6 +303,8 @@ int train_command(struct cli *cli, struct train_cli *o, struct pesc_error *err)
         rc = -1;
     }
     s.rec.progress = NULL;
+    if (o->profile && !o->json && r.steps > s.resume_step)
+        profile_table(cli->talk, &s.profile);
     s.rec.notes = cli_notes(cli);
     train_session_close(&s);
     stop_close(s.stop);

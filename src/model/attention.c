@@ -72,21 +72,28 @@ static void fwd(const struct part *p, struct pass *pass, void *saved, float *out
     const struct layer_weights *w = pass->w;
     long T = pass->T, H = c->num_heads, G = c->num_kv_heads, C = c->head_dim, D = c->hidden_size;
     struct attn_dims d = dims(p);
+    profile_to(pass->profile, STAGE_NORM);
     rmsnorm_fwd(s->xn, s->r, in, w->vec[LT_NORM_ATTN], c->rms_norm_eps, T, D);
+    profile_to(pass->profile, STAGE_PROJ);
     linear_fwd(pass->gemm, c->qk_norm ? s->q0 : s->q, s->xn, &w->mat[LT_Q], w->vec[LT_Q_BIAS], T);
     linear_fwd(pass->gemm, c->qk_norm ? s->k0 : s->k, s->xn, &w->mat[LT_K], w->vec[LT_K_BIAS], T);
     linear_fwd(pass->gemm, s->v, s->xn, &w->mat[LT_V], w->vec[LT_V_BIAS], T);
+    profile_to(pass->profile, STAGE_NORM);
     if (c->qk_norm) {
         rmsnorm_fwd(s->q, s->rq, s->q0, w->vec[LT_Q_NORM], c->rms_norm_eps, T * H, C);
         rmsnorm_fwd(s->k, s->rk, s->k0, w->vec[LT_K_NORM], c->rms_norm_eps, T * G, C);
     }
+    profile_to(pass->profile, STAGE_POINTWISE);
     rope_apply(s->q, pass->cos, pass->sin, 1, T, H, C);
     rope_apply(s->k, pass->cos, pass->sin, 1, T, G, C);
+    profile_to(pass->profile, STAGE_ATTENTION);
     if (pass->kv)
         attend_cached(p, pass, s);
     else
         attention_fwd(s->o, s->lse, s->q, s->k, s->v, pass->cu, pass->cu, pass->S, &d);
+    profile_to(pass->profile, STAGE_PROJ);
     linear_fwd(pass->gemm, out, s->o, &w->mat[LT_O], w->vec[LT_O_BIAS], T);
+    profile_to(pass->profile, STAGE_POINTWISE);
     add_to(out, in, T * D);
 }
 
@@ -110,12 +117,16 @@ static void bwd(const struct part *p, struct pass *pass, void *saved, float *dx,
     if (!need_dx && !p->grads.g[LT_Q])
         return;
     /* out = in + o Wo^T + bo */
+    profile_to(pass->profile, STAGE_PROJ);
     linear_bwd_data(pass->gemm, s->do_, 0, dx, &w->mat[LT_O], T);
     grad_linear(p, pass, LT_O, LT_O_BIAS, dx, s->o);
+    profile_to(pass->profile, STAGE_ATTENTION);
     attention_bwd(s->dq, s->dk, s->dv, s->delta, s->do_, s->q, s->k, s->v, s->o, s->lse, pass->cu,
                   pass->S, &d);
+    profile_to(pass->profile, STAGE_POINTWISE);
     rope_apply(s->dq, pass->cos, pass->sin, -1, T, H, C);
     rope_apply(s->dk, pass->cos, pass->sin, -1, T, G, C);
+    profile_to(pass->profile, STAGE_NORM);
     float *dq = s->dq, *dk = s->dk;
     if (c->qk_norm) { /* q = norm(q0); q and k are free from here on */
         memset(s->q, 0, (size_t)(T * H * C) * sizeof *s->q);
@@ -125,12 +136,14 @@ static void bwd(const struct part *p, struct pass *pass, void *saved, float *dx,
         dq = s->q;
         dk = s->k;
     }
+    profile_to(pass->profile, STAGE_PROJ);
     grad_linear(p, pass, LT_Q, LT_Q_BIAS, dq, s->xn);
     grad_linear(p, pass, LT_K, LT_K_BIAS, dk, s->xn);
     grad_linear(p, pass, LT_V, LT_V_BIAS, s->dv, s->xn);
     linear_bwd_data(pass->gemm, s->dxn, 0, dq, &w->mat[LT_Q], T);
     linear_bwd_data(pass->gemm, s->dxn, 1, dk, &w->mat[LT_K], T);
     linear_bwd_data(pass->gemm, s->dxn, 1, s->dv, &w->mat[LT_V], T);
+    profile_to(pass->profile, STAGE_NORM);
     rmsnorm_bwd(dx, p->grads.g[LT_NORM_ATTN], s->dxn, in, w->vec[LT_NORM_ATTN], s->r, T, D);
 }
 

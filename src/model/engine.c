@@ -159,6 +159,8 @@ static struct pass begin(struct engine *e, const struct batch *b, const struct e
 {
     const struct model *m = e->m;
     long half = m->c.head_dim / 2;
+    profile_phase(gemm_profile(m->gemm), PHASE_FORWARD);
+    profile_to(gemm_profile(m->gemm), STAGE_POINTWISE);
     for (long q = 0; q < b->S; q++) {
         long from = b->cu[q], n = b->cu[q + 1] - from;
         for (long i = 0; i < n; i++)
@@ -168,6 +170,7 @@ static struct pass begin(struct engine *e, const struct batch *b, const struct e
                    m->c.head_dim);
     }
     struct pass p = {.gemm = m->gemm,
+                     .profile = gemm_profile(m->gemm),
                      .T = b->T,
                      .S = b->S,
                      .cu = b->cu,
@@ -236,11 +239,14 @@ int engine_run_blocks(struct engine *e, struct pass *p, struct pesc_error *err)
         struct layer_weights w;
         size_t mark = arena_mark(&e->block);
         struct block_saved s = engine_block(&e->block, m, l, p->T);
+        profile_to(p->profile, STAGE_POINTWISE);
         keep(e, l, e->x, p->T);
+        profile_to(p->profile, STAGE_OTHER);
         TRY(weights_layer(m->weights, l, &w, err));
         p->w = &w;
         m->attn[l].ops->fwd(&m->attn[l], p, s.attn, e->h, e->x);
         m->ffn[l].ops->fwd(&m->ffn[l], p, s.ffn, e->x, e->h);
+        profile_to(p->profile, STAGE_OTHER);
         weights_release(m->weights, l);
         arena_reset(&e->block, mark);
     }
@@ -252,6 +258,7 @@ int engine_run_blocks(struct engine *e, struct pass *p, struct pesc_error *err)
 /* Final norm in place of e->y; e->x stays the input of it. */
 static void final_norm(struct engine *e, const struct pass *p, float *r)
 {
+    profile_to(p->profile, STAGE_NORM);
     rmsnorm_fwd(e->y, r, e->x, weights_outer(e->m->weights)->norm, e->m->c.rms_norm_eps, p->T,
                 e->m->c.hidden_size);
 }
@@ -285,15 +292,19 @@ static void head(struct engine *e, const struct batch *b, struct engine_step *s,
     const struct wmat *W = &weights_outer(m->weights)->head;
     long D = m->c.hidden_size, V = m->c.vocab_size, n = find_scored(e, b);
     float scale = want_grad ? (float)s->loss_scale : 0;
+    struct profile *profile = gemm_profile(m->gemm);
     s->scored = n;
     s->loss_sum = 0;
+    profile_to(profile, STAGE_POINTWISE);
     if (want_grad)
         memset(e->dx, 0, (size_t)(b->T * D) * sizeof *e->dx);
     for (long from = 0; from < n; from += e->chunk) {
         long k = n - from < e->chunk ? n - from : e->chunk;
         for (long i = 0; i < k; i++)
             memcpy(e->row_x + i * D, e->y + e->rows[from + i] * D, (size_t)D * sizeof *e->y);
+        profile_to(profile, STAGE_HEAD);
         linear_fwd(m->gemm, e->logits, e->row_x, W, NULL, k);
+        profile_to(profile, STAGE_LOSS);
         if (s->argmax)
             for (long i = 0; i < k; i++)
                 s->argmax[e->rows[from + i]] = largest(e->logits + i * V, V);
@@ -305,9 +316,13 @@ static void head(struct engine *e, const struct batch *b, struct engine_step *s,
         }
         if (scale == 0) /* no gradient: the rows still hold logits */
             continue;
+        profile_phase(profile, PHASE_BACKWARD);
+        profile_to(profile, STAGE_HEAD);
         if (m->grad_head)
             linear_bwd_weight(m->gemm, m->grad_head, NULL, e->logits, e->row_x, k, V, D);
         linear_bwd_data(m->gemm, e->row_dx, 0, e->logits, W, k);
+        profile_to(profile, STAGE_POINTWISE);
+        profile_phase(profile, PHASE_FORWARD);
         for (long i = 0; i < k; i++)
             memcpy(e->dx + e->rows[from + i] * D, e->row_dx + i * D, (size_t)D * sizeof *e->dx);
     }
@@ -338,6 +353,8 @@ int engine_train(struct engine *e, const struct batch *b, struct engine_step *s,
     float *r = e->h; /* [T] 1/rms of the final norm */
     final_norm(e, &p, r);
     head(e, b, s, 1);
+    profile_phase(p.profile, PHASE_BACKWARD);
+    profile_to(p.profile, STAGE_NORM);
     /* y = norm(x): e->dx is dy; the gradient of x adds up in e->y, which is free now */
     memset(e->y, 0, (size_t)(T * D) * sizeof *e->y);
     rmsnorm_bwd(e->y, m->grad_norm, e->dx, e->x, weights_outer(m->weights)->norm, r, T, D);
@@ -347,19 +364,27 @@ int engine_train(struct engine *e, const struct batch *b, struct engine_step *s,
         struct layer_weights w;
         size_t mark = arena_mark(&e->block);
         struct block_saved saved = engine_block(&e->block, m, l, T);
+        profile_phase(p.profile, PHASE_RECOMPUTE);
+        profile_to(p.profile, STAGE_POINTWISE);
         const float *in = kept(e, l, e->x, T);
         int below = l > 0 || m->grad_embed != NULL;
+        profile_to(p.profile, STAGE_OTHER);
         TRY(weights_layer(m->weights, l, &w, err));
         p.w = &w;
         m->attn[l].ops->fwd(&m->attn[l], &p, saved.attn, e->h, in);
         m->ffn[l].ops->fwd(&m->ffn[l], &p, saved.ffn, e->dx, e->h);
+        profile_phase(p.profile, PHASE_BACKWARD);
         m->ffn[l].ops->bwd(&m->ffn[l], &p, saved.ffn, dx, e->h, below);
         m->attn[l].ops->bwd(&m->attn[l], &p, saved.attn, dx, in, below);
+        profile_to(p.profile, STAGE_OTHER);
         weights_release(m->weights, l);
         arena_reset(&e->block, mark);
     }
+    profile_to(p.profile, STAGE_POINTWISE);
     if (m->grad_embed)
         embed_bwd(m->grad_embed, dx, b->ids, T, D);
+    profile_phase(p.profile, PHASE_FORWARD);
+    profile_to(p.profile, STAGE_OTHER);
     if (e->block.overflow)
         return FAIL(err, INTERNAL, "a block outgrew its planned memory");
     return gemm_check(m->gemm, err);

@@ -20,10 +20,14 @@ void ffn_fwd(const struct part *p, struct pass *pass, struct ffn_saved *s, float
 {
     const struct layer_weights *w = pass->w;
     long T = pass->T, D = p->c->hidden_size, F = p->c->intermediate_size;
+    profile_to(pass->profile, STAGE_NORM);
     rmsnorm_fwd(s->xn, s->r, in, w->vec[LT_NORM_FFN], p->c->rms_norm_eps, T, D);
+    profile_to(pass->profile, STAGE_FFN);
     linear_fwd(pass->gemm, s->g, s->xn, &w->mat[LT_GATE], w->vec[LT_GATE_BIAS], T);
     linear_fwd(pass->gemm, s->u, s->xn, &w->mat[LT_UP], w->vec[LT_UP_BIAS], T);
+    profile_to(pass->profile, STAGE_POINTWISE);
     swiglu_fwd(s->act, s->g, s->u, T * F);
+    profile_to(pass->profile, STAGE_FFN);
     if (z)
         linear_fwd(pass->gemm, z, s->act, &w->mat[LT_DOWN], w->vec[LT_DOWN_BIAS], T);
 }
@@ -43,9 +47,12 @@ void ffn_bwd(const struct part *p, struct pass *pass, struct ffn_saved *s, const
     long T = pass->T, F = p->c->intermediate_size;
     if (!need_dx && !p->grads.g[LT_GATE])
         return;
+    profile_to(pass->profile, STAGE_FFN);
     grad_linear(p, pass, LT_DOWN, LT_DOWN_BIAS, dz, s->act);
     linear_bwd_data(pass->gemm, s->dact, 0, dz, &w->mat[LT_DOWN], T);
+    profile_to(pass->profile, STAGE_POINTWISE);
     swiglu_bwd(s->g, s->u, s->dact, s->g, s->u, T * F); /* g, u become dg, du */
+    profile_to(pass->profile, STAGE_FFN);
     grad_linear(p, pass, LT_GATE, LT_GATE_BIAS, s->g, s->xn);
     grad_linear(p, pass, LT_UP, LT_UP_BIAS, s->u, s->xn);
     linear_bwd_data(pass->gemm, s->dxn, dxn_beta, s->g, &w->mat[LT_GATE], T);
@@ -60,6 +67,7 @@ static void layout(const struct part *p, void *saved, struct arena *a, long T)
 static void fwd(const struct part *p, struct pass *pass, void *saved, float *out, const float *in)
 {
     ffn_fwd(p, pass, saved, pass->recompute ? NULL : out, in);
+    profile_to(pass->profile, STAGE_POINTWISE);
     if (!pass->recompute)
         add_to(out, in, pass->T * p->c->hidden_size);
 }
@@ -71,6 +79,7 @@ static void bwd(const struct part *p, struct pass *pass, void *saved, float *dx,
     if (!need_dx && !p->grads.g[LT_GATE])
         return;
     ffn_bwd(p, pass, s, dx, 0, 1);
+    profile_to(pass->profile, STAGE_NORM);
     rmsnorm_bwd(dx, p->grads.g[LT_NORM_FFN], s->dxn, in, pass->w->vec[LT_NORM_FFN], s->r, pass->T,
                 p->c->hidden_size);
 }

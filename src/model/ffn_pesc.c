@@ -37,9 +37,12 @@ static void fwd(const struct part *p, struct pass *pass, void *saved, float *out
     struct moe_rng rng = rng_of(p, pass);
     long T = pass->T, D = p->c->hidden_size;
     ffn_fwd(p, pass, &s->ffn, s->z, in);
+    profile_to(pass->profile, STAGE_MOE);
     moe_fwd(pass->gemm, out, s->z, s->ffn.xn, &p->W, p->moe, &rng, &s->moe, T, D);
     if (!pass->recompute) {
+        profile_to(pass->profile, STAGE_POINTWISE);
         add_to(out, in, T * D);
+        profile_to(pass->profile, STAGE_OTHER);
         if (pass->routed)
             pass->routed(pass->routed_ctx, p->layer, &s->moe, T);
     }
@@ -52,12 +55,14 @@ static void bwd(const struct part *p, struct pass *pass, void *saved, float *dx,
     struct moe_rng rng = rng_of(p, pass);
     struct moe_weights dW = p->dW;
     long T = pass->T, D = p->c->hidden_size;
+    profile_to(pass->profile, STAGE_MOE);
     memset(s->ffn.dxn, 0, (size_t)(T * D) * sizeof *s->ffn.dxn);
     moe_bwd(pass->gemm, s->dz, s->ffn.dxn, &dW, dx, s->ffn.xn, &p->W, p->moe, &rng, &s->moe,
             pass->balance_scale, pass->scratch, T, D);
     if (!need_dx && !p->grads.g[LT_GATE])
         return;
     ffn_bwd(p, pass, &s->ffn, s->dz, 1, 1);
+    profile_to(pass->profile, STAGE_NORM);
     rmsnorm_bwd(dx, p->grads.g[LT_NORM_FFN], s->ffn.dxn, in, pass->w->vec[LT_NORM_FFN], s->ffn.r, T,
                 D);
 }

@@ -1,6 +1,8 @@
 #include "config.h"
 #include "tensor/gemm.h"
 
+#include "tensor/profile.h"
+
 #include <oneapi/dnnl/dnnl.h>
 
 #include <omp.h>
@@ -23,6 +25,7 @@ enum { PLANS = 128 };
 struct gemm {
     int failed;
     uint64_t flops;
+    struct profile *profile;
     dnnl_engine_t engine;
     dnnl_stream_t stream;
     unsigned long clock;
@@ -94,6 +97,16 @@ double gemm_flops(const struct gemm *g)
     return (double)g->flops;
 }
 
+void gemm_set_profile(struct gemm *g, struct profile *p)
+{
+    g->profile = p;
+}
+
+struct profile *gemm_profile(const struct gemm *g)
+{
+    return g->profile;
+}
+
 const char *gemm_library_version(char *buf, size_t size)
 {
     const dnnl_version_t *v = dnnl_version();
@@ -122,7 +135,11 @@ int gemm_has_bf16(char *why, size_t size)
 
 static void count(struct gemm *g, long M, long N, long K)
 {
-    __atomic_fetch_add(&g->flops, 2 * (uint64_t)M * (uint64_t)N * (uint64_t)K, __ATOMIC_RELAXED);
+    uint64_t n = 2 * (uint64_t)M * (uint64_t)N * (uint64_t)K;
+    struct profile *p = g->profile;
+    __atomic_fetch_add(&g->flops, n, __ATOMIC_RELAXED);
+    if (p && p->running)
+        __atomic_fetch_add(&p->flops[p->stage][p->phase], n, __ATOMIC_RELAXED);
 }
 
 static void sgemm(struct gemm *g, int ta, int tb, float *C, float beta, const float *A,
@@ -265,9 +282,11 @@ static void bf16_product(struct gemm *g, float *C, float beta, const float *A, c
         g->failed = dnnl_out_of_memory;
         return;
     }
+    enum stage was = profile_to(g->profile, STAGE_ROUND);
 #pragma omp parallel for schedule(static)
     for (long t = 0; t < M; t++)
         dtype_from_f32(g->narrow + t * K, A + t * K, DT_BF16, (size_t)K);
+    profile_to(g->profile, was);
     struct plan *p = plan_find(g, M, N, K, by_rows, beta != 0);
     if (!p || dnnl_memory_set_data_handle(p->src, g->narrow) != dnnl_success ||
         dnnl_memory_set_data_handle(p->weights, (void *)W) != dnnl_success ||

@@ -16,8 +16,12 @@ void gemm_free(struct gemm *g);
 /* Room for rounding activations of the widest product (elements), so that no step allocates. */
 int gemm_reserve(struct gemm *g, size_t activations, struct pesc_error *err) MUST_USE;
 int gemm_check(const struct gemm *g, struct pesc_error *err) MUST_USE;
-/* Products and floating point operations so far (2 M N K each). */
+/* Floating point operations of all products so far (2 M N K each). */
 double gemm_flops(const struct gemm *g);
+/* Who is told about each product from now on (borrowed; NULL: nobody). */
+struct profile;
+void gemm_set_profile(struct gemm *g, struct profile *p);
+struct profile *gemm_profile(const struct gemm *g);
 
 /* Whether this CPU has bf16 products (AVX512-BF16 or AMX); why names what was found. */
 int gemm_has_bf16(char *why, size_t size);

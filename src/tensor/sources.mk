@@ -11,6 +11,7 @@ libpesc_a_SOURCES += \
   src/tensor/vecmath.h
 
 libpesc_a_SOURCES += src/tensor/params.c src/tensor/params.h
+libpesc_a_SOURCES += src/tensor/profile.c src/tensor/profile.h
 libpesc_a_SOURCES += \
   src/tensor/gemm.c src/tensor/gemm.h
 libpesc_a_SOURCES += \

@@ -61,16 +61,20 @@ static int gradients(struct run *u, long step, struct step_sums *sum, struct pes
     if (o->batches && n > o->batches - first)
         n = o->batches - first;
     *sum = (struct step_sums){0};
+    profile_to(o->profile, STAGE_DATA);
     for (long i = 0; i < n; i++) {
         TRY(u->data->get(u->data->ctx, first + i, &b, err));
         sum->scored += batch_scored(&b);
         total_tokens += b.T;
     }
+    profile_to(o->profile, STAGE_OPTIM);
     memset(m->params.grad, 0, m->params.total * sizeof *m->params.grad);
     u->routing.step_balance = 0;
     for (long i = 0; i < n; i++) {
+        profile_to(o->profile, STAGE_DATA);
         if (n > 1)
             TRY(u->data->get(u->data->ctx, first + i, &b, err));
+        profile_to(o->profile, STAGE_OTHER);
         struct engine_step s = {.loss_scale = sum->scored ? 1.0 / (double)sum->scored : 0,
                                 .balance_scale = o->balance_coef / (double)m->c.num_layers *
                                                  (double)b.T / (double)total_tokens,
@@ -194,7 +198,9 @@ static int update(struct run *u, long step, struct pesc_error *err)
     const struct train_options *o = u->o;
     struct step_sums sum;
     double t0 = now();
+    profile_begin(o->profile);
     TRY(gradients(u, step, &sum, err));
+    profile_to(o->profile, STAGE_OPTIM);
     double ce = sum.scored ? sum.loss / (double)sum.scored : 0;
     double loss = ce + (u->m->crafted ? o->balance_coef * sum.balance : 0);
     double norm = grad_norm(&u->m->params), lr = schedule_lr(&o->schedule, step);
@@ -209,6 +215,7 @@ static int update(struct run *u, long step, struct pesc_error *err)
         u->r->skipped_steps++;
         tell(u, step, "warn", "W-NUM-SKIPPED", text);
     }
+    profile_end(o->profile);
     double seconds = now() - t0;
     u->r->steps = step;
     u->r->ce = ce;
@@ -301,8 +308,10 @@ int train_run(struct model *m, const struct batch_source *data, const struct tra
     if (o->resume_from)
         TRY_OR(resume(&u, &from, err), done);
     r->steps = from;
+    gemm_set_profile(m->gemm, o->profile);
     rc = steps(&u, from, err);
 done:
+    gemm_set_profile(m->gemm, NULL);
     if (u.routing.load)
         routing_close(&u.routing);
     adamw_free(&u.adamw);

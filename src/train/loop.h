@@ -4,6 +4,7 @@
 
 #include "core/batch.h"
 #include "model/engine.h"
+#include "tensor/profile.h"
 #include "train/checkpoint.h"
 #include "train/events.h"
 #include "train/optim.h"
@@ -33,6 +34,7 @@ struct train_options {
     const char *eval_task;
     const char *const *eval_domains;
     long n_eval_domains;
+    struct profile *profile; /* adds up the time of all updates; NULL: nobody asks */
     /* Not 0: finish this step, save and return; the result says so. May be NULL. */
     const atomic_int *stop;
 };
