@@ -2,3 +2,17 @@
 noinst_PROGRAMS += experiments/bench/make-shape
 experiments_bench_make_shape_SOURCES = experiments/bench/make-shape.c \
   experiments/bench/shape.c experiments/bench/shape.h experiments/bench/shape_tokenizer.c
+noinst_PROGRAMS += experiments/bench/bench
+experiments_bench_bench_SOURCES = experiments/bench/bench.c \
+  experiments/bench/bound.c experiments/bench/bound.h \
+  experiments/bench/shape.c experiments/bench/shape.h experiments/bench/shape_tokenizer.c \
+  src/cli/profile_report.c src/cli/profile_report.h
+EXTRA_DIST += experiments/bench/run.sh
+
+# make bench SHAPES="tinyllama-1.1b" COMPUTES=bf16 CACHE=DIR BENCH_OPTIONS="--steps 3"
+.PHONY: bench
+bench: experiments/bench/bench
+	@SHAPES='$(SHAPES)' COMPUTES='$(COMPUTES)' CACHE='$(CACHE)' \
+	  BENCH_OPTIONS='$(BENCH_OPTIONS)' $(SHELL) $(srcdir)/experiments/bench/run.sh \
+	  experiments/bench/bench bench.json
+CLEANFILES += bench.json

@@ -1,23 +1,17 @@
 #include "config.h"
 #include "tensor/gemm.h"
 
+#include "tensor/gemm_plan.h"
 #include "tensor/profile.h"
-
-#include <oneapi/dnnl/dnnl.h>
 
 #include <omp.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 
-/* A bf16 matmul of one shape. dst[M,N] f32 = beta dst + src[M,K] bf16 * weights[K,N] bf16, where
- * the weights lie as [N,K] (by_rows 0: the forward product) or [K,N] (by_rows 1: towards data). */
 struct plan {
-    long M, N, K;
-    int by_rows, beta;
+    struct matmul m;
     unsigned long used; /* for replacing the oldest */
-    dnnl_primitive_t prim;
-    dnnl_memory_t src, weights, dst;
 };
 
 enum { PLANS = 128 };
@@ -46,25 +40,12 @@ struct gemm *gemm_new(struct pesc_error *err)
     return g;
 }
 
-static void plan_free(struct plan *p)
-{
-    if (p->prim)
-        dnnl_primitive_destroy(p->prim);
-    if (p->src)
-        dnnl_memory_destroy(p->src);
-    if (p->weights)
-        dnnl_memory_destroy(p->weights);
-    if (p->dst)
-        dnnl_memory_destroy(p->dst);
-    memset(p, 0, sizeof *p);
-}
-
 void gemm_free(struct gemm *g)
 {
     if (!g)
         return;
     for (int i = 0; i < PLANS; i++)
-        plan_free(&g->plans[i]);
+        matmul_free(&g->plans[i].m);
     if (g->stream)
         dnnl_stream_destroy(g->stream);
     if (g->engine)
@@ -177,104 +158,36 @@ void gemm_tn(struct gemm *g, float *C, float beta, const float *A, const float *
     sgemm(g, 1, 0, C, beta, A, B, M, N, K);
 }
 
-/* The two majors differ in how descriptors are made, not in what runs. */
-#if DNNL_VERSION_MAJOR >= 3
-static int plan_make(struct gemm *g, struct plan *p)
-{
-    dnnl_dims_t sd = {p->M, p->K}, wd = {p->K, p->N}, dd = {p->M, p->N};
-    dnnl_dims_t ss = {p->K, 1}, ds = {p->N, 1};
-    dnnl_dims_t ws = {p->by_rows ? p->N : 1, p->by_rows ? 1 : p->K};
-    dnnl_memory_desc_t src = NULL, wei = NULL, dst = NULL;
-    dnnl_primitive_attr_t attr = NULL;
-    dnnl_post_ops_t post = NULL;
-    dnnl_primitive_desc_t pd = NULL;
-    int good = dnnl_memory_desc_create_with_strides(&src, 2, sd, dnnl_bf16, ss) == dnnl_success &&
-               dnnl_memory_desc_create_with_strides(&wei, 2, wd, dnnl_bf16, ws) == dnnl_success &&
-               dnnl_memory_desc_create_with_strides(&dst, 2, dd, dnnl_f32, ds) == dnnl_success &&
-               dnnl_primitive_attr_create(&attr) == dnnl_success &&
-               dnnl_post_ops_create(&post) == dnnl_success &&
-               (!p->beta ||
-                dnnl_post_ops_append_sum(post, 1.0f, 0, dnnl_data_type_undef) == dnnl_success) &&
-               dnnl_primitive_attr_set_post_ops(attr, post) == dnnl_success &&
-               dnnl_matmul_primitive_desc_create(&pd, g->engine, src, wei, NULL, dst, attr) ==
-                   dnnl_success &&
-               dnnl_primitive_create(&p->prim, pd) == dnnl_success &&
-               dnnl_memory_create(&p->src, src, g->engine, DNNL_MEMORY_NONE) == dnnl_success &&
-               dnnl_memory_create(&p->weights, wei, g->engine, DNNL_MEMORY_NONE) == dnnl_success &&
-               dnnl_memory_create(&p->dst, dst, g->engine, DNNL_MEMORY_NONE) == dnnl_success;
-    if (pd)
-        dnnl_primitive_desc_destroy(pd);
-    if (post)
-        dnnl_post_ops_destroy(post);
-    if (attr)
-        dnnl_primitive_attr_destroy(attr);
-    if (src)
-        dnnl_memory_desc_destroy(src);
-    if (wei)
-        dnnl_memory_desc_destroy(wei);
-    if (dst)
-        dnnl_memory_desc_destroy(dst);
-    return good;
-}
-#else
-static int plan_make(struct gemm *g, struct plan *p)
-{
-    dnnl_dims_t sd = {p->M, p->K}, wd = {p->K, p->N}, dd = {p->M, p->N};
-    dnnl_dims_t ss = {p->K, 1}, ds = {p->N, 1};
-    dnnl_dims_t ws = {p->by_rows ? p->N : 1, p->by_rows ? 1 : p->K};
-    dnnl_memory_desc_t src, wei, dst;
-    dnnl_matmul_desc_t desc;
-    dnnl_primitive_attr_t attr = NULL;
-    dnnl_post_ops_t post = NULL;
-    dnnl_primitive_desc_t pd = NULL;
-    int good = dnnl_memory_desc_init_by_strides(&src, 2, sd, dnnl_bf16, ss) == dnnl_success &&
-               dnnl_memory_desc_init_by_strides(&wei, 2, wd, dnnl_bf16, ws) == dnnl_success &&
-               dnnl_memory_desc_init_by_strides(&dst, 2, dd, dnnl_f32, ds) == dnnl_success &&
-               dnnl_primitive_attr_create(&attr) == dnnl_success &&
-               dnnl_post_ops_create(&post) == dnnl_success &&
-               (!p->beta || dnnl_post_ops_append_sum(post, 1.0f) == dnnl_success) &&
-               dnnl_primitive_attr_set_post_ops(attr, post) == dnnl_success &&
-               dnnl_matmul_desc_init(&desc, &src, &wei, NULL, &dst) == dnnl_success &&
-               dnnl_primitive_desc_create(&pd, &desc, attr, g->engine, NULL) == dnnl_success &&
-               dnnl_primitive_create(&p->prim, pd) == dnnl_success &&
-               dnnl_memory_create(&p->src, &src, g->engine, DNNL_MEMORY_NONE) == dnnl_success &&
-               dnnl_memory_create(&p->weights, &wei, g->engine, DNNL_MEMORY_NONE) == dnnl_success &&
-               dnnl_memory_create(&p->dst, &dst, g->engine, DNNL_MEMORY_NONE) == dnnl_success;
-    if (pd)
-        dnnl_primitive_desc_destroy(pd);
-    if (post)
-        dnnl_post_ops_destroy(post);
-    if (attr)
-        dnnl_primitive_attr_destroy(attr);
-    return good;
-}
-#endif
-
-static struct plan *plan_find(struct gemm *g, long M, long N, long K, int by_rows, int beta)
+/* The plan of a product with float results, made when it is first asked for. */
+static struct matmul *plan_find(struct gemm *g, long M, long N, long K, enum matmul_weights layout,
+                                int add)
 {
     struct plan *oldest = &g->plans[0];
     g->clock++;
     for (int i = 0; i < PLANS; i++) {
         struct plan *p = &g->plans[i];
-        if (p->prim && p->M == M && p->N == N && p->K == K && p->by_rows == by_rows &&
-            p->beta == beta) {
+        if (p->m.prim && p->m.M == M && p->m.N == N && p->m.K == K && p->m.layout == layout &&
+            p->m.add == add) {
             p->used = g->clock;
-            return p;
+            return &p->m;
         }
         if (p->used < oldest->used)
             oldest = p;
     }
-    plan_free(oldest);
-    *oldest =
-        (struct plan){.M = M, .N = N, .K = K, .by_rows = by_rows, .beta = beta, .used = g->clock};
-    if (plan_make(g, oldest))
-        return oldest;
-    plan_free(oldest);
-    return NULL;
+    matmul_free(&oldest->m);
+    oldest->used = g->clock;
+    oldest->m = (struct matmul){.M = M,
+                                .N = N,
+                                .K = K,
+                                .layout = layout,
+                                .add = add,
+                                .type = dnnl_bf16,
+                                .dst_type = dnnl_f32};
+    return matmul_make(&oldest->m, g->engine) == 0 ? &oldest->m : NULL;
 }
 
 static void bf16_product(struct gemm *g, float *C, float beta, const float *A, const void *W,
-                         long M, long N, long K, int by_rows)
+                         long M, long N, long K, enum matmul_weights layout)
 {
     if (g->failed || M == 0)
         return;
@@ -287,20 +200,10 @@ static void bf16_product(struct gemm *g, float *C, float beta, const float *A, c
     for (long t = 0; t < M; t++)
         dtype_from_f32(g->narrow + t * K, A + t * K, DT_BF16, (size_t)K);
     profile_to(g->profile, was);
-    struct plan *p = plan_find(g, M, N, K, by_rows, beta != 0);
-    if (!p || dnnl_memory_set_data_handle(p->src, g->narrow) != dnnl_success ||
-        dnnl_memory_set_data_handle(p->weights, (void *)W) != dnnl_success ||
-        dnnl_memory_set_data_handle(p->dst, C) != dnnl_success) {
-        g->failed = dnnl_unimplemented;
-        return;
-    }
-    dnnl_exec_arg_t args[] = {
-        {DNNL_ARG_SRC, p->src}, {DNNL_ARG_WEIGHTS, p->weights}, {DNNL_ARG_DST, p->dst}};
-    dnnl_status_t s = dnnl_primitive_execute(p->prim, g->stream, 3, args);
-    if (s == dnnl_success)
-        s = dnnl_stream_wait(g->stream);
-    if (s != dnnl_success)
-        g->failed = (int)s;
+    struct matmul *m = plan_find(g, M, N, K, layout, beta != 0);
+    int status = m ? matmul_run(m, g->stream, g->narrow, W, C) : dnnl_unimplemented;
+    if (status != dnnl_success)
+        g->failed = status;
     count(g, M, N, K);
 }
 
@@ -310,7 +213,7 @@ void linear_fwd(struct gemm *g, float *Y, const float *X, const struct wmat *W, 
     if (W->dtype == DT_F32)
         gemm_nt(g, Y, 0, X, W->data, T, W->N, W->K);
     else
-        bf16_product(g, Y, 0, X, W->data, T, W->N, W->K, 0);
+        bf16_product(g, Y, 0, X, W->data, T, W->N, W->K, WEIGHTS_NK);
     if (bias) {
 #pragma omp parallel for schedule(static)
         for (long t = 0; t < T; t++)
@@ -326,7 +229,7 @@ void linear_bwd_data(struct gemm *g, float *dX, float beta, const float *dY, con
     if (W->dtype == DT_F32)
         gemm_nn(g, dX, beta, dY, W->data, T, W->K, W->N);
     else
-        bf16_product(g, dX, beta, dY, W->data, T, W->K, W->N, 1);
+        bf16_product(g, dX, beta, dY, W->data, T, W->K, W->N, WEIGHTS_KN);
 }
 
 void linear_bwd_weight(struct gemm *g, float *dW, float *dbias, const float *dY, const float *X,

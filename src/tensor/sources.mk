@@ -13,7 +13,9 @@ libpesc_a_SOURCES += \
 libpesc_a_SOURCES += src/tensor/params.c src/tensor/params.h
 libpesc_a_SOURCES += src/tensor/profile.c src/tensor/profile.h
 libpesc_a_SOURCES += \
-  src/tensor/gemm.c src/tensor/gemm.h
+  src/tensor/gemm.c src/tensor/gemm.h \
+  src/tensor/gemm_plan.c src/tensor/gemm_plan.h \
+  src/tensor/gemm_probe.c src/tensor/gemm_probe.h
 libpesc_a_SOURCES += \
   src/tensor/dtype.c src/tensor/dtype.h \
   src/tensor/safetensors.c src/tensor/safetensors.h \

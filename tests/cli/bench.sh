@@ -1,6 +1,7 @@
 #!/bin/sh
 # Shapes for measuring: what make-shape writes can be read, computed with, and made again.
 : "${PESC:?}"
+: "${PESC_SRC:?}"
 make=${PESC%/pesc}/experiments/bench/make-shape
 dir=$(mktemp -d) || exit 1
 trap 'rm -rf "$dir"' EXIT
@@ -56,4 +57,21 @@ check "shards hold the same weights" cmp s.loss t.loss
 check "another seed holds others" eval '! cmp -s s.loss u.loss'
 check "the tokenizer takes any text" run 0 "$PESC" data inspect s --data d.jsonl
 check "and gives it back" has 'quick brown fox jumps'
+
+bench=${PESC%/pesc}/experiments/bench/bench
+check "bench without a shape: status 2" run 2 "$bench"
+check "bench with an option that it has not: status 2" run 2 "$bench" smollm2-135m --speed 9
+# Status 0 says that its products are those of the shapes, and its stages the whole step.
+check "bench on two layers" run 0 "$bench" smollm2-135m --layers 2 --tokens 96 --sample 40 \
+    --experts 4 --dim 8 --steps 3 --probe_ms 5 --compute f32 --dir .
+check "says how fast" has '"tokens_per_s": [0-9.]+'
+check "and how near to the bound" has '"bound_fraction": 0\.[0-9]+'
+check "and how much memory" has '"peak_rss_bytes": [0-9]{9}'
+check "and where the time went" has '"ffn": \{"seconds": [0-9.e-]+'
+check "and makes the folder for the next time" test -f smollm2-135m-2-layers/config.json
+check "a shape that is there is not made again" run 0 "$bench" smollm2-135m --layers 2 \
+    --tokens 33 --experts 4 --dim 8 --steps 1 --probe_ms 1 --compute f32 --dir .
+check "run.sh" env BENCH_OPTIONS="--layers 2 --tokens 64 --steps 1 --probe_ms 1" CACHE=. \
+    COMPUTES=f32 sh "$PESC_SRC/experiments/bench/run.sh" "$bench" all.json 2>err
+check "gives an array" test "$(tr -d ' \n' <all.json | cut -c1-10)" = '[{"shape":'
 echo "1..$n"

@@ -1,0 +1,328 @@
+/* bench NAME [options]: trains the adapters of a shape for a few steps on random tokens, and says
+ * how fast, where the time went, how near to the speed of the products alone, and in how much
+ * memory. One JSON object on stdout, a table on stderr. One shape and compute type a process, so
+ * that its peak memory is theirs. */
+#include "config.h"
+
+#include "cli/profile_report.h"
+#include "core/build.h"
+#include "core/file.h"
+#include "core/machine.h"
+#include "core/rng.h"
+#include "experiments/bench/bound.h"
+#include "experiments/bench/shape.h"
+#include "train/loop.h"
+
+#include <errno.h>
+#include <omp.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+struct options {
+    long tokens, sample, experts, top_k, dim, steps, layers, threads, probe_ms;
+    const char *compute, *dir;
+};
+
+enum { STEPS_MAX = 64 };
+
+struct bench {
+    struct options o;
+    const struct shape *shape;
+    struct base *base;
+    struct model *model;
+    struct profile profile;
+    struct bound bound;
+    int32_t *ids;
+    long *cu, *record, samples, scored;
+    int *domain;
+    double seconds[STEPS_MAX], loss;
+    long n;
+    uint64_t planned, peak, weights;
+};
+
+/* --- a batch of random tokens, another one for each step --- */
+
+static int draw_batch(void *ctx, long step, struct batch *out, struct pesc_error *err)
+{
+    struct bench *b = ctx;
+    struct rng_key k = {7, RNG_SAMPLE, (uint32_t)step, 0};
+    (void)err;
+    for (long t = 0; t < b->o.tokens; t++)
+        b->ids[t] = (int32_t)(rng_u32(&k, (uint64_t)t) % (uint32_t)b->shape->vocab);
+    *out = (struct batch){b->o.tokens, b->samples, b->ids, b->ids, b->cu, b->domain, b->record};
+    return 0;
+}
+
+static int make_batch(struct bench *b, struct pesc_error *err)
+{
+    b->samples = (b->o.tokens + b->o.sample - 1) / b->o.sample;
+    b->ids = calloc((size_t)b->o.tokens, sizeof *b->ids);
+    b->cu = calloc((size_t)b->samples + 1, sizeof *b->cu);
+    b->record = calloc((size_t)b->samples, sizeof *b->record);
+    b->domain = calloc((size_t)b->samples, sizeof *b->domain);
+    if (!b->ids || !b->cu || !b->record || !b->domain)
+        return FAIL(err, MEMORY, "no memory for a batch of %ld tokens", b->o.tokens);
+    for (long s = 1; s <= b->samples; s++)
+        b->cu[s] = s * b->o.sample < b->o.tokens ? s * b->o.sample : b->o.tokens;
+    b->scored = b->o.tokens - b->samples;
+    return 0;
+}
+
+/* --- training --- */
+
+/* The first step makes kernels and touches memory: it does not count. */
+static void step_done(void *ctx, const struct step_metrics *m, int logged)
+{
+    struct bench *b = ctx;
+    (void)logged;
+    if (m->step == 1)
+        memset(&b->profile, 0, sizeof b->profile);
+    else if (b->n < STEPS_MAX)
+        b->seconds[b->n++] = m->seconds;
+}
+
+static int shape_folder(const struct bench *b, char path[PATH_CAP], struct pesc_error *err)
+{
+    char name[128], config[PATH_CAP];
+    struct shape_options o = {b->o.layers, 42, 4000000000u};
+    if (b->o.layers)
+        snprintf(name, sizeof name, "%s-%ld-layers", b->shape->name, b->o.layers);
+    else
+        snprintf(name, sizeof name, "%s", b->shape->name);
+    TRY(path_join(path, b->o.dir, name, err));
+    TRY(path_join(config, path, "config.json", err));
+    return path_exists(config) ? 0 : shape_write(b->shape, path, &o, err);
+}
+
+static int open_model(struct bench *b, struct pesc_error *err)
+{
+    char path[PATH_CAP];
+    struct moe_config moe = {.experts = b->o.experts,
+                             .top_k = b->o.top_k,
+                             .dim = b->o.dim,
+                             .scaling = 1,
+                             .balance = BALANCE_SWITCH,
+                             .balance_coef = 0.01};
+    enum compute compute = strcmp(b->o.compute, "f32") ? COMPUTE_BF16 : COMPUTE_F32;
+    if (compute == COMPUTE_BF16 && !gemm_has_bf16(NULL, 0))
+        return FAIL(err, USAGE_VALUE, "this processor has no bf16 products");
+    TRY(shape_folder(b, path, err));
+    TRY(base_open(path, NULL, &b->base, err));
+    return model_open(b->base, &moe, TRAIN_ADAPTERS, compute, DT_COUNT, 42, &b->model, err);
+}
+
+static int train(struct bench *b, struct pesc_error *err)
+{
+    struct train_result r;
+    struct batch_source data = {draw_batch, b, b->o.tokens, b->samples};
+    struct train_sink sink = {.ctx = b, .step = step_done};
+    struct train_options o = {.steps = b->o.steps + 1,
+                              .accumulation = 1,
+                              .schedule = {.kind = SCHEDULE_CONSTANT, .peak = 2e-4},
+                              .adamw = ADAMW_DEFAULTS,
+                              .max_grad_norm = 0.3,
+                              .balance_coef = 0.01,
+                              .batches_per_epoch = 1,
+                              .profile = &b->profile};
+    b->planned = model_bytes(b->model) + train_bytes(b->model, &data);
+    b->weights = weights_bytes(b->model->weights);
+    TRY(train_run(b->model, &data, &o, &sink, NULL, &r, err));
+    b->peak = machine_peak_rss();
+    b->loss = r.ce;
+    return 0;
+}
+
+/* --- the report --- */
+
+static int by_size(const void *a, const void *b)
+{
+    double x = *(const double *)a, y = *(const double *)b;
+    return x < y ? -1 : x > y;
+}
+
+static double median(const double *v, long n)
+{
+    double s[STEPS_MAX];
+    memcpy(s, v, (size_t)n * sizeof *s);
+    qsort(s, (size_t)n, sizeof *s, by_size);
+    return n % 2 ? s[n / 2] : (s[n / 2 - 1] + s[n / 2]) / 2;
+}
+
+static const char *const way_name[GEMM_WAYS] = {"plain", "packed", "packed_bf16"};
+
+static json_t *products_json(const struct bound *b)
+{
+    static const char *const form[] = {"nt", "nn", "tn"};
+    json_t *list = json_array();
+    for (long i = 0; list && i < b->n; i++) {
+        const struct product *p = &b->p[i];
+        double flops = 2.0 * (double)p->probe.M * (double)p->probe.N * (double)p->probe.K;
+        json_t *o = json_pack("{s:s, s:s, s:s, s:s, s:I, s:I, s:I, s:I}", "name", p->name, "phase",
+                              p->phase == PHASE_FORWARD ? "forward" : "backward", "type",
+                              p->probe.bf16 ? "bf16" : "f32", "form", form[p->probe.form], "M",
+                              (json_int_t)p->probe.M, "N", (json_int_t)p->probe.N, "K",
+                              (json_int_t)p->probe.K, "times", (json_int_t)p->times);
+        for (int w = 0; w < GEMM_WAYS; w++) {
+            char key[40];
+            snprintf(key, sizeof key, "%s_gflops", way_name[w]);
+            if (p->probe.seconds[w] > 0)
+                json_object_set_new(o, key, json_real(flops / p->probe.seconds[w] * 1e-9));
+        }
+        json_array_append_new(list, o);
+    }
+    return list;
+}
+
+/* The engine's count of a stage and phase, per step, against the count from the shapes. */
+static double counted_error(const struct bench *b)
+{
+    double worst = 0;
+    const enum phase phases[] = {PHASE_FORWARD, PHASE_BACKWARD};
+    for (int s = 0; s < STAGE_COUNT; s++)
+        for (int i = 0; i < 2; i++) {
+            double want = bound_flops(&b->bound, (enum stage)s, phases[i]);
+            double got = (double)b->profile.flops[s][phases[i]] / (double)b->n;
+            double d = want > 0 ? got / want - 1 : got;
+            d = d < 0 ? -d : d;
+            worst = d > worst ? d : worst;
+        }
+    return worst;
+}
+
+static int report(const struct bench *b)
+{
+    char cpu[256], lib[32];
+    double step = median(b->seconds, b->n), best = b->seconds[0], sum = 0;
+    json_t *steps = json_array();
+    for (long i = 0; i < b->n; i++) {
+        json_array_append_new(steps, json_real(b->seconds[i]));
+        sum += b->seconds[i];
+        best = b->seconds[i] < best ? b->seconds[i] : best;
+    }
+    double fraction = b->bound.seconds / step;
+    double covered = profile_seconds(&b->profile) / sum, counted = counted_error(b);
+    json_t *o = json_pack(
+        "{s:s, s:s, s:I, s:I, s:I, s:I, s:I, s:I, s:I, s:s, s:I, s:s}", "shape", b->shape->name,
+        "compute", b->o.compute, "layers", (json_int_t)b->model->c.num_layers, "tokens",
+        (json_int_t)b->o.tokens, "sample", (json_int_t)b->o.sample, "scored", (json_int_t)b->scored,
+        "experts", (json_int_t)b->o.experts, "top_k", (json_int_t)b->o.top_k, "adapter_dim",
+        (json_int_t)b->o.dim, "cpu", machine_cpu_model("", cpu, sizeof cpu), "threads",
+        (json_int_t)omp_get_max_threads(), "onednn", gemm_library_version(lib, sizeof lib));
+    json_t *figures =
+        json_pack("{s:f, s:f, s:f, s:f, s:f, s:f, s:f, s:f, s:I, s:I, s:I, s:f}", "tokens_per_s",
+                  (double)b->o.tokens / step, "step_seconds", step, "bound_seconds",
+                  b->bound.seconds, "bound_fraction", fraction, "best_step_seconds", best,
+                  "needed_flops", b->bound.flops, "stages_over_steps", covered, "flops_error",
+                  counted, "peak_rss_bytes", (json_int_t)b->peak, "planned_bytes",
+                  (json_int_t)b->planned, "weights_bytes", (json_int_t)b->weights, "loss", b->loss);
+    if (!o || !figures || json_object_update(o, figures) != 0 ||
+        json_object_set_new(o, "steps", steps) != 0 ||
+        json_object_set_new(o, "profile", profile_json(&b->profile)) != 0 ||
+        json_object_set_new(o, "products", products_json(&b->bound)) != 0)
+        return 8;
+    json_dumpf(o, stdout, JSON_REAL_PRECISION(6));
+    putchar('\n');
+    json_decref(figures);
+    json_decref(o);
+    profile_table(stderr, &b->profile);
+    fprintf(stderr,
+            "\n%s %s: %.1f tokens/s, a step of %ld tokens in %.3f s (%ld steps, best %.3f s)\n"
+            "bound: %.3f s for %.1f GFLOP (%.1f GFLOP/s): %.1f%% of it reached\n"
+            "memory: peak %.0f MiB, planned %.0f MiB, of that weights %.0f MiB\n"
+            "stages add up to %.2f%% of the steps; products counted within %.2g of the shapes'\n",
+            b->shape->name, b->o.compute, (double)b->o.tokens / step, b->o.tokens, step, b->n, best,
+            b->bound.seconds, b->bound.flops * 1e-9, b->bound.flops / b->bound.seconds * 1e-9,
+            100 * fraction, (double)b->peak / 0x1p20, (double)b->planned / 0x1p20,
+            (double)b->weights / 0x1p20, 100 * covered, counted);
+    /* Rows per expert differ, the sum does not. */
+    if (counted > 1e-9 || covered < 0.95 || covered > 1.0001) {
+        fprintf(stderr, "bench: the figures do not agree with each other\n");
+        return 1;
+    }
+    return fflush(stdout) != 0 ? 9 : 0;
+}
+
+static int run(struct bench *b, struct pesc_error *err)
+{
+    TRY(make_batch(b, err));
+    TRY(open_model(b, err));
+    TRY(train(b, err));
+    bound_count(&b->bound, b->model, b->o.tokens, b->scored);
+    return bound_measure(&b->bound, 1e-3 * (double)b->o.probe_ms, err);
+}
+
+/* --- the command line --- */
+
+#define OPTIONS(X)                                                                                 \
+    X(tokens, 2048, "of a step")                                                                   \
+    X(sample, 512, "tokens of a sample")                                                           \
+    X(experts, 8, "of a layer")                                                                    \
+    X(top_k, 2, "experts of a token")                                                              \
+    X(dim, 64, "of the adapters")                                                                  \
+    X(steps, 5, "measured, after one that is not")                                                 \
+    X(layers, 0, "instead of the shape's own")                                                     \
+    X(threads, 0, "instead of the cores")                                                          \
+    X(probe_ms, 300, "spent on measuring each product")
+
+static int usage(void)
+{
+    fprintf(stderr, "usage: bench NAME [options]\n"
+                    "  --compute f32|bf16  type of the products (bf16)\n"
+                    "  --dir DIR           where the shapes' folders are, or are made (.)\n");
+#define PESC_X(name, value, what) fprintf(stderr, "  --%-18s%s (%d)\n", #name " N", what, value);
+    OPTIONS(PESC_X)
+#undef PESC_X
+    return 2;
+}
+
+static int set_option(struct options *o, const char *name, const char *value)
+{
+    char *end;
+    errno = 0;
+    long n = strtol(value, &end, 10);
+    int is_number = *value && !*end && errno == 0 && n > 0 && n <= 1 << 20;
+    if (!strcmp(name, "--compute")) {
+        o->compute = value;
+        return !strcmp(value, "f32") || !strcmp(value, "bf16");
+    }
+    if (!strcmp(name, "--dir")) {
+        o->dir = value;
+        return *value != 0;
+    }
+#define PESC_X(field, dflt, what)                                                                  \
+    if (!strcmp(name, "--" #field)) {                                                              \
+        o->field = n;                                                                              \
+        return is_number;                                                                          \
+    }
+    OPTIONS(PESC_X)
+#undef PESC_X
+    return 0;
+}
+
+int main(int argc, char **argv)
+{
+    struct pesc_error err = {0};
+#define PESC_X(field, dflt, what) .field = dflt,
+    struct bench b = {.o = {OPTIONS(PESC_X).compute = "bf16", .dir = "."}};
+#undef PESC_X
+    if (argc < 2 || argc % 2)
+        return usage();
+    for (int i = 2; i < argc; i += 2)
+        if (!set_option(&b.o, argv[i], argv[i + 1]))
+            return usage();
+    b.shape = shape_find(argv[1]);
+    if (!b.shape || b.o.steps >= STEPS_MAX || b.o.top_k > b.o.experts)
+        return usage();
+    omp_set_num_threads((int)(b.o.threads ? b.o.threads : machine_cores()));
+    int rc = run(&b, &err) == 0 ? report(&b) : err.exit_status;
+    if (err.code)
+        fprintf(stderr, "%s: %s\n", err.name, err.text);
+    model_close(b.model);
+    base_close(b.base);
+    free(b.ids);
+    free(b.cu);
+    free(b.record);
+    free(b.domain);
+    return rc;
+}

@@ -1,0 +1,90 @@
+#include "config.h"
+#include "experiments/bench/bound.h"
+
+enum { HEAD_ROWS = 512 }; /* at a time: the whole vocabulary's results must fit into memory */
+
+static void add(struct bound *b, const char *name, enum stage stage, enum phase phase, long times,
+                enum gemm_form form, int bf16, long M, long N, long K)
+{
+    if (times > 0 && M > 0)
+        b->p[b->n++] = (struct product){
+            name, stage, phase, times, {.M = M, .N = N, .K = K, .form = form, .bf16 = bf16}};
+}
+
+/* A matrix [N, K] of every layer: forward everywhere, towards data above the lowest. */
+static void add_matrix(struct bound *b, const struct model *m, const char *name, enum stage stage,
+                       enum layer_tensor t, long times, long T)
+{
+    long rows, cols, L = m->c.num_layers;
+    int bf16 = m->compute == COMPUTE_BF16;
+    if (!layer_tensor_shape(&m->c, t, &rows, &cols))
+        return;
+    add(b, name, stage, PHASE_FORWARD, L * times, GEMM_NT, bf16, T, rows, cols);
+    add(b, name, stage, PHASE_BACKWARD, (L - 1) * times, GEMM_NN, bf16, T, cols, rows);
+}
+
+/* n experts with so many rows each. */
+static void add_experts(struct bound *b, const struct model *m, long n, long rows)
+{
+    long D = m->c.hidden_size, A = m->moe.dim;
+    add(b, "adapter down", STAGE_MOE, PHASE_FORWARD, n, GEMM_NT, 0, rows, A, D);
+    add(b, "adapter up", STAGE_MOE, PHASE_FORWARD, n, GEMM_NT, 0, rows, D, A);
+    add(b, "adapter up gradient", STAGE_MOE, PHASE_BACKWARD, n, GEMM_TN, 0, D, A, rows);
+    add(b, "adapter up", STAGE_MOE, PHASE_BACKWARD, n, GEMM_NN, 0, rows, A, D);
+    add(b, "adapter down gradient", STAGE_MOE, PHASE_BACKWARD, n, GEMM_TN, 0, A, D, rows);
+    add(b, "adapter down", STAGE_MOE, PHASE_BACKWARD, n, GEMM_NN, 0, rows, D, A);
+}
+
+/* The rows are taken as evenly routed, as training drives them to be. */
+static void add_adapters(struct bound *b, const struct model *m, long T)
+{
+    long L = m->c.num_layers, D = m->c.hidden_size, E = m->moe.experts;
+    long rows = T * m->moe.top_k / E, more = T * m->moe.top_k % E;
+    add(b, "router", STAGE_MOE, PHASE_FORWARD, L, GEMM_NT, 0, T, E, D);
+    add(b, "router gradient", STAGE_MOE, PHASE_BACKWARD, L, GEMM_TN, 0, E, D, T);
+    add(b, "router", STAGE_MOE, PHASE_BACKWARD, L, GEMM_NN, 0, T, D, E);
+    add_experts(b, m, L * (E - more), rows);
+    add_experts(b, m, L * more, rows + 1);
+}
+
+void bound_count(struct bound *b, const struct model *m, long T, long scored)
+{
+    long D = m->c.hidden_size, V = m->c.vocab_size;
+    int bf16 = m->compute == COMPUTE_BF16;
+    *b = (struct bound){0};
+    add_matrix(b, m, "q", STAGE_PROJ, LT_Q, 1, T);
+    add_matrix(b, m, "k, v", STAGE_PROJ, LT_K, 2, T);
+    add_matrix(b, m, "o", STAGE_PROJ, LT_O, 1, T);
+    add_matrix(b, m, "gate, up", STAGE_FFN, LT_GATE, 2, T);
+    add_matrix(b, m, "down", STAGE_FFN, LT_DOWN, 1, T);
+    long full = scored / HEAD_ROWS, rest = scored % HEAD_ROWS;
+    add(b, "head", STAGE_HEAD, PHASE_FORWARD, full, GEMM_NT, bf16, HEAD_ROWS, V, D);
+    add(b, "head", STAGE_HEAD, PHASE_FORWARD, 1, GEMM_NT, bf16, rest, V, D);
+    add(b, "head", STAGE_HEAD, PHASE_BACKWARD, full, GEMM_NN, bf16, HEAD_ROWS, D, V);
+    add(b, "head", STAGE_HEAD, PHASE_BACKWARD, 1, GEMM_NN, bf16, rest, D, V);
+    if (m->crafted)
+        add_adapters(b, m, T);
+    for (int stage = 0; stage < STAGE_COUNT; stage++)
+        for (int phase = 0; phase < PHASE_COUNT; phase++)
+            b->flops += bound_flops(b, (enum stage)stage, (enum phase)phase);
+}
+
+double bound_flops(const struct bound *b, enum stage s, enum phase phase)
+{
+    double sum = 0;
+    for (long i = 0; i < b->n; i++)
+        if (b->p[i].stage == s && b->p[i].phase == phase)
+            sum += 2.0 * (double)b->p[i].times * (double)b->p[i].probe.M * (double)b->p[i].probe.N *
+                   (double)b->p[i].probe.K;
+    return sum;
+}
+
+int bound_measure(struct bound *b, double seconds, struct pesc_error *err)
+{
+    b->seconds = 0;
+    for (long i = 0; i < b->n; i++) {
+        TRY(gemm_probe(&b->p[i].probe, seconds, err));
+        b->seconds += (double)b->p[i].times * gemm_probe_best(&b->p[i].probe);
+    }
+    return 0;
+}

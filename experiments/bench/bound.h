@@ -1,0 +1,37 @@
+/* The least time that a step's products could take: what the method needs, counted from the shapes,
+ * at the speed that oneDNN reaches on each shape alone.
+ *
+ * Needed are the forward products, and in the backward pass those towards activations down to the
+ * lowest adapters, and all of the router's and the adapters' (their gradients included). Not
+ * needed, and so not in the bound: the engine's recomputation of the forward pass, attention's
+ * scores and mixing, everything that is no product, roundings and gathers. */
+#ifndef EXPERIMENTS_BENCH_BOUND_H
+#define EXPERIMENTS_BENCH_BOUND_H
+
+#include "model/model.h"
+#include "tensor/gemm_probe.h"
+#include "tensor/profile.h"
+
+struct product {
+    const char *name;
+    enum stage stage;
+    enum phase phase;
+    long times; /* per step */
+    struct gemm_probe probe;
+};
+
+enum { PRODUCTS_MAX = 32 };
+struct bound {
+    long n;
+    struct product p[PRODUCTS_MAX];
+    double seconds; /* of all that a step needs, the fastest way of each */
+    double flops;
+};
+
+/* The products of a step of T tokens, of which scored ones reach the head. */
+void bound_count(struct bound *b, const struct model *m, long T, long scored);
+/* Measures each product for so many seconds. */
+int bound_measure(struct bound *b, double seconds, struct pesc_error *err) MUST_USE;
+double bound_flops(const struct bound *b, enum stage s, enum phase phase);
+
+#endif
