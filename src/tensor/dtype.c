@@ -1,6 +1,8 @@
 #include "config.h"
 #include "tensor/dtype.h"
 
+#include "core/hot.h"
+
 #include <string.h>
 
 _Static_assert(__BYTE_ORDER__ == __ORDER_LITTLE_ENDIAN__, "tensor files are little-endian");
@@ -90,6 +92,11 @@ static inline uint16_t load16(const unsigned char *p)
     return h;
 }
 
+static inline void store16(unsigned char *p, uint16_t h)
+{
+    memcpy(p, &h, sizeof h);
+}
+
 /* Selects instead of branches, so that the loops below become vector code. */
 static inline float from_half(uint16_t h)
 {
@@ -120,32 +127,54 @@ static inline uint16_t to_bf16(float x)
     return (uint16_t)((u & 0x7fffffff) > 0x7f800000u ? nan : rounded);
 }
 
+static HOT void widen_bf16(float *restrict dst, const unsigned char *restrict s, size_t n)
+{
+#pragma omp simd
+    for (size_t i = 0; i < n; i++)
+        dst[i] = float_of((uint32_t)load16(s + 2 * i) << 16);
+}
+
+static HOT void widen_half(float *restrict dst, const unsigned char *restrict s, size_t n)
+{
+#pragma omp simd
+    for (size_t i = 0; i < n; i++)
+        dst[i] = from_half(load16(s + 2 * i));
+}
+
+static HOT void narrow_bf16(unsigned char *restrict p, const float *restrict src, size_t n)
+{
+#pragma omp simd
+    for (size_t i = 0; i < n; i++)
+        store16(p + 2 * i, to_bf16(src[i]));
+}
+
+static HOT void narrow_half(unsigned char *restrict p, const float *restrict src, size_t n)
+{
+#pragma omp simd
+    for (size_t i = 0; i < n; i++)
+        store16(p + 2 * i, to_half(src[i]));
+}
+
 void dtype_to_f32(float *dst, const void *src, enum dtype d, size_t n)
 {
-    const unsigned char *s = src;
     if (n == 0)
         return;
     if (d == DT_BF16)
-        for (size_t i = 0; i < n; i++)
-            dst[i] = float_of((uint32_t)load16(s + 2 * i) << 16);
+        widen_bf16(dst, src, n);
     else if (d == DT_F16)
-        for (size_t i = 0; i < n; i++)
-            dst[i] = from_half(load16(s + 2 * i));
+        widen_half(dst, src, n);
     else
-        memcpy(dst, s, n * sizeof *dst);
+        memcpy(dst, src, n * sizeof *dst);
 }
 
 void dtype_from_f32(void *dst, const float *src, enum dtype d, size_t n)
 {
-    unsigned char *p = dst;
     if (n == 0)
         return;
-    if (d == DT_F32) {
-        memcpy(p, src, n * sizeof *src);
-        return;
-    }
-    for (size_t i = 0; i < n; i++) {
-        uint16_t h = d == DT_BF16 ? to_bf16(src[i]) : to_half(src[i]);
-        memcpy(p + 2 * i, &h, sizeof h);
-    }
+    if (d == DT_BF16)
+        narrow_bf16(dst, src, n);
+    else if (d == DT_F16)
+        narrow_half(dst, src, n);
+    else
+        memcpy(dst, src, n * sizeof *src);
 }
