@@ -81,10 +81,15 @@ double bound_flops(const struct bound *b, enum stage s, enum phase phase)
 
 int bound_measure(struct bound *b, double seconds, struct pesc_error *err)
 {
-    b->seconds = 0;
+    b->seconds = b->latest = 0;
     for (long i = 0; i < b->n; i++) {
-        TRY(gemm_probe(&b->p[i].probe, seconds, err));
-        b->seconds += (double)b->p[i].times * gemm_probe_best(&b->p[i].probe);
+        struct gemm_probe now = b->p[i].probe, *best = &b->p[i].probe;
+        TRY(gemm_probe(&now, seconds, err));
+        for (int w = 0; w < GEMM_WAYS; w++)
+            if (best->seconds[w] == 0 || now.seconds[w] < best->seconds[w])
+                best->seconds[w] = now.seconds[w];
+        b->latest += (double)b->p[i].times * gemm_probe_best(&now);
+        b->seconds += (double)b->p[i].times * gemm_probe_best(best);
     }
     return 0;
 }

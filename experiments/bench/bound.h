@@ -24,13 +24,14 @@ enum { PRODUCTS_MAX = 32 };
 struct bound {
     long n;
     struct product p[PRODUCTS_MAX];
-    double seconds; /* of all that a step needs, the fastest way of each */
+    double seconds; /* of all that a step needs, the fastest way of each, the best of all times */
+    double latest;  /* the same by the last measurement alone */
     double flops;
 };
 
 /* The products of a step of T tokens, of which scored ones reach the head. */
 void bound_count(struct bound *b, const struct model *m, long T, long scored);
-/* Measures each product for so many seconds. */
+/* Measures each product for so many seconds; may be called again for better times. */
 int bound_measure(struct bound *b, double seconds, struct pesc_error *err) MUST_USE;
 double bound_flops(const struct bound *b, enum stage s, enum phase phase);
 

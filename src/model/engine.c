@@ -10,7 +10,7 @@
 /* Rows of logits at a time: enough for the product to be efficient, little against the model. */
 static long chunk_rows(const struct model *m, long T)
 {
-    long n = (4L << 20) / m->c.vocab_size;
+    long n = (8L << 20) / m->c.vocab_size;
     n = n < 64 ? 64 : n > 512 ? 512 : n;
     return n < T ? n : T;
 }
