@@ -1,7 +1,9 @@
 /* With P = e^(scale q k^T - lse) recomputed by tile and dS = P (dO v^T - delta),
  * delta = sum_c dO O:  dv = P^T dO,  dk = scale dS^T q,  dq = scale dS k.
- * Two passes, one owning key tiles and one owning query tiles, so that nothing is added across
- * threads. */
+ * Where there are many sequences and groups a thread owns both of a pair, and one pass over its
+ * tiles gives all three. Otherwise two passes, one owning key tiles and one owning query tiles:
+ * more arithmetic, but tiles enough for all threads. Nothing is added across threads, and dq is the
+ * same sum in the same order both ways: the bits do not tell which was taken. */
 #include "config.h"
 #include "tensor/attention_tile.h"
 #include "tensor/vecmath.h"
@@ -9,6 +11,9 @@
 #include <math.h>
 #include <omp.h>
 #include <stddef.h>
+#include <string.h>
+
+enum { PAIRS_PER_THREAD = 4 };
 
 struct bwd_tile {
     TILE_ALIGNED float q[TILE_ROWS * C_MAX];
@@ -19,6 +24,8 @@ struct bwd_tile {
     TILE_ALIGNED float ds[TILE_ROWS * TILE_KEYS];
     TILE_ALIGNED float out[TILE_KEYS * C_MAX];  /* dk or dq */
     TILE_ALIGNED float out2[TILE_KEYS * C_MAX]; /* dv, or k as rows */
+    TILE_ALIGNED float k[TILE_KEYS * C_MAX];    /* of a pair, as rows */
+    TILE_ALIGNED float dq[TILE_ROWS * C_MAX];
     float lse[TILE_ROWS], delta[TILE_ROWS];
     int lo[TILE_ROWS], hi[TILE_ROWS];
 };
@@ -85,12 +92,15 @@ static void scores(struct bwd_tile *w, const struct view *x, const struct attn_d
     prob_and_ds(w, rows, keys);
 }
 
-static void bwd_keys(const struct view *x, const struct attn_dims *d, long k0, long nk)
+/* dk and dv of a key tile; with_dq adds its part of all queries' dq, unscaled. */
+static void bwd_keys(const struct view *x, const struct attn_dims *d, long k0, long nk, int with_dq)
 {
     struct bwd_tile w;
     long C = d->C, ld = round_up(C, LANES), keys = TILE_KEYS;
     tile_load_t(w.kt, x->k, x->k_stride, k0, nk, C);
     tile_load_t(w.vt, x->v, x->k_stride, k0, nk, C);
+    if (with_dq)
+        tile_load(w.k, ld, x->k, x->k_stride, 1, k0, nk, keys, C, 1.0f);
     for (long i = 0; i < TILE_KEYS * ld; i++)
         w.out[i] = w.out2[i] = 0;
     long end = d->window > 0 && k0 + nk - 1 + d->window < x->n ? k0 + nk - 1 + d->window : x->n;
@@ -100,6 +110,11 @@ static void bwd_keys(const struct view *x, const struct attn_dims *d, long k0, l
         scores(&w, x, d, f, n, k0, keys);
         tile_mm(w.out2, ld, w.p, 1, TILE_KEYS, w.do_, ld, TILE_KEYS, ld, rows, 1);
         tile_mm(w.out, ld, w.ds, 1, TILE_KEYS, w.q, ld, TILE_KEYS, ld, rows, 1);
+        if (!with_dq)
+            continue;
+        tile_load(w.dq, ld, x->dq, x->q_stride, x->rep, f, n, rows, C, 1.0f);
+        tile_mm(w.dq, ld, w.ds, TILE_KEYS, 1, w.k, ld, rows, ld, keys, 1);
+        tile_store(x->dq, x->q_stride, x->rep, f, n, C, w.dq, ld, NULL, 1.0f);
     }
     tile_store(x->dk, x->k_stride, 1, k0, nk, C, w.out, ld, NULL, 1.0f);
     tile_store(x->dv, x->k_stride, 1, k0, nk, C, w.out2, ld, NULL, 1.0f);
@@ -124,6 +139,24 @@ static void bwd_queries(const struct view *x, const struct attn_dims *d, long f0
     tile_store(x->dq, x->q_stride, x->rep, f0, n, C, w.out, ld, NULL, d->scale);
 }
 
+static HOT void scale_row(float *restrict x, float by, long n)
+{
+#pragma omp simd
+    for (long i = 0; i < n; i++)
+        x[i] *= by;
+}
+
+static void bwd_pair(const struct view *x, const struct attn_dims *d)
+{
+    long row = x->rep * d->C;
+    for (long t = 0; t < x->n; t++)
+        memset(x->dq + t * x->q_stride, 0, (size_t)row * sizeof *x->dq);
+    for (long j = 0; j < x->n; j += TILE_KEYS)
+        bwd_keys(x, d, j, x->n - j < TILE_KEYS ? x->n - j : TILE_KEYS, 1);
+    for (long t = 0; t < x->n; t++)
+        scale_row(x->dq + t * x->q_stride, d->scale, row);
+}
+
 void attention_bwd(float *dq, float *dk, float *dv, float *delta, const float *do_, const float *q,
                    const float *k, const float *v, const float *o, const float *lse, const long *cu,
                    long S, const struct attn_dims *d)
@@ -132,6 +165,7 @@ void attention_bwd(float *dq, float *dk, float *dv, float *delta, const float *d
 #pragma omp parallel
     {
         long turn = 0, me = omp_get_thread_num(), threads = omp_get_num_threads();
+        int pairs = S * G >= PAIRS_PER_THREAD * threads || threads == 1;
 #pragma omp for schedule(static)
         for (long t = cu[0]; t < cu[S]; t++)
             row_delta(delta + t * H, do_ + t * H * C, o + t * H * C, H, C);
@@ -151,9 +185,14 @@ void attention_bwd(float *dq, float *dk, float *dv, float *delta, const float *d
                                  .rep = rep,
                                  .q_stride = H * C,
                                  .k_stride = G * C};
+                if (pairs) {
+                    if (turn++ % threads == me)
+                        bwd_pair(&x, d);
+                    continue;
+                }
                 for (long j = 0; j < n; j += TILE_KEYS)
                     if (turn++ % threads == me)
-                        bwd_keys(&x, d, j, n - j < TILE_KEYS ? n - j : TILE_KEYS);
+                        bwd_keys(&x, d, j, n - j < TILE_KEYS ? n - j : TILE_KEYS, 0);
                 for (long f = 0; f < n * rep; f += TILE_ROWS)
                     if (turn++ % threads == me)
                         bwd_queries(&x, d, f, n * rep - f < TILE_ROWS ? n * rep - f : TILE_ROWS);
