@@ -9,25 +9,6 @@
 #include <stdlib.h>
 #include <string.h>
 
-void pack_real_text(double x, char out[32])
-{
-    char buf[64];
-    for (int p = 1; p <= 17; p++) {
-        snprintf(buf, sizeof buf, "%.*g", p, x);
-        if (strtod(buf, NULL) == x)
-            break;
-    }
-    /* Whatever the locale puts between the digits is the decimal point. */
-    size_t o = 0;
-    for (const char *s = buf; *s && o < 31; s++) {
-        if (strchr("0123456789e+-", *s))
-            out[o++] = *s;
-        else if (o == 0 || out[o - 1] != '.')
-            out[o++] = '.';
-    }
-    out[o] = 0;
-}
-
 int pack_real_parse(const char *text, double *x)
 {
     json_t *v = json_parse(text, strlen(text), NULL, NULL, 0);
@@ -141,7 +122,7 @@ char *pack_card(const struct pack_export *x)
 {
     struct text t = {0};
     char scaling[32], number[32];
-    pack_real_text(x->moe.scaling, scaling);
+    number_text(x->moe.scaling, scaling);
     add(&t, "---\n");
     add_quoted(&t, "base_model: ", x->base.name);
     add(&t, "base_model_relation: adapter\nlibrary_name: pesc\n");
@@ -199,8 +180,8 @@ char *pack_card(const struct pack_export *x)
 char *pack_adapter_config(const struct pack_export *x)
 {
     char scaling[32], dropout[32];
-    pack_real_text(x->moe.scaling, scaling);
-    pack_real_text(x->moe.dropout, dropout);
+    number_text(x->moe.scaling, scaling);
+    number_text(x->moe.dropout, dropout);
     json_t *o =
         json_pack("{s:s, s:s, s:s, s:n, s:b, s:I, s:I, s:I, s:s, s:s, s:s, s:s, s:s}", "peft_type",
                   "PESC_MOE", "task_type", "CAUSAL_LM", "base_model_name_or_path", x->base.name,

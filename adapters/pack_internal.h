@@ -3,6 +3,7 @@
 #define ADAPTERS_PACK_INTERNAL_H
 
 #include "adapters/pack.h"
+#include "core/number.h"
 #include "core/file.h"
 #include "core/hash.h"
 #include "tensor/safetensors.h"
@@ -67,8 +68,6 @@ int pack_config_check(const char *text, size_t len, const struct pack_info *info
 /* pack_card.c: the texts that go along; NULL without memory. The caller frees. */
 char *pack_card(const struct pack_export *x);
 char *pack_adapter_config(const struct pack_export *x);
-/* Shortest decimal text that reads back as x; the same in every locale. */
-void pack_real_text(double x, char out[32]);
 /* Reads such a text; -1 unless it is a finite JSON number. */
 int pack_real_parse(const char *text, double *x);
 

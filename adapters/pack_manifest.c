@@ -392,9 +392,9 @@ json_t *pack_manifest_build(const struct pack_export *x, const struct pack_entry
                             long n_files, json_t *tensors, struct pesc_error *err)
 {
     char scaling[32], dropout[32], coef[32];
-    pack_real_text(x->moe.scaling, scaling);
-    pack_real_text(x->moe.dropout, dropout);
-    pack_real_text(x->moe.balance_coef, coef);
+    number_text(x->moe.scaling, scaling);
+    number_text(x->moe.dropout, dropout);
+    number_text(x->moe.balance_coef, coef);
     const struct pack_base *b = &x->base;
     json_t *list = json_array();
     for (long i = 0; list && i < n_files; i++)

@@ -1,5 +1,6 @@
 #include "config.h"
 #include "cli/cmd.h"
+#include "core/number.h"
 
 #include <errno.h>
 #include <math.h>
@@ -212,6 +213,7 @@ int opts_set(const struct cmd *cmd, void *opts, const char *name, const char *va
 const char *opts_text(const struct opt *o, const void *opts, char *buf, size_t size)
 {
     const void *at = (const char *)opts + o->offset;
+    char number[NUMBER_CAP];
     switch (o->kind) {
     case OPT_FLAG:
         return *(const int *)at ? "true" : "false";
@@ -219,15 +221,8 @@ const char *opts_text(const struct opt *o, const void *opts, char *buf, size_t s
         snprintf(buf, size, "%ld", *(const long *)at);
         return buf;
     case OPT_REAL:
-        snprintf(buf, size, "%.17g", *(const double *)at);
-        for (int p = 1; p < 17; p++) {
-            char shorter[64];
-            snprintf(shorter, sizeof shorter, "%.*g", p, *(const double *)at);
-            if (strtod(shorter, NULL) == *(const double *)at) {
-                snprintf(buf, size, "%s", shorter);
-                break;
-            }
-        }
+        number_text(*(const double *)at, number);
+        snprintf(buf, size, "%s", number);
         return buf;
     case OPT_STRING:
     case OPT_CHOICE:

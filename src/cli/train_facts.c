@@ -7,6 +7,7 @@
 #include "core/hash.h"
 #include "core/json.h"
 #include "core/machine.h"
+#include "core/number.h"
 #include "datasets/template.h"
 
 #include <math.h>
@@ -15,19 +16,10 @@
 #include <time.h>
 #include <unistd.h>
 
-static void real_text(double x, char buf[40])
-{
-    for (int digits = 1; digits <= 17; digits++) {
-        snprintf(buf, 40, "%.*g", digits, x);
-        if (strtod(buf, NULL) == x)
-            return;
-    }
-}
-
 static void set_real(json_t *o, const char *key, double x)
 {
-    char text[40];
-    real_text(x, text);
+    char text[NUMBER_CAP];
+    number_text(x, text);
     json_object_set_new(o, key, json_string(text));
 }
 

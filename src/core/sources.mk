@@ -10,5 +10,6 @@ libpesc_a_SOURCES += \
   src/core/hot.h \
   src/core/json.c src/core/json.h \
   src/core/machine.c src/core/machine.h \
+  src/core/number.c src/core/number.h \
   src/core/rng.c src/core/rng.h \
   src/core/xxh64.c src/core/xxh64.h

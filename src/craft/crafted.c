@@ -2,6 +2,7 @@
 #include "craft/crafted.h"
 
 #include "core/json.h"
+#include "core/number.h"
 
 #include <errno.h>
 #include <fcntl.h>
@@ -17,22 +18,12 @@ int crafted_is(const char *dir)
     return path_join(path, dir, CRAFTED_FILE, NULL) == 0 && path_exists(path);
 }
 
-/* The shortest text that reads back as the same number. */
-static void real_text(double x, char *buf, size_t size)
-{
-    for (int digits = 1; digits <= 17; digits++) {
-        snprintf(buf, size, "%.*g", digits, x);
-        if (strtod(buf, NULL) == x)
-            return;
-    }
-}
-
 json_t *crafted_moe_json(const struct moe_config *m)
 {
-    char scaling[40], dropout[40], coef[40];
-    real_text(m->scaling, scaling, sizeof scaling);
-    real_text(m->dropout, dropout, sizeof dropout);
-    real_text(m->balance_coef, coef, sizeof coef);
+    char scaling[NUMBER_CAP], dropout[NUMBER_CAP], coef[NUMBER_CAP];
+    number_text(m->scaling, scaling);
+    number_text(m->dropout, dropout);
+    number_text(m->balance_coef, coef);
     return json_pack("{s:I, s:I, s:I, s:s, s:s, s:s, s:s}", "experts", (json_int_t)m->experts,
                      "top_k", (json_int_t)m->top_k, "adapter_dim", (json_int_t)m->dim, "scaling",
                      scaling, "dropout", dropout, "balance", balance_name(m->balance),
