@@ -7,7 +7,7 @@ experiments_bench_bench_SOURCES = experiments/bench/bench.c \
   experiments/bench/bound.c experiments/bench/bound.h \
   experiments/bench/shape.c experiments/bench/shape.h experiments/bench/shape_tokenizer.c \
   src/cli/profile_report.c src/cli/profile_report.h
-EXTRA_DIST += experiments/bench/run.sh
+EXTRA_DIST += experiments/bench/run.sh experiments/bench/NOTES.md
 
 # make bench SHAPES="tinyllama-1.1b" COMPUTES=bf16 CACHE=DIR BENCH_OPTIONS="--steps 3"
 .PHONY: bench

@@ -58,6 +58,18 @@ check "another seed holds others" eval '! cmp -s s.loss u.loss'
 check "the tokenizer takes any text" run 0 "$PESC" data inspect s --data d.jsonl
 check "and gives it back" has 'quick brown fox jumps'
 
+check "craft" run 0 "$PESC" craft s -o crafted --experts 2 --top-k 1 --adapter-dim 4
+train() { # RUN, further options
+    "$PESC" train crafted --data d.jsonl -o "$@" --max-steps 2 --compute f32 --db h.db >out 2>err
+}
+check "train --profile --json" train r1 --profile --json
+check "says where the time went in the closing object" \
+    has '"event": ?"end".*"profile": ?\{"seconds": ?[0-9.]+.*"recompute_flops": ?[0-9]+'
+check "train --profile" train r2 --profile
+check "says it in a table" grep -qE '^ffn +[0-9.]+ +[0-9.]+%' err
+check "train without it" train r3
+check "says nothing of it" eval '! grep -q recompute err'
+
 bench=${PESC%/pesc}/experiments/bench/bench
 check "bench without a shape: status 2" run 2 "$bench"
 check "bench with an option that it has not: status 2" run 2 "$bench" smollm2-135m --speed 9
