@@ -270,7 +270,7 @@ static int run(struct bench *b, struct pesc_error *err)
     X(experts, 8, "of a layer")                                                                    \
     X(top_k, 2, "experts of a token")                                                              \
     X(dim, 64, "of the adapters")                                                                  \
-    X(steps, 5, "measured, after one that is not")                                                 \
+    X(steps, 3, "measured, after one that is not")                                                 \
     X(layers, 0, "instead of the shape's own")                                                     \
     X(threads, 0, "instead of the cores")                                                          \
     X(probe_ms, 60, "spent on measuring each product after a step")
