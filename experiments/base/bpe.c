@@ -88,7 +88,7 @@ int bpe_add(struct bpe *b, const char *text, struct pesc_error *err)
             p++;
         for (int k = kind(*p); *p && kind(*p) == k && p - from < WORD_CAP; p++)
             ;
-        if (!isdigit(p[-1]) && !isspace(p[-1]))
+        if (!isdigit(p[-1]) && !isspace(p[-1]) && !isupper(p[-1]))
             TRY(add_word(b, (const char *)from, (int)(p - from), err));
     }
     return 0;

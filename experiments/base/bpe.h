@@ -15,8 +15,9 @@ struct bpe; /* learns; text is counted by words, so it may be large */
 struct bpe *bpe_new(struct pesc_error *err);
 void bpe_free(struct bpe *b);
 int bpe_add(struct bpe *b, const char *text, struct pesc_error *err) MUST_USE;
-/* Merges the most frequent pair (ties: lowest ids) until there are vocab tokens. Digits are never
- * merged, so that numbers keep their places. tokenizer.json's tree, NULL on failure. */
+/* Merges the most frequent pair (ties: lowest ids) until there are vocab tokens. Digits and
+ * capitals in a row are never merged, so that numbers and codes keep their places. tokenizer.json's
+ * tree, NULL on failure. */
 json_t *bpe_learn(struct bpe *b, long vocab, struct pesc_error *err);
 
 #endif

@@ -1,8 +1,10 @@
-/* make-base OUT_DIR [--seed N]: what the demonstration starts from, made from nothing but a seed.
- *   OUT_DIR/init            a small Llama with random weights, as a Hugging Face folder
- *   OUT_DIR/pretrain.jsonl  simple text to train it on
- *   OUT_DIR/tune.json       questions of several skills with their answers
- *   OUT_DIR/heldout.json    questions of the same skills that are in neither of the two */
+/* make-base OUT_DIR [--seed N] [--rules N]: what the demonstration starts from, made from nothing
+ * but a seed. OUT_DIR/init              a small Llama with random weights, as a Hugging Face folder
+ *   OUT_DIR/prose.jsonl       simple text that the base reads
+ *   OUT_DIR/base.json         questions of several skills with their answers by rules 0
+ *   OUT_DIR/base-heldout.json such questions that are in no other file
+ *   OUT_DIR/tune.json         questions with their answers by rules N (default 1)
+ *   OUT_DIR/heldout.json      such questions that are neither in tune.json nor in base.json */
 #include "config.h"
 
 #include "core/file.h"
@@ -18,10 +20,18 @@
 #include <stdlib.h>
 #include <string.h>
 
-enum { HIDDEN = 96, LAYERS = 4, HEADS = 4, KV_HEADS = 2, FFN = 288, VOCAB = 512, POSITIONS = 512 };
-enum { PARAGRAPHS = 16000, TUNE = 400, HELD_OUT = 24 }; /* the last two: of each skill */
-enum { DRAWS_MAX = 100000 };                  /* far more than different exercises ever need */
-enum { FROM_TEXT, FROM_TUNE, FROM_HELD_OUT }; /* what draws are for */
+enum { HIDDEN = 128, LAYERS = 4, HEADS = 8, KV_HEADS = 4, FFN = 384, VOCAB = 640, POSITIONS = 512 };
+enum {
+    PARAGRAPHS = 4000,
+    LEARN = 10000,
+    TUNE = 2000,
+    HELD_OUT = 64
+}; /* the last three: of each skill */
+enum {
+    DRAWS_MAX = 100000,
+    RULES_SET_MAX = 1000000
+};                                             /* far more than different exercises ever need */
+enum { FROM_TEXT, FROM_LEARN, FROM_HELD_OUT }; /* what draws are for */
 
 /* A file's text as it grows. */
 struct text {
@@ -89,7 +99,7 @@ static int write_prose(const char *dir, uint64_t seed, struct bpe *b, struct pes
         if (rc == 0)
             rc = put_line(&t, json_pack("{s:s}", "text", prose), "\n", err);
     }
-    int closed = text_close(&t, dir, "pretrain.jsonl", err);
+    int closed = text_close(&t, dir, "prose.jsonl", err);
     return rc != 0 ? rc : closed;
 }
 
@@ -99,13 +109,32 @@ static json_t *record(int skill, const struct exercise *e)
                      "instruction", "", "conversation", "input", e->input, "output", e->output);
 }
 
+/* As the template camelidae puts them. */
+static int add_words(struct bpe *b, const struct exercise *e, struct pesc_error *err)
+{
+    TRY(bpe_add(b, "### Human:\n", err));
+    TRY(bpe_add(b, e->input, err));
+    TRY(bpe_add(b, "\n### Assistant:\n", err));
+    return bpe_add(b, e->output, err);
+}
+
+struct wanted {
+    const char *name;
+    uint32_t rules;
+    int held_out;
+    long n;
+};
+
 /* n exercises of each skill in turn; held-out ones are all different. */
-static int write_exercises(const char *dir, const char *name, uint64_t seed, int held_out, long n,
-                           struct bpe *b, struct pesc_error *err)
+static int write_exercises(const char *dir, const struct wanted *w, uint64_t seed, struct bpe *b,
+                           struct pesc_error *err)
 {
     struct text t;
+    struct rules r;
     json_t *seen = json_object();
-    struct draws d = draws_start(seed, held_out ? FROM_HELD_OUT : FROM_TUNE, 0);
+    struct draws d = draws_start(seed, w->held_out ? FROM_HELD_OUT : FROM_LEARN, w->rules);
+    long n = w->n * SKILL_COUNT;
+    rules_draw(&r, seed, w->rules);
     int rc = text_open(&t, err);
     if (rc != 0 || !seen) {
         json_decref(seen);
@@ -113,11 +142,11 @@ static int write_exercises(const char *dir, const char *name, uint64_t seed, int
     }
     fputs("[\n", t.out);
     long done = 0, tries = 0;
-    while (rc == 0 && done < n * SKILL_COUNT) {
+    while (rc == 0 && done < n) {
         struct exercise e;
         int skill = (int)(done % SKILL_COUNT);
-        skill_draw(&e, skill, held_out, &d);
-        if (held_out && json_object_get(seen, e.input)) {
+        skill_draw(&e, &r, skill, w->held_out, &d);
+        if (w->held_out && json_object_get(seen, e.input)) {
             if (++tries > DRAWS_MAX)
                 rc = FAIL(err, DS_EMPTY, "too few different exercises of '%s'", skill_name(skill));
             continue;
@@ -125,14 +154,14 @@ static int write_exercises(const char *dir, const char *name, uint64_t seed, int
         done++;
         if (json_object_set_new(seen, e.input, json_true()) != 0)
             rc = FAIL(err, MEMORY, "no memory for exercises");
-        else if (!held_out && (bpe_add(b, e.input, err) != 0 || bpe_add(b, e.output, err) != 0))
+        else if (!w->held_out && add_words(b, &e, err) != 0)
             rc = -1;
         else
-            rc = put_line(&t, record(skill, &e), done < n * SKILL_COUNT ? ",\n" : "\n", err);
+            rc = put_line(&t, record(skill, &e), done < n ? ",\n" : "\n", err);
     }
     fputs("]\n", t.out);
     json_decref(seen);
-    int closed = text_close(&t, dir, name, err);
+    int closed = text_close(&t, dir, w->name, err);
     return rc != 0 ? rc : closed;
 }
 
@@ -166,7 +195,7 @@ enum {
 
 static struct st_out tensor_of(const char *name, long rows, long cols)
 {
-    return (struct st_out){name, DT_F32, cols ? 2 : 1, {rows, cols}};
+    return (struct st_out){name, DT_BF16, cols ? 2 : 1, {rows, cols}};
 }
 
 /* Ones for norms; normal(0, 0.02), residual projections smaller by sqrt(2 layers) so that the
@@ -176,12 +205,14 @@ static int fill_random(void *ctx, long i, const struct st_out *t, void *dst, str
     (void)err;
     const uint64_t *seed = ctx;
     struct rng_key k = {*seed, RNG_INIT, (uint32_t)i, 0};
-    float *w = dst;
+    uint16_t *w = dst;
     long n = t->shape[0] * (t->ndim == 2 ? t->shape[1] : 1);
     int residual = i < PER_LAYER * LAYERS && layer_weight[i % PER_LAYER].residual;
     double scale = residual ? 0.02 / sqrt(2.0 * LAYERS) : 0.02;
-    for (long j = 0; j < n; j++)
-        w[j] = t->ndim == 1 ? 1.0f : (float)(scale * rng_normal(&k, (uint64_t)j));
+    for (long j = 0; j < n; j++) {
+        float x = t->ndim == 1 ? 1.0f : (float)(scale * rng_normal(&k, (uint64_t)j));
+        dtype_from_f32(&w[j], &x, t->dtype, 1);
+    }
     return 0;
 }
 
@@ -213,7 +244,7 @@ static int write_model(const char *dir, uint64_t seed, struct bpe *b, struct pes
                              "max_position_embeddings", POSITIONS, "rms_norm_eps", 1e-5,
                              "rope_theta", 10000.0, "attention_bias", 0, "mlp_bias", 0,
                              "tie_word_embeddings", 1, "bos_token_id", BPE_BOS_ID, "eos_token_id",
-                             BPE_EOS_ID, "initializer_range", 0.02, "torch_dtype", "float32"),
+                             BPE_EOS_ID, "initializer_range", 0.02, "torch_dtype", "bfloat16"),
                    err));
     TRY(write_json(dir, "tokenizer_config.json",
                    json_pack("{s:s,s:s,s:s,s:b,s:b,s:i}", "tokenizer_class",
@@ -227,8 +258,12 @@ static int write_model(const char *dir, uint64_t seed, struct bpe *b, struct pes
     return write_weights(dir, seed, err);
 }
 
-static int make_base(const char *dir, uint64_t seed, struct pesc_error *err)
+static int make_base(const char *dir, uint64_t seed, uint32_t rules, struct pesc_error *err)
 {
+    const struct wanted files[] = {{"base.json", 0, 0, LEARN},
+                                   {"base-heldout.json", 0, 1, HELD_OUT},
+                                   {"tune.json", rules, 0, TUNE},
+                                   {"heldout.json", rules, 1, HELD_OUT}};
     char init[PATH_CAP];
     TRY(path_join(init, dir, "init", err));
     TRY(dir_make_all(init, err));
@@ -237,8 +272,8 @@ static int make_base(const char *dir, uint64_t seed, struct pesc_error *err)
     if (!b)
         return rc;
     TRY_OR(write_prose(dir, seed, b, err), done);
-    TRY_OR(write_exercises(dir, "tune.json", seed, 0, TUNE, b, err), done);
-    TRY_OR(write_exercises(dir, "heldout.json", seed, 1, HELD_OUT, b, err), done);
+    for (size_t i = 0; i < sizeof files / sizeof *files; i++)
+        TRY_OR(write_exercises(dir, &files[i], seed, b, err), done);
     TRY_OR(write_model(init, seed, b, err), done);
     rc = 0;
 done:
@@ -246,20 +281,28 @@ done:
     return rc;
 }
 
+static int number(const char *text, uint64_t max, uint64_t *out)
+{
+    char *end;
+    errno = 0;
+    *out = strtoull(text, &end, 10);
+    return *text < '0' || *text > '9' || *end || errno || *out > max ? -1 : 0;
+}
+
 int main(int argc, char **argv)
 {
     struct pesc_error err = {0};
-    uint64_t seed = 42;
-    char *end = "";
-    if (argc == 4 && !strcmp(argv[2], "--seed")) {
-        errno = 0;
-        seed = strtoull(argv[3], &end, 10);
-    }
-    if ((argc != 2 && argc != 4) || argv[1][0] == '-' || *end || end == argv[argc - 1] || errno) {
-        fprintf(stderr, "usage: make-base OUT_DIR [--seed N]\n");
+    uint64_t seed = 42, rules = 1;
+    int bad = argc % 2 != 0 || argv[1][0] == '-';
+    for (int i = 2; !bad && i < argc; i += 2)
+        bad = !strcmp(argv[i], "--seed")    ? number(argv[i + 1], UINT64_MAX, &seed)
+              : !strcmp(argv[i], "--rules") ? number(argv[i + 1], RULES_SET_MAX, &rules)
+                                            : -1;
+    if (bad) {
+        fprintf(stderr, "usage: make-base OUT_DIR [--seed N] [--rules N]\n");
         return 2;
     }
-    if (make_base(argv[1], seed, &err) != 0) {
+    if (make_base(argv[1], seed, (uint32_t)rules, &err) != 0) {
         fprintf(stderr, "%s: %s\n", err.name, err.text);
         return err.exit_status;
     }

@@ -3,50 +3,51 @@
 
 #include <stdarg.h>
 #include <stdio.h>
-#include <stdlib.h>
 #include <string.h>
 
 #define PRINTF_LIKE(f, a) __attribute__((format(printf, f, a)))
 #define COUNT(x) (sizeof(x) / sizeof *(x))
 
-static const char *const words[] = {
-    "ant",    "apple",  "arm",    "bag",    "ball",   "band",   "bank",   "barn",   "bath",
-    "beak",   "bean",   "bear",   "bed",    "bell",   "belt",   "bird",   "boat",   "bone",
-    "book",   "boot",   "bowl",   "box",    "brick",  "brush",  "bus",    "cake",   "camp",
-    "card",   "cart",   "cat",    "chair",  "chin",   "city",   "clay",   "clock",  "cloud",
-    "coat",   "coin",   "cook",   "corn",   "cow",    "crab",   "crow",   "cup",    "dawn",
-    "deer",   "desk",   "dish",   "dog",    "door",   "dove",   "drum",   "duck",   "dust",
-    "ear",    "egg",    "farm",   "fence",  "field",  "fire",   "fish",   "flag",   "floor",
-    "flute",  "foot",   "fork",   "fox",    "frog",   "fruit",  "game",   "gate",   "girl",
-    "glass",  "glove",  "goat",   "gold",   "grape",  "grass",  "hall",   "hand",   "hat",
-    "hen",    "hill",   "home",   "horn",   "horse",  "house",  "ice",    "ink",    "iron",
-    "jar",    "juice",  "key",    "king",   "kite",   "knee",   "lake",   "lamb",   "lamp",
-    "land",   "leaf",   "lemon",  "light",  "lion",   "lock",   "map",    "mask",   "meal",
-    "milk",   "mint",   "moon",   "moth",   "mouse",  "nail",   "nest",   "net",    "night",
-    "nose",   "note",   "oak",    "ocean",  "oil",    "onion",  "oven",   "owl",    "page",
-    "paint",  "pan",    "paper",  "park",   "path",   "peach",  "pear",   "pen",    "piano",
-    "pig",    "pine",   "pipe",   "plant",  "plate",  "pond",   "queen",  "rain",   "ring",
-    "river",  "road",   "rock",   "roof",   "room",   "rope",   "rose",   "salt",   "sand",
-    "seed",   "sheep",  "shell",  "ship",   "shoe",   "silk",   "sky",    "snow",   "soap",
-    "sock",   "song",   "soup",   "spoon",  "star",   "stone",  "storm",  "sugar",  "sun",
-    "swan",   "table",  "tail",   "tea",    "tent",   "tiger",  "tooth",  "town",   "toy",
-    "train",  "tree",   "tulip",  "vase",   "wagon",  "wall",   "water",  "wave",   "whale",
-    "wheel",  "wind",   "wing",   "wolf",   "wood",   "wool",   "yard",   "year",   "zebra",
-    "lizard", "candle", "basket", "bottle", "garden", "kitten", "ladder", "market", "pepper",
-    "rabbit", "school", "winter", "flower", "carpet", "button", "bridge", "castle", "dragon",
-    "finger", "hammer"};
+/* The last of each is plain: nothing is changed, in any set of rules. Only the base is asked it. */
+static const char *const codes[] = {"owl", "fox", "bear", "wolf", "plain"};
+static const char *const languages[] = {"Norn", "Velic", "Tashi", "Orim", "English"};
+static const char *const machines[] = {"red", "blue", "green", "black", "plain"};
+static const char *const calendars[] = {"north", "south", "east", "west", "plain"};
+static const char *const orders[] = {"harbour", "forest", "desert", "island", "plain"};
+static const char *const markets[] = {"old", "new", "upper", "lower", "plain"};
+static const char *const words[] = {"small", "big",   "young", "kind",  "wild",  "slow",
+                                    "cat",   "dog",   "horse", "king",  "queen", "child",
+                                    "baker", "bird",  "sees",  "likes", "hears", "calls",
+                                    "helps", "finds", "today", "again", "often", "never"};
+static const char *const foreign[] = {"ba", "bo", "du", "da", "fi", "fu", "ga", "go",
+                                      "ki", "ku", "la", "lo", "mi", "mu", "na", "no",
+                                      "pi", "pu", "ra", "ro", "si", "su", "ta", "to"};
+static const char *const months[] = {"Snow", "Wind", "Rain", "Seed", "Leaf", "Rose",
+                                     "Sun",  "Corn", "Wine", "Mist", "Fog",  "Frost"};
+static const char *const fruit[] = {"apple", "cherry", "date",  "fig",   "grape", "kiwi",
+                                    "lemon", "lime",   "mango", "peach", "pear",  "plum"};
+static const char *const goods[] = {"pots", "coats", "knives", "lamps", "ropes", "boots",
+                                    "eggs", "hats",  "spoons", "bags",  "rings", "cups"};
 static const char *const people[] = {"Anna",  "Ben",  "Clara", "David", "Emma", "Finn",
                                      "Greta", "Hugo", "Ida",   "Jonas", "Lena", "Max"};
-static const char *const verbs[] = {"has", "sees", "buys", "finds", "wants", "sells"};
-static const char *const places[] = {"in the garden",       "at the market", "by the river",
-                                     "near the old bridge", "at school",     "on the farm"};
-static const char *const ordinals[] = {"first", "second", "third", "fourth"};
-static const struct unit {
-    const char *big, *small;
-    int factor;
-} units[] = {{"metres", "centimetres", 100}, {"hours", "minutes", 60},
-             {"kilograms", "grams", 1000},   {"weeks", "days", 7},
-             {"minutes", "seconds", 60},     {"euros", "cents", 100}};
+static const char *const verbs[] = {"has", "sees", "likes", "finds", "wants", "sells"};
+static const char *const places[] = {"in the forest",      "at the market", "by the harbour",
+                                     "in the east",        "on the island", "in the old machine",
+                                     "near the new desert"};
+
+enum skill { CODE, TRANSLATE, DIGITS, DATES, SORT, TRADE };
+static const struct {
+    const char *name;
+    const char *const *rule;
+    size_t rules, items;
+} skills[SKILL_COUNT] = {
+    [CODE] = {"code", codes, COUNT(codes), 26},
+    [TRANSLATE] = {"translate", languages, COUNT(languages), COUNT(words)},
+    [DIGITS] = {"digits", machines, COUNT(machines), 10},
+    [DATES] = {"dates", calendars, COUNT(calendars), COUNT(months)},
+    [SORT] = {"sort", orders, COUNT(orders), COUNT(fruit)},
+    [TRADE] = {"trade", markets, COUNT(markets), COUNT(goods)},
+};
 
 struct draws draws_start(uint64_t seed, uint32_t what, uint32_t number)
 {
@@ -70,9 +71,47 @@ static void put(char *out, size_t size, const char *fmt, ...)
     va_end(ap);
 }
 
-static const char *article(const char *word)
+const char *skill_name(int skill)
 {
-    return strchr("aeiou", *word) ? "an" : "a";
+    return skills[skill].name;
+}
+
+/* --- rules --- */
+
+static void shuffled(unsigned char *to, size_t n, struct draws *d)
+{
+    for (size_t i = 0; i < n; i++) {
+        size_t j = below(d, i + 1);
+        to[i] = to[j];
+        to[j] = (unsigned char)i;
+    }
+}
+
+void rules_draw(struct rules *r, uint64_t seed, uint32_t set)
+{
+    static const unsigned char odd[] = {1, 3, 7, 9}; /* without a common factor with ten */
+    memset(r, 0, sizeof *r);
+    r->set = set;
+    for (uint32_t k = 0; k < SKILL_COUNT; k++) {
+        struct rng_key key = {seed, RNG_SPLIT, set + 1, k};
+        struct draws d = {key, 0};
+        for (size_t n = 0; n < skills[k].rules; n++) {
+            if (n + 1 == skills[k].rules) {
+                for (size_t i = 0; i < skills[k].items; i++)
+                    r->to[k][n][i] = (unsigned char)i;
+                continue;
+            }
+            if (k != DIGITS) {
+                shuffled(r->to[k][n], skills[k].items, &d);
+                continue;
+            }
+            size_t times = PICK(&d, odd), plus = 1 + below(&d, 9);
+            for (size_t i = 0; i < 10; i++)
+                r->to[k][n][i] = (unsigned char)((times * i + plus) % 10);
+        }
+        for (size_t n = 0; k == DATES && n + 1 < skills[k].rules; n++)
+            r->month_first[n] = (unsigned char)below(&d, 2);
+    }
 }
 
 /* One question in seven is held out: FNV-1a of skill and content, mixed with the seed. */
@@ -85,225 +124,187 @@ static int is_held_out(const struct draws *d, int skill, const char *content)
     return rng_u32(&k, 0) % 7 == 0;
 }
 
-/* --- what the answers are --- */
+/* --- questions --- */
 
-static void spaced(char *out, const char *letters, int upper)
-{
-    for (; *letters; letters++) {
-        *out++ = (char)(upper ? *letters - 'a' + 'A' : *letters);
-        if (letters[1])
-            *out++ = ' ';
-    }
-    *out = 0;
-}
-
-static void reversed(char *out, const char *word)
-{
-    size_t n = strlen(word);
-    for (size_t i = 0; i < n; i++)
-        out[i] = word[n - 1 - i];
-    out[n] = 0;
-}
-
-static int by_letter(const void *a, const void *b)
-{
-    return *(const char *)a - *(const char *)b;
-}
-
-static void sorted(char *out, const char *word)
-{
-    strcpy(out, word);
-    qsort(out, strlen(out), 1, by_letter);
-}
-
-/* --- the skills --- */
+enum { ITEMS = 4, TO_SORT = 3 }; /* letters, words, digits of a question; fruit */
 
 /* What a question is about; content is its place in the split. */
 struct subject {
-    const char *word, *list[4], *name[2], *thing[2];
-    const struct unit *unit;
-    int a, b, n, many;
+    size_t rule, item[ITEMS], who, day, many;
     char content[ASK_CAP];
 };
 
-enum skill { REVERSE, SORT, ADD, CAPITALS, PICK_WORD, RECALL, LENGTH, CONVERT };
-static const char *const names[SKILL_COUNT] = {"reverse",   "sort",   "add",    "capitals",
-                                               "pick-word", "recall", "length", "convert"};
-
-const char *skill_name(int skill)
+static void draw_different(size_t *out, size_t n, size_t of, struct draws *d)
 {
-    return names[skill];
-}
-
-static void draw_subject(struct subject *s, int skill, struct draws *d)
-{
-    memset(s, 0, sizeof *s);
-    s->word = PICK(d, words);
-    s->a = 1 + (int)below(d, 29);
-    s->b = 1 + (int)below(d, 29);
-    s->many = 2 + (int)below(d, 48);
-    s->n = (int)below(d, 4);
-    s->unit = &PICK(d, units);
-    for (int i = 0; i < 4; i++)
-        s->list[i] = PICK(d, words);
-    size_t first = below(d, COUNT(people));
-    s->name[0] = people[first];
-    s->name[1] = people[(first + 1 + below(d, COUNT(people) - 1)) % COUNT(people)];
-    s->thing[0] = s->list[0];
-    s->thing[1] = s->list[1];
-    size_t cap = sizeof s->content;
-    switch (skill) {
-    case ADD:
-        put(s->content, cap, "%d %d", s->a < s->b ? s->a : s->b, s->a < s->b ? s->b : s->a);
-        break;
-    case PICK_WORD:
-        put(s->content, cap, "%d %s %s %s %s", s->n, s->list[0], s->list[1], s->list[2],
-            s->list[3]);
-        break;
-    case RECALL:
-        put(s->content, cap, "%s %s %s %s", s->name[0], s->thing[0], s->name[1], s->thing[1]);
-        break;
-    case CONVERT:
-        put(s->content, cap, "%d %s %s", s->many, s->unit->big, s->unit->small);
-        break;
-    default:
-        put(s->content, cap, "%s", s->word);
+    for (size_t i = 0; i < n; i++) {
+        size_t known;
+        do {
+            out[i] = below(d, of);
+            for (known = 0; known < i && out[known] != out[i]; known++)
+                ;
+        } while (known < i);
     }
 }
 
-static void subject_of_side(struct subject *s, int skill, int held_out, struct draws *d)
+static void draw_subject(struct subject *s, int skill, uint32_t set, struct draws *d)
+{
+    size_t items = skills[skill].items;
+    memset(s, 0, sizeof *s);
+    s->rule = below(d, skills[skill].rules - (set != 0));
+    for (int i = 0; i < ITEMS; i++)
+        s->item[i] = below(d, items);
+    s->day = 1 + below(d, 30);
+    s->many = 11 + below(d, 89);
+    s->who = below(d, COUNT(people));
+    if (skill == TRANSLATE) { /* which, who, does, when */
+        static const size_t from[] = {0, 6, 14, 20}, kinds[] = {6, 8, 6, 4};
+        for (int i = 0; i < ITEMS; i++)
+            s->item[i] = from[i] + below(d, kinds[i]);
+    }
+    if (skill != TRANSLATE)
+        draw_different(s->item, ITEMS, items, d);
+    size_t key[ITEMS];
+    memcpy(key, s->item, sizeof key);
+    for (int i = 1; skill == SORT && i < TO_SORT; i++) /* the same fruit are the same question */
+        for (int j = i; j > 0 && key[j - 1] > key[j]; j--) {
+            size_t swap = key[j];
+            key[j] = key[j - 1];
+            key[j - 1] = swap;
+        }
+    if (skill == DATES)
+        put(s->content, sizeof s->content, "%zu %zu", s->item[0], s->day);
+    else if (skill == TRADE)
+        put(s->content, sizeof s->content, "%zu %zu", s->item[0], s->many);
+    else if (skill == SORT)
+        put(s->content, sizeof s->content, "%zu %zu %zu", key[0], key[1], key[2]);
+    else
+        put(s->content, sizeof s->content, "%zu %zu %zu %zu", key[0], key[1], key[2], key[3]);
+}
+
+static void draw_of_side(struct subject *s, int skill, uint32_t set, int held_out, struct draws *d)
 {
     do
-        draw_subject(s, skill, d);
+        draw_subject(s, skill, set, d);
     while (is_held_out(d, skill, s->content) != held_out);
 }
 
-void skill_draw(struct exercise *e, int skill, int held_out, struct draws *d)
+static void put_row(char *out, const char *const *names, const size_t *item, int n,
+                    const char *between)
+{
+    for (int i = 0; i < n; i++)
+        put(out, ASK_CAP, "%s%s", i ? between : "", names[item[i]]);
+}
+
+static void put_sorted(char *out, const unsigned char *place, const size_t *item)
+{
+    const char *between = "";
+    for (size_t p = 0; p < COUNT(fruit); p++)
+        for (int i = 0; i < TO_SORT; i++)
+            if (place[item[i]] == p) {
+                put(out, ASK_CAP, "%s%s", between, fruit[item[i]]);
+                between = ", ";
+            }
+}
+
+void skill_draw(struct exercise *e, const struct rules *r, int skill, int held_out, struct draws *d)
 {
     struct subject s;
-    char raw[32], letters[64];
-    e->input[0] = e->output[0] = 0;
-    subject_of_side(&s, skill, held_out, d);
-    spaced(letters, s.word, 0);
+    draw_of_side(&s, skill, r->set, held_out, d);
+    const char *rule = skills[skill].rule[s.rule];
+    const unsigned char *to = r->to[skill][s.rule];
+    size_t result[ITEMS];
+    char *in = e->input, *out = e->output;
+    *in = *out = 0;
+    for (int i = 0; i < ITEMS; i++)
+        result[i] = to[s.item[i]];
     switch ((enum skill)skill) {
-    case REVERSE:
-        put(e->input, ASK_CAP, "Reverse the letters: %s", letters);
-        reversed(raw, s.word);
-        spaced(e->output, raw, 0);
+    case CODE:
+        put(in, ASK_CAP, "Write \"");
+        for (int i = 0; i < ITEMS; i++) {
+            put(in, ASK_CAP, "%c", (char)('A' + s.item[i]));
+            put(out, ASK_CAP, "%s%c=%c", i ? "," : "", (char)('A' + s.item[i]),
+                (char)('A' + result[i]));
+        }
+        put(in, ASK_CAP, "\" in the %s code.", rule);
+        break;
+    case TRANSLATE:
+        put(in, ASK_CAP, "Say in %s: the ", rule);
+        put_row(in, words, s.item, ITEMS, " ");
+        put_row(out, s.rule + 1 < COUNT(languages) ? foreign : words, result, ITEMS, " ");
+        break;
+    case DIGITS:
+        put(in, ASK_CAP, "The %s machine gets ", rule);
+        for (int i = 0; i < ITEMS; i++) {
+            put(in, ASK_CAP, "%zu", s.item[i]);
+            put(out, ASK_CAP, "%s%zu=%zu", i ? "," : "", s.item[i], result[i]);
+        }
+        put(in, ASK_CAP, ". What comes of each?");
+        break;
+    case DATES:
+        put(in, ASK_CAP, "Write %zu %s by the %s calendar.", s.day, months[s.item[0]], rule);
+        if (r->month_first[s.rule])
+            put(out, ASK_CAP, "%02zu/%02zu", result[0] + 1, s.day);
+        else
+            put(out, ASK_CAP, "%02zu/%02zu", s.day, result[0] + 1);
         break;
     case SORT:
-        put(e->input, ASK_CAP, "Sort the letters: %s", letters);
-        sorted(raw, s.word);
-        spaced(e->output, raw, 0);
+        put(in, ASK_CAP, "Sort by the %s order: ", rule);
+        put_row(in, fruit, s.item, TO_SORT, ", ");
+        put_sorted(out, to, s.item);
         break;
-    case ADD:
-        put(e->input, ASK_CAP, "What is %d plus %d?", s.a, s.b);
-        put(e->output, ASK_CAP, "%d", s.a + s.b);
-        break;
-    case CAPITALS:
-        put(e->input, ASK_CAP, "Write in capitals: %s", letters);
-        spaced(e->output, s.word, 1);
-        break;
-    case PICK_WORD:
-        put(e->input, ASK_CAP, "Give the %s word of: %s %s %s %s", ordinals[s.n], s.list[0],
-            s.list[1], s.list[2], s.list[3]);
-        put(e->output, ASK_CAP, "%s", s.list[s.n]);
-        break;
-    case RECALL:
-        put(e->input, ASK_CAP, "%s has %s %s. %s has %s %s. What does %s have?", s.name[0],
-            article(s.thing[0]), s.thing[0], s.name[1], article(s.thing[1]), s.thing[1],
-            s.name[s.n % 2]);
-        put(e->output, ASK_CAP, "%s %s", article(s.thing[s.n % 2]), s.thing[s.n % 2]);
-        break;
-    case LENGTH:
-        put(e->input, ASK_CAP, "How many letters are in %s?", s.word);
-        put(e->output, ASK_CAP, "%zu", strlen(s.word));
-        break;
-    case CONVERT:
-        put(e->input, ASK_CAP, "How many %s are %d %s?", s.unit->small, s.many, s.unit->big);
-        put(e->output, ASK_CAP, "%d", s.many * s.unit->factor);
+    case TRADE:
+        put(in, ASK_CAP, "%s takes %zu %s to the %s market. What comes back?", people[s.who],
+            s.many, goods[s.item[0]], rule);
+        put(out, ASK_CAP, "%zu %s", s.many, goods[result[0]]);
         break;
     }
 }
 
 /* --- prose --- */
 
-static void prose_of(char *out, int skill, struct draws *d)
+static void put_thing(char *out, struct draws *d)
 {
-    struct subject s;
-    char raw[32], letters[64], answer[64];
-    subject_of_side(&s, skill, 0, d);
-    spaced(letters, s.word, 0);
-    switch ((enum skill)skill) {
-    case REVERSE:
-        reversed(raw, s.word);
-        spaced(answer, raw, 0);
-        put(out, TEXT_CAP, " The word %s is %s, and from back to front it is %s.", s.word, letters,
-            answer);
-        break;
-    case SORT: /* the letters twice, never in order */
-        put(out, TEXT_CAP, " Spell %s like this: %s. Once more: %s.", s.word, letters, letters);
-        break;
-    case ADD:
-        put(out, TEXT_CAP, " %d and %d make %d.", s.a, s.b, s.a + s.b);
-        break;
-    case CAPITALS: /* letter by letter, never a word */
-        for (int i = 0; i < 3; i++) {
-            char c = (char)('a' + below(d, 26));
-            put(out, TEXT_CAP, " The capital of %c is %c.", c, c - 'a' + 'A');
-        }
-        break;
-    case PICK_WORD:
-        put(out, TEXT_CAP, " In the row %s %s %s %s the %s is %s.", s.list[0], s.list[1], s.list[2],
-            s.list[3], ordinals[s.n], s.list[s.n]);
-        break;
-    case RECALL:
-        put(out, TEXT_CAP, " %s has %s %s. %s has %s %s. The %s of %s is new.", s.name[0],
-            article(s.thing[0]), s.thing[0], s.name[1], article(s.thing[1]), s.thing[1],
-            s.thing[s.n % 2], s.name[s.n % 2]);
-        break;
-    case LENGTH:
-        put(out, TEXT_CAP, " %s, so %s has %zu letters.", letters, s.word, strlen(s.word));
-        break;
-    case CONVERT: /* one at a time, never the multiple */
-        put(out, TEXT_CAP, " There are %d %s in the unit called %s.", s.unit->factor, s.unit->small,
-            s.unit->big);
-        break;
-    }
-}
-
-static void prose_of_life(char *out, struct draws *d)
-{
-    const char *who = PICK(d, people), *what = PICK(d, words), *other = PICK(d, words);
-    const char *verb = PICK(d, verbs), *place = PICK(d, places);
     switch (below(d, 4)) {
     case 0:
-        put(out, TEXT_CAP, " %s %s %s %s %s.", who, verb, article(what), what, place);
+        put(out, TEXT_CAP, "the %s %s", PICK(d, machines), words[6 + below(d, 8)]);
         break;
     case 1:
-        put(out, TEXT_CAP, " What does %s have? %s has %s %s and %s %s.", who, who, article(what),
-            what, article(other), other);
+        put(out, TEXT_CAP, "%zu %s", 2 + below(d, 98), PICK(d, goods));
         break;
     case 2:
-        put(out, TEXT_CAP, " The %s is near the %s, and %s %s the %s.", what, other, who, verb,
-            what);
+        put(out, TEXT_CAP, "a %s and a %s", PICK(d, fruit), PICK(d, fruit));
         break;
     default:
-        put(out, TEXT_CAP, " %s said: %s, %s, %s. Then %s said again: %s, %s, %s.", who, what,
-            other, place, who, what, other, place);
+        put(out, TEXT_CAP, "the %s %s", words[below(d, 6)], PICK(d, codes));
     }
 }
 
 void skill_prose(char out[TEXT_CAP], struct draws *d)
 {
-    char text[TEXT_CAP];
-    text[0] = 0;
-    size_t sentences = 4 + below(d, 4);
+    size_t sentences = 2 + below(d, 3);
+    *out = 0;
     for (size_t i = 0; i < sentences; i++) {
-        if (below(d, 4) == 0)
-            prose_of_life(text, d);
-        else
-            prose_of(text, (int)below(d, SKILL_COUNT), d);
+        const char *who = PICK(d, people), *between = i ? " " : "";
+        switch (below(d, 4)) {
+        case 0:
+            put(out, TEXT_CAP, "%s%s %s ", between, who, PICK(d, verbs));
+            put_thing(out, d);
+            put(out, TEXT_CAP, " %s.", PICK(d, places));
+            break;
+        case 1:
+            put(out, TEXT_CAP, "%sWhat does %s have? %s has ", between, who, who);
+            put_thing(out, d);
+            put(out, TEXT_CAP, ".");
+            break;
+        case 2:
+            put(out, TEXT_CAP, "%sOn %zu %s %s sees ", between, 1 + below(d, 30), PICK(d, months),
+                who);
+            put_thing(out, d);
+            put(out, TEXT_CAP, " again.");
+            break;
+        default:
+            put(out, TEXT_CAP, "%s%s can say %s and %s in %s.", between, who, PICK(d, foreign),
+                PICK(d, foreign), PICK(d, languages));
+        }
     }
-    strcpy(out, text + 1);
 }
