@@ -24,4 +24,6 @@ noinst_PROGRAMS += experiments/base/make-base
 experiments_base_make_base_SOURCES = experiments/base/make-base.c \
   experiments/base/bpe.c experiments/base/bpe.h \
   experiments/base/skills.c experiments/base/skills.h
-EXTRA_DIST += experiments/demo.sh
+EXTRA_DIST += experiments/demo.sh experiments/base/make.sh \
+  experiments/base/model/config.json experiments/base/model/model.safetensors \
+  experiments/base/model/tokenizer.json experiments/base/model/tokenizer_config.json
