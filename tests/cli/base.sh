@@ -1,11 +1,11 @@
 #!/bin/sh
 # The demonstration's base: its data come from the seed alone, no question stands on both sides of
 # the split, and the committed model knows the questions that it was made for.
+src=${PESC_SRC:-$(cd "$(dirname "$0")/../.." && pwd)}
 tmp=$(mktemp -d) || exit 99
 trap 'rm -rf "$tmp"' EXIT
 cd "$tmp" || exit 99
 export PESC_DB="$tmp/history.db"
-src=${PESC_SRC:-$(cd "$(dirname "$0")/../.." && pwd)}
 make_base=${PESC%/pesc}/experiments/base/make-base
 n=0 bad=0
 ok() { # STATUS WHAT
