@@ -101,7 +101,7 @@ mkfifo lines
     --max-seq-length 48 --max-steps 500 -o busy --json >lines 2>err2 &
 pid=$!
 exec 3<lines
-read -r line <&3
+read -r _ <&3
 pesc train M $small -o busy
 exits 12 E-RUN-BUSY "a second trainer"
 has err "process $pid on" "says who is at work"

@@ -1,3 +1,4 @@
+# shellcheck shell=sh
 # What shell tests of whole runs share. Works in a temporary folder with a history of its own.
 : "${PESC:?}" "${PESC_SRC:?}"
 tmp=$(mktemp -d) || exit 99
