@@ -55,7 +55,7 @@ sql() { # QUERY: its rows without the heading
 # base/init, and a few records each of tune.json, heldout.json and pretrain.jsonl.
 make_base() {
     "$tools/make-base" base --seed 1 >/dev/null || exit 99
-    head -n 400 base/pretrain.jsonl >pretrain.jsonl
+    head -n 400 base/prose.jsonl >pretrain.jsonl
     for f in tune heldout; do
         { sed -n 1,17p base/$f.json | sed '17s/,$//'; echo ']'; } >$f.json
     done

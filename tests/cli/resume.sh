@@ -129,7 +129,7 @@ exits 7 E-CK-MISMATCH "fewer steps than were done"
 grep -q '"status":"finished"' TERM/run.json
 ok $? "and the run stays finished"
 cp tune.json tune.bak
-sed 's/10 plus 14/10 plus 15/' tune.bak >tune.json
+sed '2s/"output":"/"output":"Z/' tune.bak >tune.json
 pesc train M $opts -o TERM --resume auto
 exits 7 E-DS-CHANGED "data that was edited"
 mv tune.bak tune.json
