@@ -262,20 +262,29 @@ void skill_draw(struct exercise *e, const struct rules *r, int skill, int held_o
 
 /* --- prose --- */
 
+/* Every draw is a statement of its own: compilers order the arguments of a call as they like. */
 static void put_thing(char *out, struct draws *d)
 {
+    const char *what, *more;
+    size_t n;
     switch (below(d, 4)) {
     case 0:
-        put(out, TEXT_CAP, "the %s %s", PICK(d, machines), words[6 + below(d, 8)]);
+        what = words[6 + below(d, 8)];
+        put(out, TEXT_CAP, "the %s %s", PICK(d, machines), what);
         break;
     case 1:
-        put(out, TEXT_CAP, "%zu %s", 2 + below(d, 98), PICK(d, goods));
+        what = PICK(d, goods);
+        n = 2 + below(d, 98);
+        put(out, TEXT_CAP, "%zu %s", n, what);
         break;
     case 2:
-        put(out, TEXT_CAP, "a %s and a %s", PICK(d, fruit), PICK(d, fruit));
+        more = PICK(d, fruit);
+        what = PICK(d, fruit);
+        put(out, TEXT_CAP, "a %s and a %s", what, more);
         break;
     default:
-        put(out, TEXT_CAP, "the %s %s", words[below(d, 6)], PICK(d, codes));
+        what = PICK(d, codes);
+        put(out, TEXT_CAP, "the %s %s", words[below(d, 6)], what);
     }
 }
 
@@ -284,7 +293,8 @@ void skill_prose(char out[TEXT_CAP], struct draws *d)
     size_t sentences = 2 + below(d, 3);
     *out = 0;
     for (size_t i = 0; i < sentences; i++) {
-        const char *who = PICK(d, people), *between = i ? " " : "";
+        const char *who = PICK(d, people), *between = i ? " " : "", *one, *two, *tongue;
+        size_t day;
         switch (below(d, 4)) {
         case 0:
             put(out, TEXT_CAP, "%s%s %s ", between, who, PICK(d, verbs));
@@ -297,14 +307,17 @@ void skill_prose(char out[TEXT_CAP], struct draws *d)
             put(out, TEXT_CAP, ".");
             break;
         case 2:
-            put(out, TEXT_CAP, "%sOn %zu %s %s sees ", between, 1 + below(d, 30), PICK(d, months),
-                who);
+            one = PICK(d, months);
+            day = 1 + below(d, 30);
+            put(out, TEXT_CAP, "%sOn %zu %s %s sees ", between, day, one, who);
             put_thing(out, d);
             put(out, TEXT_CAP, " again.");
             break;
         default:
-            put(out, TEXT_CAP, "%s%s can say %s and %s in %s.", between, who, PICK(d, foreign),
-                PICK(d, foreign), PICK(d, languages));
+            tongue = PICK(d, languages);
+            two = PICK(d, foreign);
+            one = PICK(d, foreign);
+            put(out, TEXT_CAP, "%s%s can say %s and %s in %s.", between, who, one, two, tongue);
         }
     }
 }
