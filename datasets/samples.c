@@ -1,0 +1,119 @@
+#include "config.h"
+#include "datasets/reading.h"
+
+#include "core/file.h"
+
+#include <stdio.h>
+#include <string.h>
+
+/* The tokens up to the last scored label, of the first n. */
+static long scored_length(const struct ids *labels, long n)
+{
+    while (n > 1 && labels->v[n - 1] == LABEL_MASKED)
+        n--;
+    return n > 1 ? n : 0;
+}
+
+/* Cuts, masks what is never scored, drops what follows the last scored label, and keeps the rest.
+ */
+static int keep(struct reading *r, struct ids *ids, struct ids *labels, struct pesc_error *err)
+{
+    long n = scored_length(labels, (long)ids->n), trained = 0, max = r->o->max_seq_length;
+    if (max > 0 && n > max) {
+        n = scored_length(labels, max);
+        r->d->counts.truncated++;
+        r->source->truncated++;
+    }
+    if (n == 0) {
+        reading_skip(r, SKIP_NO_TARGET);
+        return 0;
+    }
+    labels->v[0] = LABEL_MASKED;
+    for (long i = 0; i < n; i++)
+        trained += labels->v[i] != LABEL_MASKED;
+    TRY(store_add(&r->d->store, ids->v, labels->v, n, trained,
+                  r->item.domain ? r->item.domain : r->domain, r->d->counts.read - 1, err));
+    r->source->used++;
+    r->source->tokens += n;
+    r->source->trained_tokens += trained;
+    struct dataset_counts *c = &r->d->counts;
+    c->used++;
+    c->tokens += n;
+    c->trained_tokens += trained;
+    if (n > c->longest)
+        c->longest = n;
+    return 0;
+}
+
+static int tokenize(struct reading *r, const char *where, struct pesc_error *err)
+{
+    struct ids *ids = &r->ids, *labels = &r->labels;
+    if (!r->t)
+        return FAIL(err, DS_FORMAT, "%s: %s records need a tokenizer", where,
+                    data_format_name(r->source->format));
+    ids->n = labels->n = 0;
+    if (r->item.text)
+        TRY(template_plain(r->t, r->item.text, ids, labels, err));
+    else
+        TRY(template_render(r->template, r->t, r->item.system, r->item.turns, r->item.n_turns, ids,
+                            labels, err));
+    for (size_t i = 0; i < ids->n; i++) {
+        if (ids->v[i] < 0 || ids->v[i] >= r->vocab)
+            return FAIL(err, TOK_ID,
+                        "%s: the tokenizer gives id %ld, but the model's ids are "
+                        "0 .. %ld",
+                        where, (long)ids->v[i], r->vocab - 1);
+        if (r->o->train_on_prompt)
+            labels->v[i] = ids->v[i];
+    }
+    return keep(r, ids, labels, err);
+}
+
+static int choose_template(struct reading *r, struct pesc_error *err)
+{
+    const char *id = r->o->template_id;
+    if (!id)
+        id = r->source->format == DATA_ALPACA ? "alpaca" : "camelidae";
+    r->template = template_find(id);
+    return r->template ? 0
+                       : FAIL(err, USAGE_VALUE, "template '%s' is none of %s", id, template_ids());
+}
+
+int reading_record(struct reading *r, const struct record *rec, struct pesc_error *err)
+{
+    char where[PATH_CAP + 64], why[256];
+    enum json_fault fault;
+    snprintf(where, sizeof where, "%s, line %ld", r->source->path, rec->line);
+    json_t *v = json_parse(rec->text, rec->len, &fault, why, sizeof why);
+    if (!v) {
+        long line = 1;
+        int column = 0;
+        const char *text = strstr(why, ": ");
+        if (sscanf(why, "line %ld, column %d", &line, &column) != 2 || !text)
+            text = "  no JSON";
+        if (fault == JSON_FAULT_MEMORY)
+            return FAIL(err, MEMORY, "%s: no memory for a record of %zu bytes", where, rec->len);
+        return error_set(err,
+                         fault == JSON_FAULT_UTF8 || fault == JSON_FAULT_NUL ? PESC_E_DS_ENC
+                                                                             : PESC_E_DS_JSON,
+                         "%s, line %ld, column %d (record at byte %llu): %s", r->source->path,
+                         rec->line + line - 1, column, (unsigned long long)rec->byte, text + 2);
+    }
+    int rc = -1;
+    if (r->source->format == DATA_FORMAT_COUNT) {
+        TRY_OR(format_detect(v, where, &r->source->format, err), done);
+        TRY_OR(choose_template(r, err), done);
+    }
+    TRY_OR(format_read(r->source->format, v, r->vocab, where, &r->item, err), done);
+    if (r->item.skip >= 0) {
+        reading_skip(r, (enum data_skip)r->item.skip);
+        rc = 0;
+    } else if (r->source->format == DATA_TOKENIZED) {
+        rc = keep(r, &r->item.ids, &r->item.labels, err);
+    } else {
+        rc = tokenize(r, where, err);
+    }
+done:
+    json_decref(v);
+    return rc;
+}
