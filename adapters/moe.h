@@ -97,6 +97,8 @@ void moe_init(struct moe_weights *W, const struct moe_config *c, uint64_t seed, 
  * of the flat vector: router, then all down-, then all up-projections. */
 int moe_declare(struct params *ps, const struct moe_config *c, long layers, long D,
                 struct pesc_error *err) MUST_USE;
+/* Marks the routers of such a table as frozen. */
+void moe_freeze_routers(struct params *ps, const struct moe_config *c);
 /* A layer's tensors in a flat vector that holds nothing else (values or gradients); NULL stays. */
 struct moe_weights moe_at(float *flat, const struct moe_config *c, long layer, long D);
 /* moe_init of all layers. */

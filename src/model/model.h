@@ -5,7 +5,12 @@
 #include "model/part.h"
 #include "tensor/params.h"
 
-enum trainable { TRAIN_NOTHING, TRAIN_ADAPTERS, TRAIN_FULL };
+enum trainable {
+    TRAIN_NOTHING,
+    TRAIN_ADAPTERS, /* adapters and routers */
+    TRAIN_EXPERTS,  /* adapters alone: routers keep their values, and the balance loss is left out */
+    TRAIN_FULL      /* every weight of a dense model */
+};
 
 struct model {
     struct model_config c;
@@ -13,7 +18,7 @@ struct model {
     enum trainable trainable;
     int crafted; /* adapters behind every feed-forward network */
     struct moe_config moe;
-    struct params params; /* adapters and routers, or everything (TRAIN_FULL) */
+    struct params params; /* adapters and routers (frozen or not), or everything (TRAIN_FULL) */
     struct weights *weights;
     struct part *attn, *ffn;                   /* [layers] */
     float *grad_embed, *grad_head, *grad_norm; /* NULL: frozen */

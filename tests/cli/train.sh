@@ -160,6 +160,19 @@ exits 7 E-MODEL-KIND "every weight of a crafted folder"
 [ ! -e X ]
 ok $? "refused before a folder is made"
 
+# --- routers that keep their weights ---
+pesc train M $opts --freeze-router --weight-decay 0.1 -o Z
+ok $? "train --freeze-router"
+has err 'routers frozen' "says so"
+has err 'adapters without routers' "and what is trained"
+[ "$(sql "SELECT value FROM param p JOIN run r ON r.id = p.run_id WHERE r.name = 'Z' AND p.key = 'freeze-router'")" = true ]
+ok $? "the history knows"
+has Z/config.yaml '^freeze-router: true' "and so does the run's configuration"
+pesc train M $opts -o Z --resume auto
+exits 7 E-CK-MISMATCH "its checkpoint is none of a run that trains routers"
+pesc train base/init --trainable full --freeze-router --data tune.json -o X --max-steps 1
+exits 2 E-USAGE-VALUE "a dense model has no routers to freeze"
+
 # --- generate ---
 pesc generate M --pack R --prompt "What is 10 plus 14?" -n 12 --json
 ok $? "generate"
