@@ -53,9 +53,9 @@ struct moe_weights moe_at(float *flat, const struct moe_config *c, long layer, l
 {
     size_t router = (size_t)(c->experts * D), part = (size_t)(c->experts * c->dim * D);
     if (!flat)
-        return (struct moe_weights){NULL, NULL, NULL};
+        return (struct moe_weights){NULL, NULL, NULL, NULL};
     float *at = flat + (size_t)layer * (router + 2 * part);
-    return (struct moe_weights){at, at + router, at + router + part};
+    return (struct moe_weights){at, at + router, at + router + part, NULL};
 }
 
 void moe_init_all(float *flat, const struct moe_config *c, uint64_t seed, long layers, long D)

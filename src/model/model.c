@@ -135,6 +135,30 @@ int model_open(const struct base *b, const struct moe_config *moe, enum trainabl
     return 0;
 }
 
+int model_knock_out(struct model *m, long layer, long expert, struct pesc_error *err)
+{
+    long E = m->moe.experts;
+    if (!m->crafted)
+        return FAIL(err, MODEL_KIND, "a dense model has no experts to knock out");
+    if (layer >= m->c.num_layers || (layer >= 0 && (expert < 0 || expert >= E)))
+        return FAIL(err, USAGE_VALUE,
+                    "no expert %ld:%ld to knock out: layers are 0 to %ld, experts 0 to %ld", layer,
+                    expert, m->c.num_layers - 1, E - 1);
+    if (layer >= 0 && m->moe.top_k >= E)
+        return FAIL(err, USAGE_VALUE,
+                    "without one of its %ld experts a layer has too few for top-%ld", E,
+                    m->moe.top_k);
+    if (!m->off)
+        m->off = calloc((size_t)E, sizeof *m->off);
+    if (!m->off)
+        return FAIL(err, MEMORY, "no memory to mask %ld experts", E);
+    for (long l = 0; l < m->c.num_layers; l++)
+        m->ffn[l].W.off = l == layer ? m->off : NULL;
+    for (long e = 0; e < E; e++)
+        m->off[e] = e == expert;
+    return 0;
+}
+
 void model_close(struct model *m)
 {
     if (!m)
@@ -142,6 +166,7 @@ void model_close(struct model *m)
     weights_free(m->weights);
     params_free(&m->params);
     gemm_free(m->gemm);
+    free(m->off);
     free(m->attn);
     free(m->ffn);
     free(m);

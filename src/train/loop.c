@@ -103,7 +103,7 @@ static int run_eval(struct run *u, long step, struct pesc_error *err)
 {
     const struct train_options *o = u->o;
     struct eval_sum all;
-    TRY(evaluate(u->engine, o->eval, o->eval_batches, &all, u->eval_domain, o->n_eval_domains,
+    TRY(evaluate(u->engine, o->eval, o->eval_batches, &all, u->eval_domain, o->n_eval_domains, NULL,
                  err));
     u->r->eval_loss = eval_loss(&all);
     for (long d = -1; d < o->n_eval_domains && u->sink->eval; d++) {
