@@ -4,6 +4,7 @@
 #   sh experiments/pesc/all.sh
 # Exit status 0: the rules of D6 and D9 hold for every seed.
 set -eu
+# shellcheck source=experiments/pesc/lib.sh
 . "$(dirname "$0")/lib.sh"
 export PESC
 started=$(date +%s)

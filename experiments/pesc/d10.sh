@@ -3,19 +3,21 @@
 # shuffled labels; b: the same before training, and with routers that stay random; c: what the loss
 # of each domain is without one expert. 8 adapters of width 8, two at work.
 set -eu
+# shellcheck source=experiments/pesc/lib.sh
 . "$(dirname "$0")/lib.sh"
-for seed in $seeds; do
+each evaluate experts8 frozen
+work() { # SEED
     for variant in experts8 frozen; do
-        evaluate $variant "$seed"
-        say "knocking out the experts of $variant, seed $seed"
-        flatten "knock-out-$variant-$seed" "$pesc" eval "$(model $variant "$seed")" \
-            --pack "$out/run/$variant-$seed" --data "$out/data/$seed/heldout.json" --knock-out all
+        say "knocking out the experts of $variant, seed $1"
+        flatten "knock-out-$variant-$1" "$pesc" eval "$(model $variant "$1")" \
+            --pack "$out/run/$variant-$1" --data "$out/data/$1/heldout.json" --knock-out all
     done
-    flatten "first-$seed" "$pesc" eval "$(model experts8 "$seed")" \
-        --data "$out/data/$seed/heldout.json" --routing
-    flatten "shuffled-$seed" "$pesc" eval "$(model experts8 "$seed")" \
-        --pack "$out/run/experts8-$seed" --data "$out/data/$seed/shuffled.json" --routing
-done
+    flatten "first-$1" "$pesc" eval "$(model experts8 "$1")" \
+        --data "$out/data/$1/heldout.json" --routing
+    flatten "shuffled-$1" "$pesc" eval "$(model experts8 "$1")" \
+        --pack "$out/run/experts8-$1" --data "$out/data/$1/shuffled.json" --routing
+}
+each work
 divergence() { # EVALUATION LAYER CHOICE SEED
     value "$1-$4" divergence "$2" "$3"
 }

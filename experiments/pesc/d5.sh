@@ -1,12 +1,9 @@
 #!/bin/sh
 # D5: do more experts help, at two at work per token? 4 < 8 < 16 adapters of width 8.
 set -eu
+# shellcheck source=experiments/pesc/lib.sh
 . "$(dirname "$0")/lib.sh"
-for seed in $seeds; do
-    for variant in experts4 experts8 experts16; do
-        evaluate $variant "$seed"
-    done
-done
+each evaluate experts4 experts8 experts16
 begin d5
 {
     row "4 experts" loss experts4

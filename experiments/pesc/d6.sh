@@ -2,12 +2,9 @@
 # D6: is the sparse mixture better than one dense adapter of the same active size? 8 adapters of
 # width 8, two at work, against width 16. Control: one of the same total size, width 68.
 set -eu
+# shellcheck source=experiments/pesc/lib.sh
 . "$(dirname "$0")/lib.sh"
-for seed in $seeds; do
-    for variant in dense16 experts8 dense68; do
-        evaluate $variant "$seed"
-    done
-done
+each evaluate dense16 experts8 dense68
 exact() { # VARIANT SEED
     awk "BEGIN { print 100 * $(value "$1-$2" mean exact) }"
 }

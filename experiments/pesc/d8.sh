@@ -2,12 +2,9 @@
 # D8: is what the router learns worth anything? Learned routers against ones that keep their random
 # first weights; 8 adapters of width 8, two at work. Frozen routers have no balance loss.
 set -eu
+# shellcheck source=experiments/pesc/lib.sh
 . "$(dirname "$0")/lib.sh"
-for seed in $seeds; do
-    for variant in experts8 none frozen; do
-        evaluate $variant "$seed"
-    done
-done
+each evaluate experts8 none frozen
 begin d8
 {
     row "learned, balance loss switch" loss experts8

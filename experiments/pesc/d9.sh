@@ -2,12 +2,9 @@
 # D9: what do the balance losses do? none, official (the constant of the published code) and switch
 # (the paper's eq. 10), 0.01 each; 8 adapters of width 8, two at work.
 set -eu
+# shellcheck source=experiments/pesc/lib.sh
 . "$(dirname "$0")/lib.sh"
-for seed in $seeds; do
-    for variant in none official experts8; do
-        evaluate $variant "$seed"
-    done
-done
+each evaluate none official experts8
 max_load() { # VARIANT LAYER SEED: of the held-out tokens
     value "$1-$3" load "$2" any
 }

@@ -33,6 +33,13 @@ echo "$recipe" >"$out/.recipe"
 PESC_DB=$out/history.db
 export PESC_DB
 
+# Seeds are worked on at a time, each with its part of the cores. No result depends on it.
+# shellcheck disable=SC2086 # seeds are words
+set -- $seeds
+OMP_NUM_THREADS=$(($(nproc 2>/dev/null || echo 1) / $#))
+[ "$OMP_NUM_THREADS" -gt 0 ] || OMP_NUM_THREADS=1
+export OMP_NUM_THREADS
+
 say() {
     echo "== $*" >&2
 }
@@ -100,10 +107,28 @@ flatten() {
     mv "$flat.new" "$flat"
 }
 
-evaluate() { # VARIANT SEED: tuned and evaluated
-    tune "$1" "$2"
-    flatten "$1-$2" "$pesc" eval "$(model "$1" "$2")" --pack "$out/run/$1-$2" \
-        --data "$out/data/$2/heldout.json" --routing
+evaluate() { # VARIANT... SEED: tuned and evaluated
+    while [ $# -gt 1 ]; do
+        variant=$1
+        shift
+        for own_seed in "$@"; do :; done # the last word
+        tune "$variant" "$own_seed"
+        flatten "$variant-$own_seed" "$pesc" eval "$(model "$variant" "$own_seed")" \
+            --pack "$out/run/$variant-$own_seed" --data "$out/data/$own_seed/heldout.json" --routing
+    done
+}
+
+# each COMMAND...: the command for every seed, which it gets as its last word; all seeds at a time.
+each() {
+    workers='' broken=0
+    for seed in $seeds; do
+        ("$@" "$seed") &
+        workers="$workers $!"
+    done
+    for worker in $workers; do
+        wait "$worker" || broken=1
+    done
+    [ $broken -eq 0 ] || exit 3
 }
 
 # The number after these words in an evaluation.
