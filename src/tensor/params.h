@@ -8,7 +8,8 @@
 enum { PARAM_NAME_CAP = 160, PARAM_MAX_DIM = 2 };
 
 struct param {
-    char name[PARAM_NAME_CAP]; /* as in a model file: model.layers.0.mlp.moe_adapter.router.weight */
+    char
+        name[PARAM_NAME_CAP]; /* as in a model file: model.layers.0.mlp.moe_adapter.router.weight */
     int ndim;
     long shape[PARAM_MAX_DIM];
     size_t offset, n; /* floats in the flat vector */
@@ -19,8 +20,8 @@ struct param {
 struct params {
     long count, cap;
     struct param *p;
-    size_t total;              /* floats */
-    float *value, *grad;       /* [total]; grad may be NULL */
+    size_t total;        /* floats */
+    float *value, *grad; /* [total]; grad may be NULL */
 };
 
 /* Adds one to the table (before params_alloc); its index, or -1 with err. */
