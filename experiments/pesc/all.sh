@@ -24,5 +24,7 @@ for recipe_name in d5 d6 d8 d9 d10; do
 done
 echo
 "$pesc" runs sql "SELECT DISTINCT cpu_model, cores, isa FROM env" --csv
-echo "$(($(date +%s) - started)) s; load $before before, $(load) after"
+times >"$out/times" # this shell's, then its children's: user, system
+echo "$(($(date +%s) - started)) s, processor time $(tail -n 1 "$out/times");" \
+    "load $before before, $(load) after"
 exit $status

@@ -8,7 +8,7 @@ set -eu
 each evaluate experts8 frozen
 work() { # SEED
     for variant in experts8 frozen; do
-        say "knocking out the experts of $variant, seed $1"
+        [ -f "$out/eval/knock-out-$variant-$1" ] || say "knocking out experts of $variant, seed $1"
         flatten "knock-out-$variant-$1" "$pesc" eval "$(model $variant "$1")" \
             --pack "$out/run/$variant-$1" --data "$out/data/$1/heldout.json" --knock-out all
     done
