@@ -1,10 +1,11 @@
 #!/bin/sh
 # D9: what do the balance losses do? none, official (the constant of the published code) and switch
-# (the paper's eq. 10), 0.01 each; 8 adapters of width 8, two at work.
+# (the paper's eq. 10), 0.01 each; 8 adapters of width 8, two at work. How much a loss depends on chance
+# shows in none again, from other first weights.
 set -eu
 # shellcheck source=experiments/pesc/lib.sh
 . "$(dirname "$0")/lib.sh"
-each evaluate none official experts8
+each evaluate none official experts8 again
 max_load() { # VARIANT LAYER SEED: of the held-out tokens
     value "$1-$3" load "$2" any
 }
@@ -21,9 +22,13 @@ begin d9
     row "none" loss none
     row "official" loss official
     row "switch" loss experts8
+    row "none again, other first weights" loss again
 } | table "held-out loss"
 echo
-row "switch against none" relative experts8 | table "loss higher by, %" 2
+{
+    row "switch against none" relative experts8
+    row "none again against none" relative again
+} | table "loss higher by, %" 2
 echo
 for layer in $(seq 0 "$last"); do
     row "layer $layer, none" max_load none "$layer"

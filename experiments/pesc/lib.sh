@@ -59,6 +59,7 @@ structure() {
 variant_options() {
     case $1 in
     none | official) echo "--balance-loss $1" ;;
+    again) echo "--balance-loss none" ;; # from other first weights
     frozen) echo "--freeze-router" ;;
     esac
 }
@@ -75,9 +76,16 @@ data() { # SEED
     mv "$out/data/.$1" "$out/data/$1"
 }
 
+first_weights() { # VARIANT SEED: the seed of adapters and routers
+    case $1 in
+    again) echo $((1000 + $2)) ;;
+    *) echo "$2" ;;
+    esac
+}
+
 model() { # VARIANT SEED: the folder, crafted if need be
     # shellcheck disable=SC2046 # three numbers
-    set -- $(structure "$1") "$2"
+    set -- $(structure "$1") "$(first_weights "$1" "$2")"
     crafted=$out/model/$1x$3-top$2-seed$4
     [ -d "$crafted" ] || "$pesc" craft "$base" -o "$crafted" --experts "$1" --top-k "$2" \
         --adapter-dim "$3" --base-dtype f32 --seed "$4" >&2
