@@ -143,7 +143,7 @@ void moe_fwd(struct gemm *g, float *y, const float *z, const float *x, const str
     long E = c->experts, K = c->top_k, A = c->dim, R = T * K;
     struct dropout drop = dropout_of(c, rng);
     gemm_nt(g, s->prob, 0, x, W->Wr, T, E, D);
-    route_choose(s, c, T);
+    route_choose(s, W->off, c, T);
     route_sort(s, c, T);
 #pragma omp parallel for schedule(static)
     for (long r = 0; r < R; r++) {

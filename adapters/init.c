@@ -43,13 +43,19 @@ int moe_declare(struct params *ps, const struct moe_config *c, long layers, long
     return 0;
 }
 
+void moe_freeze_routers(struct params *ps, const struct moe_config *c)
+{
+    for (long i = 0; i < ps->count; i += 1 + 2 * c->experts) /* the first of each layer */
+        ps->p[i].frozen = 1;
+}
+
 struct moe_weights moe_at(float *flat, const struct moe_config *c, long layer, long D)
 {
     size_t router = (size_t)(c->experts * D), part = (size_t)(c->experts * c->dim * D);
     if (!flat)
-        return (struct moe_weights){NULL, NULL, NULL};
+        return (struct moe_weights){NULL, NULL, NULL, NULL};
     float *at = flat + (size_t)layer * (router + 2 * part);
-    return (struct moe_weights){at, at + router, at + router + part};
+    return (struct moe_weights){at, at + router, at + router + part, NULL};
 }
 
 void moe_init_all(float *flat, const struct moe_config *c, uint64_t seed, long layers, long D)

@@ -29,6 +29,7 @@ const char *balance_name(enum balance_kind k);
  * the experts lie one behind the other: Dn + e*A*D, Up + e*D*A. */
 struct moe_weights {
     float *Wr, *Dn, *Up;
+    const unsigned char *off; /* [E] not 0: the router never chooses it; NULL: all may be chosen */
 };
 
 /* What the forward pass leaves for the backward one, from an arena. */
@@ -57,7 +58,8 @@ struct moe_rng {
 };
 
 /* y[T,D] from z[T,D] and x[T,D]; y may be z's memory. Where the adapters add nothing (Up zero), y
- * is z bit for bit. rng may be NULL: no dropout. */
+ * is z bit for bit. rng may be NULL: no dropout. Experts that are off have probability 0; at
+ * least top_k must be left. */
 void moe_fwd(struct gemm *g, float *y, const float *z, const float *x, const struct moe_weights *W,
              const struct moe_config *c, const struct moe_rng *rng, struct moe_saved *s, long T,
              long D);
@@ -85,10 +87,10 @@ struct moe_stats {
  * either may be NULL. */
 void moe_stats(struct moe_stats *out, double *load, double *prob, const struct moe_saved *s,
                const struct moe_config *c, long T);
-/* The same by group of tokens: count[n_groups, E] adds the number of choices of each expert, of
- * tokens with group[t] in 0..n_groups-1. */
-void moe_count(long *count, const int *group, const struct moe_saved *s, const struct moe_config *c,
-               long T);
+/* How often each expert was the first, second ... choice in each group of tokens:
+ * count[top_k, n_groups, E] adds, for tokens with group[t] in 0..n_groups-1. */
+void moe_count(long *count, const int *group, long n_groups, const struct moe_saved *s,
+               const struct moe_config *c, long T);
 
 /* Kaiming-uniform (a = sqrt 5) for Dn and Wr, zeros for Up (seeds A2). */
 void moe_init(struct moe_weights *W, const struct moe_config *c, uint64_t seed, long layer, long D);
@@ -97,6 +99,8 @@ void moe_init(struct moe_weights *W, const struct moe_config *c, uint64_t seed, 
  * of the flat vector: router, then all down-, then all up-projections. */
 int moe_declare(struct params *ps, const struct moe_config *c, long layers, long D,
                 struct pesc_error *err) MUST_USE;
+/* Marks the routers of such a table as frozen. */
+void moe_freeze_routers(struct params *ps, const struct moe_config *c);
 /* A layer's tensors in a flat vector that holds nothing else (values or gradients); NULL stays. */
 struct moe_weights moe_at(float *flat, const struct moe_config *c, long layer, long D);
 /* moe_init of all layers. */

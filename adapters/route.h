@@ -4,8 +4,10 @@
 
 #include "adapters/moe.h"
 
-/* From the logits in s->prob: the choice, its weights and (in place) the probabilities. */
-void route_choose(struct moe_saved *s, const struct moe_config *c, long T);
+/* From the logits in s->prob: the choice, its weights and (in place) the probabilities. off as in
+ * struct moe_weights: such logits become minus infinity, so that all else is as without them. */
+void route_choose(struct moe_saved *s, const unsigned char *off, const struct moe_config *c,
+                  long T);
 /* The order of work, from the choice: offset, row_token, row_slot, token_row. */
 void route_sort(struct moe_saved *s, const struct moe_config *c, long T);
 /* dl[T,E], the gradient of the logits, from dw[T,K], the gradient of the weights:

@@ -59,13 +59,22 @@ static HOT void softmax(float *l, float max, long E)
         l[e] /= sum;
 }
 
-void route_choose(struct moe_saved *s, const struct moe_config *c, long T)
+static void mask(float *l, const unsigned char *off, long E)
+{
+    for (long e = 0; e < E; e++)
+        if (off[e])
+            l[e] = -INFINITY;
+}
+
+void route_choose(struct moe_saved *s, const unsigned char *off, const struct moe_config *c, long T)
 {
     long E = c->experts, K = c->top_k;
 #pragma omp parallel for schedule(static)
     for (long t = 0; t < T; t++) {
         float *l = s->prob + t * E, *w = s->w + t * K;
         int *chosen = s->expert + t * K;
+        if (off)
+            mask(l, off, E);
         top_k(chosen, l, E, K);
         for (long k = 0; k < K; k++)
             w[k] = l[chosen[k]];
@@ -176,11 +185,11 @@ void moe_stats(struct moe_stats *out, double *load, double *prob, const struct m
         out->balance = (double)E / (double)K;
 }
 
-void moe_count(long *count, const int *group, const struct moe_saved *s, const struct moe_config *c,
-               long T)
+void moe_count(long *count, const int *group, long n_groups, const struct moe_saved *s,
+               const struct moe_config *c, long T)
 {
     long E = c->experts, K = c->top_k;
     for (long t = 0; t < T; t++)
         for (long k = 0; k < K; k++)
-            count[group[t] * E + s->expert[t * K + k]]++;
+            count[(k * n_groups + group[t]) * E + s->expert[t * K + k]]++;
 }

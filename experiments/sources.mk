@@ -27,3 +27,8 @@ experiments_base_make_base_SOURCES = experiments/base/make-base.c \
 EXTRA_DIST += experiments/demo.sh experiments/base/make.sh \
   experiments/base/model/config.json experiments/base/model/model.safetensors \
   experiments/base/model/tokenizer.json experiments/base/model/tokenizer_config.json
+# The recipes of the experiments.
+EXTRA_DIST += experiments/pesc/RESULTS.md experiments/pesc/all.sh experiments/pesc/lib.sh \
+  experiments/pesc/d5.sh experiments/pesc/d6.sh experiments/pesc/d8.sh experiments/pesc/d9.sh \
+  experiments/pesc/d10.sh experiments/pesc/flat.awk experiments/pesc/shuffle.awk \
+  experiments/pesc/table.awk

@@ -33,3 +33,5 @@ check_PROGRAMS += tests/golden/golden_cli
 TESTS += tests/golden/golden_cli
 tests_golden_golden_cli_SOURCES = tests/golden/golden_cli.c tests/golden/golden.c \
   tests/golden/golden.h
+TESTS += tests/cli/pesc_recipes.sh
+EXTRA_DIST += tests/cli/pesc_recipes.sh

@@ -1,10 +1,12 @@
-/* make-base OUT_DIR [--seed N] [--rules N]: what the demonstration starts from, made from nothing
- * but a seed. OUT_DIR/init              a small Llama with random weights, as a Hugging Face folder
+/* make-base OUT_DIR [--seed N] [--rules N] [--held-out N]: what the demonstration starts from, made
+ * from nothing but a seed.
+ *   OUT_DIR/init              a small Llama with random weights, as a Hugging Face folder
  *   OUT_DIR/prose.jsonl       simple text that the base reads
  *   OUT_DIR/base.json         questions of several skills with their answers by rules 0
  *   OUT_DIR/base-heldout.json such questions that are in no other file
  *   OUT_DIR/tune.json         questions with their answers by rules N (default 1)
- *   OUT_DIR/heldout.json      such questions that are neither in tune.json nor in base.json */
+ *   OUT_DIR/heldout.json      N such questions of each skill (default 64) that are neither in
+ *                             tune.json nor in base.json */
 #include "config.h"
 
 #include "core/file.h"
@@ -29,6 +31,7 @@ enum {
 }; /* the last three: of each skill */
 enum {
     DRAWS_MAX = 100000,
+    HELD_OUT_MAX = 1000,
     RULES_SET_MAX = 1000000
 };                                             /* far more than different exercises ever need */
 enum { FROM_TEXT, FROM_LEARN, FROM_HELD_OUT }; /* what draws are for */
@@ -258,12 +261,13 @@ static int write_model(const char *dir, uint64_t seed, struct bpe *b, struct pes
     return write_weights(dir, seed, err);
 }
 
-static int make_base(const char *dir, uint64_t seed, uint32_t rules, struct pesc_error *err)
+static int make_base(const char *dir, uint64_t seed, uint32_t rules, long held_out,
+                     struct pesc_error *err)
 {
     const struct wanted files[] = {{"base.json", 0, 0, LEARN},
                                    {"base-heldout.json", 0, 1, HELD_OUT},
                                    {"tune.json", rules, 0, TUNE},
-                                   {"heldout.json", rules, 1, HELD_OUT}};
+                                   {"heldout.json", rules, 1, held_out}};
     char init[PATH_CAP];
     TRY(path_join(init, dir, "init", err));
     TRY(dir_make_all(init, err));
@@ -292,17 +296,19 @@ static int number(const char *text, uint64_t max, uint64_t *out)
 int main(int argc, char **argv)
 {
     struct pesc_error err = {0};
-    uint64_t seed = 42, rules = 1;
+    uint64_t seed = 42, rules = 1, held_out = HELD_OUT;
     int bad = argc % 2 != 0 || argv[1][0] == '-';
     for (int i = 2; !bad && i < argc; i += 2)
         bad = !strcmp(argv[i], "--seed")    ? number(argv[i + 1], UINT64_MAX, &seed)
               : !strcmp(argv[i], "--rules") ? number(argv[i + 1], RULES_SET_MAX, &rules)
-                                            : -1;
+              : !strcmp(argv[i], "--held-out")
+                  ? number(argv[i + 1], HELD_OUT_MAX, &held_out) || held_out == 0
+                  : -1;
     if (bad) {
-        fprintf(stderr, "usage: make-base OUT_DIR [--seed N] [--rules N]\n");
+        fprintf(stderr, "usage: make-base OUT_DIR [--seed N] [--rules N] [--held-out N]\n");
         return 2;
     }
-    if (make_base(argv[1], seed, (uint32_t)rules, &err) != 0) {
+    if (make_base(argv[1], seed, (uint32_t)rules, (long)held_out, &err) != 0) {
         fprintf(stderr, "%s: %s\n", err.name, err.text);
         return err.exit_status;
     }

@@ -2,6 +2,7 @@
 #include "cli/cmd.h"
 #include "cli/data_arg.h"
 #include "cli/db_arg.h"
+#include "cli/eval_experts.h"
 #include "core/machine.h"
 #include "experiments/history.h"
 #include "experiments/rundir.h"
@@ -15,10 +16,10 @@
 
 struct options {
     struct data_options data;
-    const char *pack, *base, *compute, *dump, *db;
+    const char *pack, *base, *compute, *dump, *knock_out, *db;
     long batch_tokens, threads;
     uint64_t memory;
-    int json, quiet, force_base;
+    int routing, json, quiet, force_base;
 };
 
 static void defaults(void *opts)
@@ -39,6 +40,10 @@ static const struct opt options[] = {
     {"force-base", NULL, OPT_FLAG, AT(force_base), NULL, "use a pack made for another base", 0, 0},
     {"dump-logits", NULL, OPT_STRING, AT(dump), "OUT.safetensors",
      "write record_N [positions, vocab] for every record used", 0, 0},
+    {"routing", NULL, OPT_FLAG, AT(routing), NULL,
+     "also which experts are chosen, by layer, domain and rank of choice", 0, 0},
+    {"knock-out", NULL, OPT_STRING, AT(knock_out), "L:E|all",
+     "mask expert E of layer L; or what each one is worth, by domain", 0, 0},
     {"batch-tokens", NULL, OPT_LONG, AT(batch_tokens), "N", "tokens at a time", 1, 1e9},
     {"compute", NULL, OPT_CHOICE, AT(compute), "auto|f32|bf16", "type of the matrix products", 0,
      0},
@@ -61,10 +66,15 @@ struct session {
     struct engine *engine;
     enum compute compute;
     struct eval_sum all, *domain;
+    struct knock_out knock_out;
+    struct routing routing; /* layers 0: nobody asks */
+    struct damage damage;   /* likewise */
 };
 
 static void session_close(struct session *s)
 {
+    routing_close(&s->routing);
+    damage_free(&s->damage);
     engine_close(s->engine);
     model_close(s->model);
     batcher_close(s->batcher);
@@ -77,6 +87,7 @@ static void session_close(struct session *s)
 static int session_open(struct session *s, const struct options *o, const char *model,
                         const struct notes *notes, struct pesc_error *err)
 {
+    TRY(knock_out_parse(o->knock_out, &s->knock_out, err));
     threads_arg(o->threads);
     TRY(model_arg_open(model, o->base, notes, &s->arg, err));
     TRY(pack_arg_open(o->pack, o->force_base, &s->arg, notes, &s->pack, err));
@@ -97,7 +108,17 @@ static int session_open(struct session *s, const struct options *o, const char *
         TRY(pack_arg_load(&s->pack, s->model, err));
     TRY(engine_open(s->model, tokens, s->source.max_samples, 0, &s->engine, err));
     s->domain = calloc((size_t)dataset_domain_count(s->data) + 1, sizeof *s->domain);
-    return s->domain ? 0 : FAIL(err, MEMORY, "no memory for domains");
+    if (!s->domain)
+        return FAIL(err, MEMORY, "no memory for domains");
+    if (o->routing && !s->arg.is_crafted)
+        return FAIL(err, MODEL_KIND, "a dense model has no routers");
+    if (o->routing)
+        TRY(routing_open(&s->routing, &s->model->moe, s->model->c.num_layers,
+                         dataset_domain_count(s->data), tokens, err));
+    if (s->knock_out.all) /* whether it can be done, before it takes its time */
+        TRY(model_knock_out(s->model, 0, 0, err));
+    return o->knock_out ? model_knock_out(s->model, s->knock_out.layer, s->knock_out.expert, err)
+                        : 0;
 }
 
 struct dump {
@@ -196,6 +217,10 @@ static int report(struct cli *cli, const struct session *s, const struct options
             if (s->domain[d].scored)
                 row_text(cli, dataset_domain(s->data, d), &s->domain[d]);
         row_text(cli, "all", &s->all);
+        if (s->routing.layers)
+            routing_text(cli->out, &s->routing, s->data);
+        if (s->damage.layers)
+            damage_text(cli->out, &s->damage, s->data);
         return 0;
     }
     const struct dataset_counts *c = dataset_counts(s->data);
@@ -209,6 +234,12 @@ static int report(struct cli *cli, const struct session *s, const struct options
         json_object_set_new(domains, dataset_domain(s->data, d), row);
     }
     json_object_set_new(root, "domains", domains);
+    if (o->knock_out)
+        json_object_set_new(root, "knock_out",
+                            s->damage.layers ? damage_json(&s->damage, s->data)
+                                             : json_string(o->knock_out));
+    if (s->routing.layers)
+        json_object_set_new(root, "routing", routing_json(&s->routing, s->data));
     json_object_set_new(root, "read", json_integer(c->read));
     json_object_set_new(root, "skipped", json_integer(skipped));
     json_object_set_new(root, "truncated", json_integer(c->truncated));
@@ -224,7 +255,7 @@ static int report(struct cli *cli, const struct session *s, const struct options
     return 0;
 }
 
-/* An evaluation of a recorded run's adapters joins its history. */
+/* An evaluation of a recorded run's adapters joins its history; not that of a part of them. */
 static void record(const struct session *s, const struct options *o, const struct notes *notes)
 {
     char path[PATH_CAP];
@@ -240,7 +271,7 @@ static void record(const struct session *s, const struct options *o, const struc
         {"perplexity", exp(eval_loss(&s->all)), 0, s->all.scored},
         {"accuracy", eval_accuracy(&s->all), eval_stderr(&s->all), s->all.scored},
         {"exact_match", eval_exact_match(&s->all), eval_exact_stderr(&s->all), s->all.answers}};
-    if (!*run || cli_db_path(o->db, path, &e) != 0 || !path_exists(path))
+    if (!*run || s->knock_out.layer >= 0 || cli_db_path(o->db, path, &e) != 0 || !path_exists(path))
         return;
     int rc = history_open(path, &h, &e);
     for (size_t i = 0; rc == 0 && i < sizeof rows / sizeof *rows; i++)
@@ -265,8 +296,12 @@ static int run(struct cli *cli, void *opts, int argc, char **argv, struct pesc_e
         rc = dump_logits(&s, o->dump, err);
     if (rc == 0)
         rc = evaluate(s.engine, &s.source, batcher_batches_per_epoch(s.batcher), &s.all, s.domain,
-                      dataset_domain_count(s.data), err);
+                      dataset_domain_count(s.data), s.routing.layers ? &s.routing : NULL, err);
     clock_gettime(CLOCK_MONOTONIC, &t1);
+    if (rc == 0 && s.knock_out.all)
+        rc = damage_measure(&s.damage, s.model, s.engine, &s.source,
+                            batcher_batches_per_epoch(s.batcher), &s.all, s.domain,
+                            dataset_domain_count(s.data), err);
     if (rc == 0)
         rc =
             report(cli, &s, o,

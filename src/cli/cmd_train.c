@@ -38,6 +38,8 @@ static const struct opt options[] = {
     {"config", NULL, OPT_STRING, AT(config), "FILE.yaml", "the same keys from a file", 0, 0},
     {"trainable", NULL, OPT_CHOICE, AT(trainable), "adapters|full",
      "adapters and routers, or every weight of a dense model", 0, 0},
+    {"freeze-router", NULL, OPT_FLAG, AT(freeze_router), NULL,
+     "routers keep their first weights: no gradient, decay or balance loss", 0, 0},
     {"pack", NULL, OPT_STRING, AT(pack), "P", "start from these adapters", 0, 0},
     {"base", NULL, OPT_STRING, AT(base), "DIR", "where a crafted folder's base is now", 0, 0},
     {"max-steps", NULL, OPT_LONG, AT(max_steps), "N", "updates (0: by --num-epochs)", 0, 1e9},

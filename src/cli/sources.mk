@@ -14,6 +14,9 @@ pesc_SOURCES += \
 # data
 pesc_SOURCES += src/cli/data_lengths.c src/cli/data_report.c src/cli/data_report.h
 
+# eval
+pesc_SOURCES += src/cli/eval_experts.c src/cli/eval_experts.h
+
 # pack
 pesc_SOURCES += src/cli/cmd_pack.h src/cli/cmd_pack_export.c src/cli/pack_record.c
 

@@ -49,7 +49,7 @@ int train_recipe(struct train_session *s, const struct train_cli *o, struct pesc
         "pesc_checkpoint", 1, "version", pesc_version(), "isa", machine_isa("", isa, sizeof isa),
         "onednn", gemm_library_version(onednn, sizeof onednn), "threads", (json_int_t)s->threads,
         "lr_list", rates, "base", s->arg.fingerprint, "data", dataset_sha256(s->data), "trainable",
-        o->trainable, "seed", (json_int_t)o->seed, "batch_size",
+        o->freeze_router ? "experts" : o->trainable, "seed", (json_int_t)o->seed, "batch_size",
         (json_int_t)(o->batch_tokens ? 0 : o->batch_size), "batch_tokens",
         (json_int_t)o->batch_tokens, "accumulation", (json_int_t)o->accumulation, "data_order",
         o->order, "scheduler", s->rates ? "list" : o->scheduler, "decay", o->decay_set, "compute",

@@ -98,13 +98,17 @@ static int check_memory(struct train_session *s, const struct train_cli *o, stru
 
 static int open_model(struct train_session *s, const struct train_cli *o, struct pesc_error *err)
 {
-    enum trainable t = strcmp(o->trainable, "full") ? TRAIN_ADAPTERS : TRAIN_FULL;
+    enum trainable t = !strcmp(o->trainable, "full") ? TRAIN_FULL
+                       : o->freeze_router            ? TRAIN_EXPERTS
+                                                     : TRAIN_ADAPTERS;
+    if (t == TRAIN_FULL && o->freeze_router)
+        return FAIL(err, USAGE_VALUE, "--freeze-router: --trainable full has no routers");
     TRY(pack_arg_open(o->pack, 0, &s->arg, &s->rec.notes, &s->pack, err));
     struct moe_config moe = s->arg.craft.moe;
     moe.dropout = o->dropout;
     moe.balance = (enum balance_kind)balance_from_name(o->balance);
     moe.balance_coef = o->balance_coef;
-    if (s->arg.is_crafted && moe.experts > 1 && moe.top_k == 1)
+    if (s->arg.is_crafted && moe.experts > 1 && moe.top_k == 1 && !o->freeze_router)
         note(&s->rec.notes, "W-CRAFT-TOP1",
              "with top-k 1 the router learns from the balance loss alone");
     TRY(compute_arg(o->compute, &s->arg, &s->compute, s->why, sizeof s->why, err));
@@ -147,11 +151,15 @@ static void show_header(struct train_session *s, const struct train_cli *o, long
     progress_bytes(need, sizeof need, s->need);
     progress_header(p, "model", "%s: %s, %ld layers, hidden %ld", o->model, c->arch_name,
                     c->num_layers, c->hidden_size);
-    if (s->arg.is_crafted)
+    if (s->arg.is_crafted && o->freeze_router)
+        progress_header(p, "adapters", "%ld experts, top-%ld, dim %ld; routers frozen",
+                        s->model->moe.experts, s->model->moe.top_k, s->model->moe.dim);
+    else if (s->arg.is_crafted)
         progress_header(p, "adapters", "%ld experts, top-%ld, dim %ld; balance %s x %g",
                         s->model->moe.experts, s->model->moe.top_k, s->model->moe.dim, o->balance,
                         o->balance_coef);
-    progress_header(p, "trained", "%zu parameters (%s)", s->model->params.total, o->trainable);
+    progress_header(p, "trained", "%zu parameters (%s)", params_trained(&s->model->params),
+                    o->freeze_router ? "adapters without routers" : o->trainable);
     progress_header(p, "data", "%s", data);
     progress_header(p, "steps", "%ld, at most %ld tokens each; lr %g %s", s->steps,
                     s->source.max_tokens * o->accumulation,

@@ -14,7 +14,7 @@ struct train_cli {
     double learning_rate, warmup_ratio, weight_decay, max_grad_norm, beta1, beta2, eps;
     double dropout, balance_coef;
     uint64_t memory;
-    int profile, quiet, json;
+    int freeze_router, profile, quiet, json;
 };
 int train_command(struct cli *cli, struct train_cli *o, struct pesc_error *err) MUST_USE;
 

@@ -22,6 +22,8 @@ static void make_parts(struct model *m)
             ffn->moe = &m->moe;
             ffn->W = moe_at(m->params.value, &m->moe, l, m->c.hidden_size);
             ffn->dW = moe_at(m->params.grad, &m->moe, l, m->c.hidden_size);
+            if (m->trainable == TRAIN_EXPERTS)
+                ffn->dW.Wr = NULL;
         }
         for (enum layer_tensor t = 0; m->trainable == TRAIN_FULL && t < LT_COUNT; t++) {
             char name[TENSOR_NAME_CAP];
@@ -48,7 +50,7 @@ static int load_masters(struct model *m, const struct base *b, struct pesc_error
 
 static int load_adapters(struct model *m, uint64_t seed, struct pesc_error *err)
 {
-    TRY(params_alloc(&m->params, m->trainable == TRAIN_ADAPTERS, err));
+    TRY(params_alloc(&m->params, m->trainable != TRAIN_NOTHING, err));
     moe_init_all(m->params.value, &m->moe, seed, m->c.num_layers, m->c.hidden_size);
     return 0;
 }
@@ -60,7 +62,7 @@ int model_shape(const struct model_config *c, const struct moe_config *moe,
     if (moe && trainable == TRAIN_FULL)
         return FAIL(err, MODEL_KIND,
                     "training every weight takes a dense model, not a crafted one");
-    if (!moe && trainable == TRAIN_ADAPTERS)
+    if (!moe && (trainable == TRAIN_ADAPTERS || trainable == TRAIN_EXPERTS))
         return FAIL(err, MODEL_KIND,
                     "a dense model has no adapters: craft it first (pesc craft), or use "
                     "--trainable full");
@@ -83,6 +85,8 @@ int model_shape(const struct model_config *c, const struct moe_config *moe,
     if (moe) {
         m->moe = *moe;
         TRY_OR(moe_declare(&m->params, &m->moe, c->num_layers, c->hidden_size, err), fail);
+        if (trainable == TRAIN_EXPERTS)
+            moe_freeze_routers(&m->params, &m->moe);
     } else if (trainable == TRAIN_FULL) {
         TRY_OR(weights_declare(&m->c, &m->params, err), fail);
     }
@@ -101,7 +105,7 @@ size_t model_bytes(const struct model *m)
     if (m->trainable == TRAIN_FULL)
         /* masters and gradients; rounded copies of matrices take the half that rounding saves */
         return 2 * params + weights_size(&m->c, COMPUTE_F32) - weights;
-    return (m->trainable == TRAIN_ADAPTERS ? 2 : 1) * params + weights;
+    return (m->trainable == TRAIN_NOTHING ? 1 : 2) * params + weights;
 }
 
 int model_load(struct model *m, const struct base *b, enum dtype store, uint64_t seed,
@@ -131,6 +135,30 @@ int model_open(const struct base *b, const struct moe_config *moe, enum trainabl
     return 0;
 }
 
+int model_knock_out(struct model *m, long layer, long expert, struct pesc_error *err)
+{
+    long E = m->moe.experts;
+    if (!m->crafted)
+        return FAIL(err, MODEL_KIND, "a dense model has no experts to knock out");
+    if (layer >= m->c.num_layers || (layer >= 0 && (expert < 0 || expert >= E)))
+        return FAIL(err, USAGE_VALUE,
+                    "no expert %ld:%ld to knock out: layers are 0 to %ld, experts 0 to %ld", layer,
+                    expert, m->c.num_layers - 1, E - 1);
+    if (layer >= 0 && m->moe.top_k >= E)
+        return FAIL(err, USAGE_VALUE,
+                    "without one of its %ld experts a layer has too few for top-%ld", E,
+                    m->moe.top_k);
+    if (!m->off)
+        m->off = calloc((size_t)E, sizeof *m->off);
+    if (!m->off)
+        return FAIL(err, MEMORY, "no memory to mask %ld experts", E);
+    for (long l = 0; l < m->c.num_layers; l++)
+        m->ffn[l].W.off = l == layer ? m->off : NULL;
+    for (long e = 0; e < E; e++)
+        m->off[e] = e == expert;
+    return 0;
+}
+
 void model_close(struct model *m)
 {
     if (!m)
@@ -138,6 +166,7 @@ void model_close(struct model *m)
     weights_free(m->weights);
     params_free(&m->params);
     gemm_free(m->gemm);
+    free(m->off);
     free(m->attn);
     free(m->ffn);
     free(m);

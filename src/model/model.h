@@ -5,7 +5,12 @@
 #include "model/part.h"
 #include "tensor/params.h"
 
-enum trainable { TRAIN_NOTHING, TRAIN_ADAPTERS, TRAIN_FULL };
+enum trainable {
+    TRAIN_NOTHING,
+    TRAIN_ADAPTERS, /* adapters and routers */
+    TRAIN_EXPERTS, /* adapters alone: routers keep their values, and the balance loss is left out */
+    TRAIN_FULL     /* every weight of a dense model */
+};
 
 struct model {
     struct model_config c;
@@ -13,10 +18,11 @@ struct model {
     enum trainable trainable;
     int crafted; /* adapters behind every feed-forward network */
     struct moe_config moe;
-    struct params params; /* adapters and routers, or everything (TRAIN_FULL) */
+    struct params params; /* adapters and routers (frozen or not), or everything (TRAIN_FULL) */
     struct weights *weights;
     struct part *attn, *ffn;                   /* [layers] */
     float *grad_embed, *grad_head, *grad_norm; /* NULL: frozen */
+    unsigned char *off; /* [experts] of model_knock_out; NULL: never asked for */
     struct gemm *gemm;
 };
 
@@ -35,6 +41,10 @@ int model_load(struct model *m, const struct base *b, enum dtype store, uint64_t
 int model_open(const struct base *b, const struct moe_config *moe, enum trainable trainable,
                enum compute compute, enum dtype store, uint64_t seed, struct model **out,
                struct pesc_error *err) MUST_USE;
+/* From now on the layer's router never chooses the expert; the weights of those that it chooses
+ * instead sum to 1 as always, and all other layers are whole. layer -1: this one too. E-USAGE-VALUE
+ * unless there is such an expert and top_k others; E-MODEL-KIND for a dense model. */
+int model_knock_out(struct model *m, long layer, long expert, struct pesc_error *err) MUST_USE;
 void model_close(struct model *m);
 
 #endif

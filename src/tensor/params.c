@@ -90,6 +90,14 @@ const struct param *params_find(const struct params *ps, const char *name)
     return NULL;
 }
 
+size_t params_trained(const struct params *ps)
+{
+    size_t n = 0;
+    for (long i = 0; i < ps->count; i++)
+        n += ps->p[i].frozen ? 0 : ps->p[i].n;
+    return n;
+}
+
 /* --- saving --- */
 
 struct save {

@@ -8,18 +8,20 @@
 enum { PARAM_NAME_CAP = 160, PARAM_MAX_DIM = 2 };
 
 struct param {
-    char name[PARAM_NAME_CAP]; /* as in a model file: model.layers.0.mlp.moe_adapter.router.weight */
+    char
+        name[PARAM_NAME_CAP]; /* as in a model file: model.layers.0.mlp.moe_adapter.router.weight */
     int ndim;
     long shape[PARAM_MAX_DIM];
     size_t offset, n; /* floats in the flat vector */
     int layer;        /* -1: not of a layer */
+    int frozen;       /* keeps its value: no gradient is computed, no update reaches it */
 };
 
 struct params {
     long count, cap;
     struct param *p;
-    size_t total;              /* floats */
-    float *value, *grad;       /* [total]; grad may be NULL */
+    size_t total;        /* floats */
+    float *value, *grad; /* [total]; grad may be NULL */
 };
 
 /* Adds one to the table (before params_alloc); its index, or -1 with err. */
@@ -29,6 +31,7 @@ long params_add(struct params *ps, int layer, int ndim, long rows, long cols,
 int params_alloc(struct params *ps, int with_grad, struct pesc_error *err) MUST_USE;
 void params_free(struct params *ps);
 const struct param *params_find(const struct params *ps, const char *name); /* or NULL */
+size_t params_trained(const struct params *ps); /* floats that are not frozen */
 
 /* As a safetensors file of f32 or bf16 with the given prefix before each name; metadata as for
  * st_write. */

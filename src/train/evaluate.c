@@ -34,7 +34,8 @@ static void add_batch(const struct batch *b, const float *losses, const int32_t 
 }
 
 int evaluate(struct engine *e, const struct batch_source *data, long n_batches,
-             struct eval_sum *all, struct eval_sum *domain, long n_domains, struct pesc_error *err)
+             struct eval_sum *all, struct eval_sum *domain, long n_domains, struct routing *routing,
+             struct pesc_error *err)
 {
     int rc = -1;
     float *losses = malloc((size_t)data->max_tokens * sizeof *losses);
@@ -50,6 +51,11 @@ int evaluate(struct engine *e, const struct batch_source *data, long n_batches,
         struct batch b;
         struct engine_step s = {.losses = losses, .argmax = argmax};
         TRY_OR(data->get(data->ctx, i, &b, err), done);
+        if (routing) {
+            routing_batch(routing, &b);
+            s.routed = routing_add;
+            s.routed_ctx = routing;
+        }
         TRY_OR(engine_loss(e, &b, &s, err), done);
         add_batch(&b, losses, argmax, all, domain, n_domains);
     }

@@ -4,16 +4,18 @@
 
 #include "core/batch.h"
 #include "model/engine.h"
+#include "train/routing.h"
 
 struct eval_sum {
     double loss; /* summed cross-entropy */
     long scored, correct, samples;
     long answers, exact; /* samples with scored tokens; those with every one of them right */
 };
-/* Batches 0..n_batches-1. domain[n_domains] may be NULL; all gets the total. Sums are taken in the
+/* Batches 0..n_batches-1. domain[n_domains] may be NULL; all gets the total. routing, of a crafted
+ * model with as many domains, adds the choices of experts; NULL: nobody asks. Sums are taken in the
  * order of the tokens, so that the same data gives the same bits. */
 int evaluate(struct engine *e, const struct batch_source *data, long n_batches,
-             struct eval_sum *all, struct eval_sum *domain, long n_domains,
+             struct eval_sum *all, struct eval_sum *domain, long n_domains, struct routing *routing,
              struct pesc_error *err) MUST_USE;
 double eval_loss(const struct eval_sum *s);     /* mean, NaN without scored tokens */
 double eval_accuracy(const struct eval_sum *s); /* 0..1, NaN likewise */

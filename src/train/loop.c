@@ -50,6 +50,12 @@ size_t train_bytes(const struct model *m, const struct batch_source *data)
            2 * m->params.total * sizeof(float);
 }
 
+/* Routers that are not trained are not pushed towards balance; the statistic is still told. */
+static double balance_coef(const struct run *u)
+{
+    return u->m->crafted && u->m->trainable != TRAIN_EXPERTS ? u->o->balance_coef : 0;
+}
+
 /* The gradient of one update: mean over all scored tokens of its batches, so that accumulating
  * halves gives the whole. */
 static int gradients(struct run *u, long step, struct step_sums *sum, struct pesc_error *err)
@@ -76,7 +82,7 @@ static int gradients(struct run *u, long step, struct step_sums *sum, struct pes
             TRY(u->data->get(u->data->ctx, first + i, &b, err));
         profile_to(o->profile, STAGE_OTHER);
         struct engine_step s = {.loss_scale = sum->scored ? 1.0 / (double)sum->scored : 0,
-                                .balance_scale = o->balance_coef / (double)m->c.num_layers *
+                                .balance_scale = balance_coef(u) / (double)m->c.num_layers *
                                                  (double)b.T / (double)total_tokens,
                                 .seed = o->seed,
                                 .number = (uint32_t)(first + i)};
@@ -97,7 +103,7 @@ static int run_eval(struct run *u, long step, struct pesc_error *err)
 {
     const struct train_options *o = u->o;
     struct eval_sum all;
-    TRY(evaluate(u->engine, o->eval, o->eval_batches, &all, u->eval_domain, o->n_eval_domains,
+    TRY(evaluate(u->engine, o->eval, o->eval_batches, &all, u->eval_domain, o->n_eval_domains, NULL,
                  err));
     u->r->eval_loss = eval_loss(&all);
     for (long d = -1; d < o->n_eval_domains && u->sink->eval; d++) {
@@ -202,7 +208,7 @@ static int update(struct run *u, long step, struct pesc_error *err)
     TRY(gradients(u, step, &sum, err));
     profile_to(o->profile, STAGE_OPTIM);
     double ce = sum.scored ? sum.loss / (double)sum.scored : 0;
-    double loss = ce + (u->m->crafted ? o->balance_coef * sum.balance : 0);
+    double loss = ce + balance_coef(u) * sum.balance;
     double norm = grad_norm(&u->m->params), lr = schedule_lr(&o->schedule, step);
     if (isfinite(loss) && isfinite(norm)) {
         u->bad_in_a_row = 0;

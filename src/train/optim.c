@@ -94,8 +94,9 @@ static void update_chunk(struct adamw *a, struct params *ps, size_t from, size_t
         const struct param *p = &ps->p[i];
         size_t end = p->offset + p->n < to ? p->offset + p->n : to;
         float keep = a->o.decay == DECAY_ALL || p->ndim >= 2 ? f->keep : 1.0f;
-        update(ps->value + from, a->m + from, a->v + from, ps->grad + from, (long)(end - from),
-               keep, f);
+        if (!p->frozen)
+            update(ps->value + from, a->m + from, a->v + from, ps->grad + from, (long)(end - from),
+                   keep, f);
         from = end;
     }
 }

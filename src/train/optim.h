@@ -40,7 +40,8 @@ int adamw_init(struct adamw *a, const struct adamw_options *o, size_t n,
                struct pesc_error *err) MUST_USE;
 void adamw_free(struct adamw *a);
 /* One update of ps->value from ps->grad * grad_scale (a clipping coefficient, or 1); ps is the
- * table that the state was made for. The gradient is left as it is. */
+ * table that the state was made for. The gradient is left as it is. Frozen tensors are passed over:
+ * neither the gradient nor the decay reaches them. */
 void adamw_step(struct adamw *a, struct params *ps, double lr, double grad_scale);
 
 /* Euclidean norm of the whole gradient. */

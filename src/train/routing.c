@@ -16,7 +16,7 @@ int routing_open(struct routing *r, const struct moe_config *moe, long layers, l
     r->balance = calloc(L, sizeof *r->balance);
     r->top1 = calloc(L, sizeof *r->top1);
     r->tokens = calloc(L, sizeof *r->tokens);
-    r->by_domain = calloc(L * N * E, sizeof *r->by_domain);
+    r->by_domain = calloc(L * (size_t)moe->top_k * N * E, sizeof *r->by_domain);
     r->domain_tokens = calloc(N, sizeof *r->domain_tokens);
     r->group = calloc((size_t)max_tokens, sizeof *r->group);
     r->own = calloc(2 * E, sizeof *r->own);
@@ -66,7 +66,8 @@ void routing_add(void *ctx, long layer, const struct moe_saved *s, long T)
     r->tokens[layer] += T;
     r->step_balance += st.balance * (double)T;
     if (r->n_domains)
-        moe_count(r->by_domain + layer * r->n_domains * r->experts, r->group, s, r->moe, T);
+        moe_count(r->by_domain + layer * r->moe->top_k * r->n_domains * r->experts, r->group,
+                  r->n_domains, s, r->moe, T);
 }
 
 static double entropy(const double *load, long n)
@@ -78,6 +79,50 @@ static double entropy(const double *load, long n)
         if (load[i] > 0)
             h -= load[i] / sum * log(load[i] / sum);
     return h;
+}
+
+static long choices(const struct routing *r, long layer, long rank, long domain, long expert)
+{
+    return r
+        ->by_domain[((layer * r->moe->top_k + rank) * r->n_domains + domain) * r->experts + expert];
+}
+
+double routing_share(const struct routing *r, long layer, long rank, long domain, long expert)
+{
+    long n = 0, tokens = 0;
+    for (long k = rank < 0 ? 0 : rank; k < (rank < 0 ? r->moe->top_k : rank + 1); k++)
+        for (long d = domain < 0 ? 0 : domain; d < (domain < 0 ? r->n_domains : domain + 1); d++) {
+            n += choices(r, layer, k, d, expert);
+            tokens += r->domain_tokens[d];
+        }
+    return tokens ? (double)n / (double)tokens : NAN;
+}
+
+double routing_divergence(const struct routing *r, long layer, long rank)
+{
+    double sum = 0;
+    long n = 0;
+    for (long d = 0; d < r->n_domains; d++)
+        n += r->domain_tokens[d] > 0;
+    for (long e = 0; e < r->experts; e++) {
+        double mean = 0;
+        for (long d = 0; d < r->n_domains; d++)
+            if (r->domain_tokens[d])
+                mean += routing_share(r, layer, rank, d, e) / (double)n;
+        for (long d = 0; d < r->n_domains; d++) {
+            double p = r->domain_tokens[d] ? routing_share(r, layer, rank, d, e) : 0;
+            sum += p > 0 ? p * log(p / mean) / (double)n : 0;
+        }
+    }
+    return n ? sum : NAN;
+}
+
+double routing_max_load(const struct routing *r, long layer, long rank)
+{
+    double most = 0;
+    for (long e = 0; e < r->experts; e++)
+        most = fmax(most, routing_share(r, layer, rank, -1, e));
+    return most * (double)r->experts;
 }
 
 void routing_report(struct routing *r, long step, const char *const *domains,
@@ -106,8 +151,7 @@ void routing_report(struct routing *r, long step, const char *const *domains,
             if (r->domain_tokens[d] == 0)
                 continue;
             for (long e = 0; e < E; e++)
-                r->own[e] = (double)r->by_domain[(l * r->n_domains + d) * E + e] /
-                            ((double)r->domain_tokens[d] * (double)r->moe->top_k);
+                r->own[e] = routing_share(r, l, -1, d, e);
             sink->router_domain(sink->ctx, step, (int)l, domains[d], E, r->own);
         }
     }
@@ -117,6 +161,6 @@ void routing_report(struct routing *r, long step, const char *const *domains,
     memset(r->balance, 0, L * sizeof *r->balance);
     memset(r->top1, 0, L * sizeof *r->top1);
     memset(r->tokens, 0, L * sizeof *r->tokens);
-    memset(r->by_domain, 0, L * N * e * sizeof *r->by_domain);
+    memset(r->by_domain, 0, L * (size_t)r->moe->top_k * N * e * sizeof *r->by_domain);
     memset(r->domain_tokens, 0, N * sizeof *r->domain_tokens);
 }

@@ -11,7 +11,7 @@ struct routing {
     const struct moe_config *moe;
     double *load, *prob;    /* [layers, experts] summed over tokens */
     double *balance, *top1; /* [layers] times tokens */
-    long *by_domain;        /* [layers, domains, experts] choices */
+    long *by_domain;        /* [layers, top_k, domains, experts] choices by rank */
     long *tokens;           /* [layers] */
     long *domain_tokens;    /* [domains] */
     double step_balance;    /* of the current step: sum over layers times tokens */
@@ -27,5 +27,15 @@ void routing_add(void *ctx, long layer, const struct moe_saved *s, long T);
 /* Tells the sink and starts anew. */
 void routing_report(struct routing *r, long step, const char *const *domains,
                     const struct train_sink *sink);
+/* Share of a domain (-1: of all) that expert has among the choices of that rank (-1: of any, 0: the
+ * most probable one ...) since the last report; sums to 1 over the experts, NaN without tokens. */
+double routing_share(const struct routing *r, long layer, long rank, long domain, long expert);
+/* How far the domains differ in it: the mean over domains with tokens of the Kullback-Leibler
+ * divergence of their shares from the average of these shares, in nats: the generalised
+ * Jensen-Shannon divergence with equal weights (J. Lin, IEEE Trans. Inf. Theory 37, 1991). 0: all
+ * domains are treated alike. */
+double routing_divergence(const struct routing *r, long layer, long rank);
+/* max over experts of share times experts: 1 is even. */
+double routing_max_load(const struct routing *r, long layer, long rank);
 
 #endif

@@ -23,7 +23,8 @@ inputs() { # FILE: its questions
 }
 
 "$make_base" a >log 2>&1 && "$make_base" b --seed 42 --rules 1 >>log 2>&1 &&
-    "$make_base" c --rules 2 >>log 2>&1 && "$make_base" d --seed 7 >>log 2>&1
+    "$make_base" c --rules 2 >>log 2>&1 && "$make_base" d --seed 7 >>log 2>&1 &&
+    "$make_base" e --held-out 100 >>log 2>&1
 ok $? "data are made"
 diff -r a b >log
 ok $? "twice the same"
@@ -31,6 +32,10 @@ ok $? "twice the same"
 ok $? "other rules give other answers, and leave the base's alone"
 ! cmp -s a/base.json d/base.json && ! cmp -s a/init/model.safetensors d/init/model.safetensors
 ok $? "another seed gives another base"
+cmp a/tune.json e/tune.json >log 2>&1 && [ "$(inputs e/heldout.json | LC_ALL=C sort -u | wc -l)" = 600 ] &&
+    sed -n 2,385p a/heldout.json | sed '$s/,*$//' >few && sed -n 2,385p e/heldout.json | sed '$s/,*$//' >more &&
+    cmp few more >log 2>&1
+ok $? "more held-out questions are the same ones and others"
 
 inputs a/base.json >base && inputs a/tune.json >tune && inputs a/base-heldout.json >base-heldout &&
     inputs a/heldout.json >heldout

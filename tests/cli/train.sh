@@ -160,6 +160,59 @@ exits 7 E-MODEL-KIND "every weight of a crafted folder"
 [ ! -e X ]
 ok $? "refused before a folder is made"
 
+# --- experts: who is chosen, and what each is worth ---
+pesc eval M --pack R --data heldout.json --max-seq-length 48 --routing
+ok $? "eval --routing"
+[ "$(grep -c '^layer [0-3], choice ' out)" = 12 ]
+ok $? "each layer: any choice, the first, the second"
+! grep -q '.\{81\}' out
+ok $? "within 80 columns"
+awk '/^layer/ { if (n && (s < 99.7 || s > 100.3)) bad = 1; n++ } /^all / && n { s = $2 + $3 + $4 + $5 }
+    END { exit bad || n != 12 }' out
+ok $? "whose shares sum to 100 %"
+pesc eval M --pack R --data heldout.json --max-seq-length 48 --routing --json
+has out '"routing":\[{"layer":0,"choice":"any","max_load":[0-9.]*,"divergence":[0-9.]*}' "and as JSON"
+pesc eval M --pack R --data heldout.json --max-seq-length 48 --knock-out 2:1 --json
+ok $? "eval --knock-out"
+cp out without.json
+masked=$(number loss <without.json)
+! cmp -s out run.json && has out '"knock_out":"2:1"' "is another model"
+[ "$(sql "SELECT abs(value - $loss) < 1e-9 FROM eval e JOIN run r ON r.id = e.run_id WHERE r.name = 'R' AND metric = 'loss' AND step = 10 AND task = 'heldout.json'")" = 1 ]
+ok $? "whose loss does not join the run's history"
+pesc eval M --pack R --data heldout.json --max-seq-length 48 --knock-out all --json
+[ "$(grep -o '"increase":' out | wc -l)" = $((4 * 4 * 7)) ]
+ok $? "eval --knock-out all: every expert, in all and by domain"
+by=$(grep -o '"layer":2,"expert":1,"domain":null,"increase":[-+.0-9e]*' out | sed 's/.*://')
+awk "BEGIN { d = $masked - $loss - ($by); exit !(d < 1e-12 && d > -1e-12) }"
+ok $? "which agrees with knocking that one out ($by)"
+pesc eval M --pack R --data heldout.json --max-seq-length 48 --knock-out all
+[ "$(grep -c '^layer [0-3]: increase' out)" = 4 ]
+ok $? "as tables"
+pesc eval M --data heldout.json --knock-out 4:0
+exits 2 E-USAGE-VALUE "a layer that there is not"
+pesc eval M --data heldout.json --knock-out 1:x
+exits 2 E-USAGE-VALUE "no number of an expert"
+pesc eval M1 --data heldout.json --knock-out 1:2
+ok $? "one of four with top-1"
+pesc craft base/init -o M2of2 --experts 2 --top-k 2 --adapter-dim 4
+pesc eval M2of2 --data heldout.json --knock-out all
+exits 2 E-USAGE-VALUE "one of two that all tokens need"
+pesc eval base/init --data heldout.json --routing
+exits 7 E-MODEL-KIND "routing of a dense model"
+
+# --- routers that keep their weights ---
+pesc train M $opts --freeze-router --weight-decay 0.1 -o Z
+ok $? "train --freeze-router"
+has err 'routers frozen' "says so"
+has err 'adapters without routers' "and what is trained"
+[ "$(sql "SELECT value FROM param p JOIN run r ON r.id = p.run_id WHERE r.name = 'Z' AND p.key = 'freeze-router'")" = true ]
+ok $? "the history knows"
+has Z/config.yaml '^freeze-router: true' "and so does the run's configuration"
+pesc train M $opts -o Z --resume auto
+exits 7 E-CK-MISMATCH "its checkpoint is none of a run that trains routers"
+pesc train base/init --trainable full --freeze-router --data tune.json -o X --max-steps 1
+exits 2 E-USAGE-VALUE "a dense model has no routers to freeze"
+
 # --- generate ---
 pesc generate M --pack R --prompt "What is 10 plus 14?" -n 12 --json
 ok $? "generate"

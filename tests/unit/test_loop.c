@@ -202,13 +202,13 @@ static int copies_are_fresh(const struct model *m)
 
 /* Ten steps at once against five, a stop, a new model and five more. The checkpoints, which hold
  * weights and moments, are named after their content. */
-static void test_resume(const char *what, const struct moe_config *moe, enum compute compute)
+static void test_resume(const char *what, const struct moe_config *moe, enum trainable tr,
+                        enum compute compute)
 {
     struct pesc_error err = {0};
     struct log whole = {.stop_at = 0}, half = {.stop_at = 5}, rest = {.stop_at = 0};
     struct train_result r, end;
     json_t *meta = json_pack("{s:s}", "run", "x");
-    enum trainable tr = moe ? TRAIN_ADAPTERS : TRAIN_FULL;
     struct small o = SMALL(.tied = 1);
     float *value = NULL;
     size_t n = 0;
@@ -396,17 +396,88 @@ static void test_overflow(void)
     json_decref(meta);
 }
 
+/* Frozen routers: the adapters' gradient is that of a run that learns its routers, and nothing
+ * reaches a router, neither weight decay nor the balance loss. */
+static void test_frozen_routers(void)
+{
+    struct pesc_error err = {0};
+    struct moe_config moe = pesc;
+    struct model *m[2];
+    long routers = 0;
+    int same = 1, learned = 1, kept = 1, moved = 1, none = 1, balanced = 0;
+    moe.balance = BALANCE_NONE;
+    for (int i = 0; i < 2; i++) {
+        struct records rec;
+        struct engine_step s = {.loss_scale = 0.1, .seed = 3};
+        m[i] = small_open(gen_path("m"), &SMALL(), &moe, i ? TRAIN_EXPERTS : TRAIN_ADAPTERS,
+                          COMPUTE_F32);
+        (void)source(&rec, m[i]->c.vocab_size, 2);
+        small_train(m[i], &rec.all.b, &s, 0);
+        source_free(&rec);
+    }
+    for (long i = 0; i < m[1]->params.count; i++) {
+        const struct param *p = &m[1]->params.p[i];
+        const float *free_ = m[0]->params.grad + p->offset, *g = m[1]->params.grad + p->offset;
+        double sum = 0, sum_free = 0;
+        for (size_t j = 0; j < p->n; j++)
+            sum += fabsf(g[j]), sum_free += fabsf(free_[j]);
+        if (strstr(p->name, "router")) {
+            routers += p->frozen;
+            none &= sum == 0;
+            learned &= sum_free > 0;
+        } else {
+            same &= !p->frozen && sum > 0 && !memcmp(free_, g, p->n * sizeof *g);
+        }
+    }
+    ok(same, "frozen routers: the adapters' gradients are those with routers that learn");
+    ok(none && learned && routers == m[1]->c.num_layers, "only routers have none");
+    ok(params_trained(&m[1]->params) + (size_t)(routers * moe.experts * m[1]->c.hidden_size) ==
+               params_trained(&m[0]->params) &&
+           params_trained(&m[0]->params) == m[0]->params.total,
+       "and are not counted as trained");
+
+    size_t n = m[1]->params.total;
+    float *before = calloc(n, sizeof *before);
+    struct records rec;
+    struct log log = {.steps = 0};
+    struct train_result r;
+    struct batch_source data = source(&rec, m[1]->c.vocab_size, 2);
+    struct train_options o = options(5, NULL);
+    m[1]->moe.balance = BALANCE_SWITCH;
+    o.adamw.weight_decay = 0.5;
+    memcpy(before, m[1]->params.value, n * sizeof *before);
+    must_do(run(m[1], &data, &o, &log, &r, &err), &err);
+    for (long i = 0; i < m[1]->params.count; i++) {
+        const struct param *p = &m[1]->params.p[i];
+        int equal =
+            !memcmp(before + p->offset, m[1]->params.value + p->offset, p->n * sizeof *before);
+        if (strstr(p->name, "router"))
+            kept &= equal;
+        else
+            moved &= !equal;
+    }
+    for (long s = 1; s <= 5; s++)
+        balanced += log.m[s].loss == log.m[s].ce && log.m[s].balance > 1;
+    ok(kept && moved, "no bit of a router moves in five steps with weight decay; adapters do");
+    is_long(balanced, 5, "the balance is told, but is no part of the loss");
+    free(before);
+    source_free(&rec);
+    model_close(m[0]), model_close(m[1]);
+}
+
 int main(void)
 {
     gen_begin();
     omp_set_num_threads(1); /* with such small models threads only wait for each other */
     test_accumulation();
-    test_resume("adapters", &pesc, COMPUTE_F32);
-    test_resume("all weights", NULL, COMPUTE_F32);
+    test_resume("adapters", &pesc, TRAIN_ADAPTERS, COMPUTE_F32);
+    test_resume("adapters without routers", &pesc, TRAIN_EXPERTS, COMPUTE_F32);
+    test_resume("all weights", NULL, TRAIN_FULL, COMPUTE_F32);
     if (gemm_has_bf16(NULL, 0)) {
-        test_resume("bf16 adapters", &pesc, COMPUTE_BF16);
-        test_resume("bf16 all weights", NULL, COMPUTE_BF16);
+        test_resume("bf16 adapters", &pesc, TRAIN_ADAPTERS, COMPUTE_BF16);
+        test_resume("bf16 all weights", NULL, TRAIN_FULL, COMPUTE_BF16);
     }
+    test_frozen_routers();
     test_skip();
     test_not_in_a_row();
     test_overflow();

@@ -295,7 +295,7 @@ static void test_evaluate(void)
         total.correct += want[d].correct;
     }
     must_do(engine_open(m, 25, 3, 0, &e, &err), &err);
-    must_do(evaluate(e, &data, 2, &all, domain, DOMAINS, &err), &err);
+    must_do(evaluate(e, &data, 2, &all, domain, DOMAINS, NULL, &err), &err);
     int good = all.samples == 6 && all.scored == total.scored && all.correct == total.correct &&
                all.correct > 1 && all.correct < all.scored && fabs(all.loss - total.loss) < 1e-4;
     for (int d = 0; d < DOMAINS; d++)
@@ -307,7 +307,7 @@ static void test_evaluate(void)
            eval_accuracy(&all) == p &&
            fabs(eval_stderr(&all) - sqrt(p * (1 - p) / (double)total.scored)) < 1e-12,
        "means and the accuracy's standard error");
-    must_do(evaluate(e, &data, 1, &all, NULL, 0, &err), &err);
+    must_do(evaluate(e, &data, 1, &all, NULL, 0, NULL, &err), &err);
     ok(all.samples == 3 && isnan(eval_loss(&(struct eval_sum){0})) &&
            isnan(eval_accuracy(&(struct eval_sum){0})),
        "only the batches asked for; nothing scored is not a number");

@@ -171,14 +171,14 @@ static void fast_free(struct fast *f)
 
 static void fast_fwd(struct fast *f, const struct moe_case *m)
 {
-    struct moe_weights W = {f->in[IN_WR], f->in[IN_DN], f->in[IN_UP]};
+    struct moe_weights W = {f->in[IN_WR], f->in[IN_DN], f->in[IN_UP], NULL};
     moe_fwd(NULL, f->y, f->in[IN_Z], f->in[IN_X], &W, &m->c, &m->rng, &f->s, m->T, m->D);
 }
 
 static void fast_bwd(struct fast *f, const struct moe_case *m)
 {
-    struct moe_weights W = {f->in[IN_WR], f->in[IN_DN], f->in[IN_UP]};
-    struct moe_weights dW = {f->grad[IN_WR], f->grad[IN_DN], f->grad[IN_UP]};
+    struct moe_weights W = {f->in[IN_WR], f->in[IN_DN], f->in[IN_UP], NULL};
+    struct moe_weights dW = {f->grad[IN_WR], f->grad[IN_DN], f->grad[IN_UP], NULL};
     moe_bwd(NULL, f->grad[IN_Z], f->grad[IN_X], &dW, f->dy, f->in[IN_X], &W, &m->c, &m->rng, &f->s,
             m->balance, &f->scratch, m->T, m->D);
 }
@@ -266,7 +266,7 @@ static void test_identity(void)
     ok(!memcmp(f.y, f.in[IN_Z], 33 * 24 * sizeof(float)), "zero Up: bit-equal output");
     float *keep = FLOATS(33 * 24);
     memcpy(keep, f.in[IN_Z], 33 * 24 * sizeof(float));
-    struct moe_weights W = {f.in[IN_WR], f.in[IN_DN], f.in[IN_UP]};
+    struct moe_weights W = {f.in[IN_WR], f.in[IN_DN], f.in[IN_UP], NULL};
     moe_fwd(NULL, f.in[IN_Z], f.in[IN_Z], f.in[IN_X], &W, &m.c, NULL, &f.s, m.T, m.D);
     ok(!memcmp(keep, f.in[IN_Z], 33 * 24 * sizeof(float)), "zero Up: in place as well");
     fast_bwd(&f, &m);
@@ -394,22 +394,23 @@ static void test_sorting(void)
         }
     ok(good, "rows: by expert, then token, and back");
     int group[T];
-    long count[3 * E] = {0}, total = 0, first = 0;
+    long count[K * 3 * E] = {0}, total = 0, first = 0;
     double load[E];
     struct moe_stats stats;
     for (int t = 0; t < T; t++)
         group[t] = t % 3;
-    moe_count(count, group, s, &m.c, T);
+    moe_count(count, group, 3, s, &m.c, T);
     moe_stats(&stats, load, NULL, s, &m.c, T);
     for (int e = 0; e < E; e++) {
-        long sum = count[e] + count[E + e] + count[2 * E + e];
+        long sum = 0;
+        for (int i = 0; i < K * 3; i++)
+            sum += count[i * E + e];
         good &= sum == s->offset[e + 1] - s->offset[e] && fabs(load[e] * T - (double)sum) < 1e-9;
-        total += count[e];
+        total += count[e] + count[3 * E + e] + count[6 * E + e];
     }
     for (int t = 0; t < T; t += 3)
-        for (int k = 0; k < K; k++)
-            first += s->expert[t * K + k] == 2;
-    ok(good && total == K * ((T + 2) / 3) && count[2] == first, "counts by group");
+        first += s->expert[t * K + 1] == 2;
+    ok(good && total == K * ((T + 2) / 3) && count[3 * E + 2] == first, "counts by rank and group");
     double entropy = 0, top1 = 0;
     for (int e = 0; e < E; e++)
         entropy -= load[e] > 0 ? load[e] / K * log(load[e] / K) : 0;
@@ -514,7 +515,8 @@ static void test_frozen_and_small(void)
 {
     struct moe_case m = case_new(9, 8, 4, 2, 4);
     struct fast f = fast_new(&m);
-    struct moe_weights W = {f.in[IN_WR], f.in[IN_DN], f.in[IN_UP]}, none = {NULL, NULL, NULL};
+    struct moe_weights W = {f.in[IN_WR], f.in[IN_DN], f.in[IN_UP], NULL},
+                       none = {NULL, NULL, NULL, NULL};
     fast_fwd(&f, &m);
     fast_bwd(&f, &m);
     float *dz = FLOATS(72);
@@ -544,7 +546,7 @@ static void test_init(void)
     enum { D = 64, E = 3, A = 16 };
     struct moe_config c = {.experts = E, .top_k = 2, .dim = A};
     float Wr[2][E * D], Dn[2][E * A * D], Up[E * D * A];
-    struct moe_weights W = {Wr[0], Dn[0], Up}, W2 = {Wr[1], Dn[1], Up};
+    struct moe_weights W = {Wr[0], Dn[0], Up, NULL}, W2 = {Wr[1], Dn[1], Up, NULL};
     double sum = 0, squares = 0, most = 0;
     memset(Up, 1, sizeof Up);
     moe_init(&W, &c, 42, 1, D);
