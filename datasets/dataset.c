@@ -21,9 +21,15 @@ int dataset_open(const char *const *paths, long n_paths, const struct tokenizer 
         FAIL(err, MEMORY, "no memory for %ld data files", n_paths);
         goto done;
     }
-    TRY_OR(store_open(&d->store, err), done);
-    for (long i = 0; i < n_paths; i++)
+    TRY_OR(store_open(&d->store, o->spill_dir, o->spill_bytes ? o->spill_bytes : SPILL_BYTES, err),
+           done);
+    d->n_paths = n_paths;
+    for (long i = 0; i < n_paths; i++) {
+        long from = d->n_sources;
         TRY_OR(reading_file(&r, paths[i], err), done);
+        for (; from < d->n_sources; from++)
+            d->sources[from].arg = i;
+    }
     const struct dataset_counts *c = &d->counts;
     if (c->used == 0) {
         FAIL(err, DS_EMPTY,
@@ -37,6 +43,7 @@ int dataset_open(const char *const *paths, long n_paths, const struct tokenizer 
         note(notes, "W-DS-EOS",
              "the tokenizer names no end-of-text token: answers are trained "
              "without one");
+    TRY_OR(store_end(&d->store, err), done);
     hash_hex(d->store.hash, d->sha256);
     *out = d;
     rc = 0;
@@ -78,6 +85,18 @@ const struct dataset_source *dataset_source_at(const struct dataset *d, long i)
     return &d->sources[i];
 }
 
+long dataset_path_count(const struct dataset *d)
+{
+    return d->n_paths;
+}
+
+void dataset_path_samples(const struct dataset *d, long arg, long *first, long *n)
+{
+    *first = *n = 0;
+    for (long i = 0; i < d->n_sources && d->sources[i].arg <= arg; i++)
+        *(d->sources[i].arg < arg ? first : n) += d->sources[i].samples;
+}
+
 long dataset_domain_count(const struct dataset *d)
 {
     return d->store.n_domains;
@@ -98,7 +117,43 @@ const char *dataset_sha256(const struct dataset *d)
     return d->sha256;
 }
 
-struct sample dataset_sample(const struct dataset *d, long i)
+int dataset_read(const struct dataset *d, long i, int32_t *ids, int32_t *labels, struct sample *out,
+                 struct pesc_error *err)
 {
-    return d->store.samples[i];
+    return store_read(&d->store, i, ids, labels, out, err);
+}
+
+int dataset_sample(const struct dataset *d, long i, struct sample *out, struct pesc_error *err)
+{
+    return store_read(&d->store, i, d->store.view, d->store.view + d->store.longest, out, err);
+}
+
+int dataset_length(const struct dataset *d, long i, long *n, struct pesc_error *err)
+{
+    return store_length(&d->store, i, n, err);
+}
+
+const long *dataset_lengths(const struct dataset *d)
+{
+    return d->store.of_length;
+}
+
+int dataset_find(const struct dataset *d, long record, long *i, struct pesc_error *err)
+{
+    long lo = 0, hi = d->store.n, at; /* samples stand in the order of their records */
+    while (lo < hi) {
+        long mid = lo + (hi - lo) / 2;
+        TRY(store_record(&d->store, mid, &at, err));
+        if (at < record)
+            lo = mid + 1;
+        else
+            hi = mid;
+    }
+    *i = -1;
+    if (lo == d->store.n)
+        return 0;
+    TRY(store_record(&d->store, lo, &at, err));
+    if (at == record)
+        *i = lo;
+    return 0;
 }

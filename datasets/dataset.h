@@ -22,7 +22,7 @@ const char *data_format_name(enum data_format f);
 
 /* Why a record was not used. */
 #define DATA_SKIPS(X)                                                                              \
-    X(BAD, "bad record")              /* only with bad_max > 0 */                                  \
+    X(BAD, "bad record") /* only with bad_max > 0 */                                               \
     X(EMPTY, "empty")                                                                              \
     X(NO_TARGET, "no trained tokens") /* nothing to score, also after truncation */
 enum data_skip {
@@ -34,16 +34,21 @@ enum data_skip {
 const char *data_skip_name(enum data_skip s);
 
 struct dataset_options {
-    const char *template_id; /* camelidae | alpaca; NULL: by format (pesc camelidae, alpaca alpaca) */
-    long max_seq_length;     /* tokens; longer records are cut at the end and counted; 0: never */
-    long bad_max;            /* bad records tolerated (counted); 0: the first is an error */
-    long max_records;        /* 0: all */
-    const char *domain;      /* label for records without a field dataset or domain; NULL: the
-                                file's name without .json or .jsonl */
-    int train_on_prompt;     /* loss on everything instead of the answers only; labels that a
-                                tokenised record brings stay as they are */
-    long vocab_size;         /* every id must be below: E-DS-TOKEN, E-TOK-ID */
+    const char
+        *template_id;      /* camelidae | alpaca; NULL: by format (pesc camelidae, alpaca alpaca) */
+    long max_seq_length;   /* tokens; longer records are cut at the end and counted; 0: never */
+    long bad_max;          /* bad records tolerated (counted); 0: the first is an error */
+    long max_records;      /* 0: all */
+    const char *domain;    /* label for records without a field dataset or domain; NULL: the
+                              file's name without .json or .jsonl */
+    int train_on_prompt;   /* loss on everything instead of the answers only; labels that a
+                              tokenised record brings stay as they are */
+    long vocab_size;       /* every id must be below: E-DS-TOKEN, E-TOK-ID */
+    const char *spill_dir; /* where samples that are too many for memory go, in a file without a
+                              name; NULL: they stay in memory */
+    size_t spill_bytes;    /* how many that is; 0: SPILL_BYTES */
 };
+enum { SPILL_BYTES = 32 << 20 };
 
 struct dataset_source { /* one file, for the history */
     char path[4096], name[256], sha256[65];
@@ -51,11 +56,13 @@ struct dataset_source { /* one file, for the history */
     uint64_t bytes;
     long read, used, skipped;
     long skips[SKIP_COUNT]; /* by reason; their sum is skipped */
-    long truncated, tokens, trained_tokens;
+    long truncated, samples, tokens, trained_tokens;
+    long arg; /* which of the paths given it came with */
 };
 
 struct dataset_counts {
     long read, used, skipped[SKIP_COUNT], truncated;
+    long samples;                /* used records make one each, or more when they are split */
     long tokens, trained_tokens; /* per epoch */
     long longest;                /* tokens of the longest sample */
 };
@@ -69,9 +76,10 @@ struct dataset;
  * compressions come with the archive reader). The first record of a file says its format.
  * read = used + skipped. E-DS-*; t may be NULL if every record is tokenised.
  *
- * A sample ends at its last scored label: what stands behind (padding, or a prompt that was cut from
- * its answer) predicts nothing that counts. The label of the first token is masked, since nothing
- * predicts it. Samples are kept in memory, 8 bytes a token. */
+ * A sample ends at its last scored label: what stands behind (padding, or a prompt that was cut
+ * from its answer) predicts nothing that counts. The label of the first token is masked, since
+ * nothing predicts it. Samples take 4 bytes a token and 20 more each, 4 bytes more per token where
+ * labels are not the ids. */
 int dataset_open(const char *const *paths, long n_paths, const struct tokenizer *t,
                  const struct dataset_options *o, const struct notes *notes, struct dataset **out,
                  struct pesc_error *err) MUST_USE;
@@ -81,6 +89,9 @@ long dataset_size(const struct dataset *d); /* samples */
 const struct dataset_counts *dataset_counts(const struct dataset *d);
 long dataset_source_count(const struct dataset *d);
 const struct dataset_source *dataset_source_at(const struct dataset *d, long i);
+long dataset_path_count(const struct dataset *d); /* as many as it was opened with */
+/* The samples of one of these paths, which stand side by side. */
+void dataset_path_samples(const struct dataset *d, long arg, long *first, long *n);
 long dataset_domain_count(const struct dataset *d);
 const char *dataset_domain(const struct dataset *d, long i);
 const struct domain_counts *dataset_domain_counts(const struct dataset *d, long i);
@@ -94,22 +105,19 @@ struct sample {
     int domain;
     long record; /* running number of the record over all files */
 };
-struct sample dataset_sample(const struct dataset *d, long i);
-
-/* Batches of batch_records samples, or (batch_records 0) of as many whole samples, in order, as fit
- * batch_tokens (at least one). order: sequential, or a keyed bijection that changes every epoch.
- * Batch number step of micro-batches; the last batch of an epoch may be smaller. The data set must
- * outlive the batcher. */
-enum data_order { ORDER_SEQUENTIAL, ORDER_SHUFFLED };
-struct batcher;
-int batcher_open(const struct dataset *d, long batch_records, long batch_tokens,
-                 enum data_order order, uint64_t seed, struct batcher **out,
+/* Sample i; its arrays stay valid until the next call. E-IO where it came from disk, and could not.
+ */
+int dataset_sample(const struct dataset *d, long i, struct sample *out,
+                   struct pesc_error *err) MUST_USE;
+/* The same into ids and labels, which have room for the longest. */
+int dataset_read(const struct dataset *d, long i, int32_t *ids, int32_t *labels, struct sample *out,
                  struct pesc_error *err) MUST_USE;
-void batcher_close(struct batcher *b);
-struct batch_source batcher_source(struct batcher *b); /* get() wraps round into further epochs */
-/* Of the first epoch; with batch_tokens and ORDER_SHUFFLED later ones may differ by a few. */
-long batcher_batches_per_epoch(const struct batcher *b);
-/* Batches of the first so many epochs, exactly; -1 without memory. */
-long batcher_steps(struct batcher *b, long epochs);
+int dataset_length(const struct dataset *d, long i, long *n, struct pesc_error *err) MUST_USE;
+/* [0 .. counts.longest]: how many samples are that long. */
+const long *dataset_lengths(const struct dataset *d);
+/* How many samples have the tokens and labels of an earlier one; reads them all. */
+int dataset_repeats(const struct dataset *d, long *repeated, struct pesc_error *err) MUST_USE;
+/* The first sample of that record; *i is -1 when there is none. */
+int dataset_find(const struct dataset *d, long record, long *i, struct pesc_error *err) MUST_USE;
 
 #endif

@@ -14,7 +14,7 @@ struct dataset {
     struct store store;
     struct dataset_counts counts;
     struct dataset_source *sources;
-    long n_sources;
+    long n_sources, n_paths;
     char sha256[SHA256_HEX];
 };
 

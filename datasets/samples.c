@@ -34,10 +34,12 @@ static int keep(struct reading *r, struct ids *ids, struct ids *labels, struct p
     TRY(store_add(&r->d->store, ids->v, labels->v, n, trained,
                   r->item.domain ? r->item.domain : r->domain, r->d->counts.read - 1, err));
     r->source->used++;
+    r->source->samples++;
     r->source->tokens += n;
     r->source->trained_tokens += trained;
     struct dataset_counts *c = &r->d->counts;
     c->used++;
+    c->samples++;
     c->tokens += n;
     c->trained_tokens += trained;
     if (n > c->longest)

@@ -142,9 +142,8 @@ static int mask(struct cli *cli, void *opts, int argc, char **argv, struct pesc_
     long i = 0;
     int rc = -1;
     TRY(load(cli, o, argc, argv, &l, err));
-    while (i < dataset_size(l.data) && dataset_sample(l.data, i).record != o->record)
-        i++;
-    if (i == dataset_size(l.data)) {
+    TRY_OR(dataset_find(l.data, o->record, &i, err), done);
+    if (i < 0) {
         long read = dataset_counts(l.data)->read;
         FAIL(err, USAGE_VALUE, "record %ld %s %ld records", o->record,
              o->record < read ? "was skipped; 'pesc data inspect' counts why, of" : "is not among",
@@ -155,6 +154,7 @@ static int mask(struct cli *cli, void *opts, int argc, char **argv, struct pesc_
     } else {
         rc = data_sample(cli, l.data, i, l.tokenizer, err);
     }
+done:
     unload(&l);
     return rc;
 }

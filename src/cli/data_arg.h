@@ -3,7 +3,7 @@
 #define PESC_CLI_DATA_ARG_H
 
 #include "cli/model_arg.h"
-#include "datasets/dataset.h"
+#include "datasets/batcher.h"
 
 struct data_options {
     struct opt_list data;

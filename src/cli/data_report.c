@@ -199,7 +199,8 @@ static int print_span(void *ctx, const char *text, size_t n, int trained, struct
 int data_sample(struct cli *cli, const struct dataset *d, long i, const struct tokenizer *t,
                 struct pesc_error *err)
 {
-    struct sample s = dataset_sample(d, i);
+    struct sample s;
+    TRY(dataset_sample(d, i, &s, err));
     fprintf(cli->out, "\nrecord %ld, domain ", s.record);
     put_name(cli->out, dataset_domain(d, s.domain));
     fprintf(cli->out, ": %ld tokens, %ld trained\n", s.n, s.trained);
@@ -227,7 +228,9 @@ static json_t *numbers_json(const int32_t *v, long n)
 json_t *data_sample_json(const struct dataset *d, long i, const struct tokenizer *t,
                          struct pesc_error *err)
 {
-    struct sample s = dataset_sample(d, i);
+    struct sample s;
+    if (dataset_sample(d, i, &s, err) != 0)
+        return NULL;
     json_t *spans = json_array();
     if (t && each_span(&s, t, json_span, spans, err) != 0) {
         json_decref(spans);

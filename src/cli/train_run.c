@@ -56,13 +56,18 @@ static int open_data(struct train_session *s, const struct train_cli *o, struct 
 {
     enum data_order order = strcmp(o->order, "shuffled") ? ORDER_SEQUENTIAL : ORDER_SHUFFLED;
     TRY(data_arg_open(&o->data, &o->data.data, &s->arg, &s->rec.notes, &s->data, err));
-    TRY(batcher_open(s->data, o->batch_tokens ? 0 : o->batch_size, o->batch_tokens, order,
-                     (uint64_t)o->seed, &s->batcher, err));
+    struct batch_options b = {.packing = o->batch_tokens ? PACK_NEXT : PACK_OFF,
+                              .records = o->batch_size,
+                              .tokens = o->batch_tokens,
+                              .order = order,
+                              .seed = (uint64_t)o->seed};
+    TRY(batcher_open(s->data, &b, &s->batcher, err));
     s->source = batcher_source(s->batcher);
     s->domains = data_domains(s->data);
     if (o->eval_data.n) {
         TRY(data_arg_open(&o->data, &o->eval_data, &s->arg, &s->rec.notes, &s->eval_data, err));
-        TRY(batcher_open(s->eval_data, 0, EVAL_TOKENS, ORDER_SEQUENTIAL, 0, &s->eval_batcher, err));
+        b = (struct batch_options){.packing = PACK_NEXT, .tokens = EVAL_TOKENS};
+        TRY(batcher_open(s->eval_data, &b, &s->eval_batcher, err));
         s->eval_source = batcher_source(s->eval_batcher);
         s->eval_domains = data_domains(s->eval_data);
     }
@@ -75,11 +80,8 @@ static int count_steps(struct train_session *s, const struct train_cli *o, struc
 {
     s->steps = o->max_steps;
     if (s->steps == 0) {
-        long batches = batcher_steps(s->batcher, o->num_epochs);
-        if (batches < 0)
-            return FAIL(err, MEMORY, "no memory to count batches");
-        s->batches = batches;
-        s->steps = (batches + o->accumulation - 1) / o->accumulation;
+        TRY(batcher_steps(s->batcher, o->num_epochs, &s->batches, err));
+        s->steps = (s->batches + o->accumulation - 1) / o->accumulation;
     }
     return 0;
 }
