@@ -84,18 +84,31 @@ static void set_quotas(struct order *o, double *share)
         o->group[most].quota++;
         share[most] = -1;
     }
-    for (long g = 0, start = 0; g < o->n_groups; start += o->group[g++].quota)
-        o->group[g].start = start;
 }
 
-static long divisor(long a, long b)
+/* Every slot goes to the group that is furthest behind its share, so that each stretch of a block
+ * holds the groups as evenly as can be. */
+static int lay_out(struct order *o, struct pesc_error *err)
 {
-    while (b) {
-        long r = a % b;
-        a = b;
-        b = r;
+    long *drawn = calloc((size_t)o->n_groups, sizeof *drawn);
+    o->slot = malloc((size_t)o->block * sizeof *o->slot);
+    if (!drawn || !o->slot) {
+        free(drawn);
+        return FAIL(err, MEMORY, "no memory for %ld weights", o->n_groups);
     }
-    return a;
+    for (long i = 0; i < o->block; i++) {
+        long most = 0, behind = 0;
+        for (long g = 0; g < o->n_groups; g++) {
+            long by = o->group[g].quota * (i + 1) - o->block * drawn[g];
+            if (g == 0 || by > behind) {
+                most = g;
+                behind = by;
+            }
+        }
+        o->slot[i] = (struct order_slot){(uint16_t)most, (uint16_t)drawn[most]++};
+    }
+    free(drawn);
+    return 0;
 }
 
 int order_open(struct order *o, const struct dataset *d, enum data_order kind, uint64_t seed,
@@ -114,16 +127,12 @@ int order_open(struct order *o, const struct dataset *d, enum data_order kind, u
     }
     for (long g = 0; g < o->n_groups; g++) {
         dataset_path_samples(d, g, &o->group[g].first, &o->group[g].n);
-        o->group[g].key = key_of(seed, (uint32_t)g + 1);
+        o->group[g].key = key_of(seed, (uint32_t)g);
     }
-    o->slots = key_of(seed, 0);
     TRY_OR(read_shares(o, weights, share, err), done);
     TRY_OR(choose_block(o, share, err), done);
     set_quotas(o, share);
-    /* In sequential order slots are spread by the golden section. */
-    o->stride = (long)((double)o->block * 0.6180339887);
-    while (divisor(o->block, o->stride) != 1)
-        o->stride++;
+    TRY_OR(lay_out(o, err), done);
     rc = 0;
 done:
     free(share);
@@ -133,6 +142,7 @@ done:
 void order_close(struct order *o)
 {
     free(o->group);
+    free(o->slot);
 }
 
 long order_place(const struct order *o, long epoch, long i)
@@ -141,14 +151,10 @@ long order_place(const struct order *o, long epoch, long i)
     if (!o->group)
         return shuffled ? (long)rng_permute(o->seed, (uint64_t)epoch, (uint64_t)i, (uint64_t)o->n)
                         : i;
-    long at = epoch * o->n + i, block = at / o->block, slot = at % o->block;
-    slot = shuffled
-               ? (long)rng_permute(o->slots, (uint64_t)block, (uint64_t)slot, (uint64_t)o->block)
-               : slot * o->stride % o->block;
-    const struct order_group *g = o->group;
-    while (slot >= g->start + g->quota)
-        g++;
-    long drawn = block * g->quota + slot - g->start, turn = drawn / g->n, k = drawn % g->n;
+    long at = epoch * o->n + i;
+    struct order_slot slot = o->slot[at % o->block];
+    const struct order_group *g = &o->group[slot.group];
+    long drawn = at / o->block * g->quota + slot.rank, turn = drawn / g->n, k = drawn % g->n;
     return g->first +
            (shuffled ? (long)rng_permute(g->key, (uint64_t)turn, (uint64_t)k, (uint64_t)g->n) : k);
 }

@@ -6,16 +6,20 @@
 #include "datasets/batcher.h"
 
 struct order_group { /* samples first .. first + n - 1, drawn quota times in every block */
-    long first, n, quota, start;
+    long first, n, quota;
     uint64_t key;
+};
+struct order_slot { /* the rank-th draw of a group in a block */
+    uint16_t group, rank;
 };
 
 struct order {
     long n; /* places of an epoch: as many as there are samples */
     enum data_order kind;
-    uint64_t seed, slots;
+    uint64_t seed;
     struct order_group *group; /* NULL: no weights, a bijection over all samples */
-    long n_groups, block, stride;
+    struct order_slot *slot;   /* [block] */
+    long n_groups, block;
 };
 
 /* weights (NULL, or "3,1,1"): one per group of the data set; E-USAGE-VALUE. */
