@@ -24,7 +24,9 @@ const char *data_format_name(enum data_format f);
 #define DATA_SKIPS(X)                                                                              \
     X(BAD, "bad record") /* only with bad_max > 0 */                                               \
     X(EMPTY, "empty")                                                                              \
-    X(NO_TARGET, "no trained tokens") /* nothing to score, also after truncation */
+    X(NO_TARGET, "no trained tokens") /* nothing to score, also after truncation */                \
+    X(LONG, "too long")               /* only where such are dropped */                            \
+    X(HELD_OUT, "held out")           /* it is in dataset_take_valid's */
 enum data_skip {
 #define PESC_X(id, text) SKIP_##id,
     DATA_SKIPS(PESC_X)
@@ -33,14 +35,35 @@ enum data_skip {
 };
 const char *data_skip_name(enum data_skip s);
 
+/* X(identifier, name): what becomes of a record of more than max_seq_length tokens. Split: into
+ * samples of their own, each ending behind an answer where one ends within reach, else where the
+ * length is full. A record that begins with BOS gives it to every piece; nothing else is repeated,
+ * neither system text nor prompt. A piece without a scored token is dropped. */
+#define DATA_LONGS(X)                                                                              \
+    X(TRUNCATE, "truncate")                                                                        \
+    X(SPLIT, "split")                                                                              \
+    X(DROP, "drop")
+enum data_long {
+#define PESC_X(id, name) LONG_##id,
+    DATA_LONGS(PESC_X)
+#undef PESC_X
+        LONG_COUNT
+};
+const char *data_long_name(enum data_long l);
+enum data_long data_long_from_name(const char *name); /* LONG_COUNT: none of them */
+
 struct dataset_options {
     const char
-        *template_id;      /* camelidae | alpaca; NULL: by format (pesc camelidae, alpaca alpaca) */
-    long max_seq_length;   /* tokens; longer records are cut at the end and counted; 0: never */
+        *template_id;    /* camelidae | alpaca; NULL: by format (pesc camelidae, alpaca alpaca) */
+    long max_seq_length; /* tokens; what to do with longer records, counted; 0: never */
+    enum data_long long_records;
     long bad_max;          /* bad records tolerated (counted); 0: the first is an error */
     long max_records;      /* 0: all */
-    const char *domain;    /* label for records without a field dataset or domain; NULL: the
-                              file's name without .json or .jsonl */
+    const char *limits;    /* "1000,0,500": records read of each path (0: all); NULL: all */
+    const char *domain;    /* label for records without a field dataset or domain, or one for
+                              each path with commas between; NULL: the file's name without .json
+                              or .jsonl */
+    double valid_fraction; /* of the records, to be taken by dataset_take_valid */
     int train_on_prompt;   /* loss on everything instead of the answers only; labels that a
                               tokenised record brings stay as they are */
     long vocab_size;       /* every id must be below: E-DS-TOKEN, E-TOK-ID */
@@ -55,13 +78,14 @@ struct dataset_source { /* one file, for the history */
     enum data_format format;
     uint64_t bytes;
     long read, used, skipped;
-    long skips[SKIP_COUNT]; /* by reason; their sum is skipped */
-    long truncated, samples, tokens, trained_tokens;
+    long skips[SKIP_COUNT];                /* by reason; their sum is skipped */
+    long truncated, split, pieces_dropped; /* records, records, pieces of them */
+    long samples, tokens, trained_tokens;
     long arg; /* which of the paths given it came with */
 };
 
 struct dataset_counts {
-    long read, used, skipped[SKIP_COUNT], truncated;
+    long read, used, skipped[SKIP_COUNT], truncated, split, pieces_dropped;
     long samples;                /* used records make one each, or more when they are split */
     long tokens, trained_tokens; /* per epoch */
     long longest;                /* tokens of the longest sample */
@@ -84,6 +108,10 @@ int dataset_open(const char *const *paths, long n_paths, const struct tokenizer 
                  const struct dataset_options *o, const struct notes *notes, struct dataset **out,
                  struct pesc_error *err) MUST_USE;
 void dataset_close(struct dataset *d);
+/* The records held out, a data set of the same files that the caller closes: read and used there,
+ * skipped as "held out" here. NULL unless valid_fraction is above 0, and the second time. Which
+ * they are depends on the tokens and labels of each alone: equal records are on the same side. */
+struct dataset *dataset_take_valid(struct dataset *d);
 
 long dataset_size(const struct dataset *d); /* samples */
 const struct dataset_counts *dataset_counts(const struct dataset *d);

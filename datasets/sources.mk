@@ -3,6 +3,7 @@ libpesc_a_SOURCES += \
   datasets/batcher.c datasets/batcher.h \
   datasets/dataset.c datasets/dataset.h \
   datasets/formats.c datasets/formats.h \
+  datasets/keep.c \
   datasets/order.c datasets/order.h \
   datasets/packing.c datasets/packing.h \
   datasets/reading.c datasets/reading.h \

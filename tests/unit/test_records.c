@@ -50,7 +50,7 @@ static const struct {
     {"D01 white space", T(" \r\n\t\n"), PESC_E_DS_EMPTY, "no records"},
     {"D01 byte order mark alone", T("\xef\xbb\xbf"), PESC_E_DS_EMPTY, "no records"},
     {"D01 empty array", T(" [ ] \n"), PESC_E_DS_EMPTY, "no records"},
-    {"D01 no usable record", T("{\"text\":\" \"}\n"), PESC_E_DS_EMPTY, "1 read, 0 bad, 1 empty"},
+    {"D01 no usable record", T("{\"text\":\" \"}\n"), PESC_E_DS_EMPTY, "1 read, 1 empty"},
     {"D02 bad line", T(GOOD GOOD "{\"text\":}\n" GOOD), PESC_E_DS_JSON, "line 3"},
     {"D02 bad line tells the byte", T(GOOD GOOD "{\"text\":}\n"), PESC_E_DS_JSON, "byte 30"},
     {"D03 last line cut", T(GOOD "{\"text\":\"ab"), PESC_E_DS_JSON, "line 2"},
