@@ -37,8 +37,9 @@ const char *data_skip_name(enum data_skip s);
 
 /* X(identifier, name): what becomes of a record of more than max_seq_length tokens. Split: into
  * samples of their own, each ending behind an answer where one ends within reach, else where the
- * length is full. A record that begins with BOS gives it to every piece; nothing else is repeated,
- * neither system text nor prompt. A piece without a scored token is dropped. */
+ * length is full; a prompt too long to be followed by its answer loses its beginning. A record that
+ * begins with BOS gives it to every piece; nothing else is repeated, neither system text nor
+ * prompt. What would hold no scored token is dropped, and counted. */
 #define DATA_LONGS(X)                                                                              \
     X(TRUNCATE, "truncate")                                                                        \
     X(SPLIT, "split")                                                                              \
@@ -53,9 +54,8 @@ const char *data_long_name(enum data_long l);
 enum data_long data_long_from_name(const char *name); /* LONG_COUNT: none of them */
 
 struct dataset_options {
-    const char
-        *template_id;    /* camelidae | alpaca; NULL: by format (pesc camelidae, alpaca alpaca) */
-    long max_seq_length; /* tokens; what to do with longer records, counted; 0: never */
+    const char *template_id; /* camelidae | alpaca; NULL: by format (pesc camelidae, else alpaca) */
+    long max_seq_length;     /* tokens; what to do with longer records, counted; 0: never */
     enum data_long long_records;
     long bad_max;          /* bad records tolerated (counted); 0: the first is an error */
     long max_records;      /* 0: all */

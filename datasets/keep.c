@@ -90,6 +90,20 @@ static long piece_end(const struct ids *labels, long from, long n, long max)
     return end;
 }
 
+/* Where a piece of at most max tokens starts, from on: further on when nothing would be scored in
+ * it, so that the next answer has as much before it as fits. */
+static long piece_start(const struct ids *labels, long from, long n, long max)
+{
+    long first = from + 1, end;
+    while (first < n && labels->v[first] == LABEL_MASKED)
+        first++;
+    if (first == n || first < from + max)
+        return from;
+    for (end = first; end < n && labels->v[end] != LABEL_MASKED;)
+        end++;
+    return end - max < first - 1 ? end - max : first - 1;
+}
+
 /* Consecutive pieces of at most max tokens, each ending behind an answer where there is one. A
  * record that starts with BOS gives it to each of its pieces. The first token of a piece is scored
  * only with that BOS before it; a piece of which nothing is scored is dropped. to NULL: only says
@@ -97,26 +111,31 @@ static long piece_end(const struct ids *labels, long from, long n, long max)
 static int split(struct reading *r, const struct side *to, struct ids *ids, struct ids *labels,
                  long n, long *kept, struct pesc_error *err)
 {
-    long max = r->o->max_seq_length;
+    long max = r->o->max_seq_length, dropped = 0;
     int32_t bos = r->t ? tokenizer_bos(r->t) : -1;
     int has_bos = bos >= 0 && ids->v[0] == bos && max > 2;
     *kept = 0;
     for (long from = 0, end; from < n; from = end) {
-        long head = has_bos && from > 0, first = from - head;
-        end = piece_end(labels, from, n, max - head);
+        long at = piece_start(labels, from, n, max - (has_bos && from > 0));
+        if (at > from && has_bos) /* which needs room as well */
+            at = piece_start(labels, from, n, max - 1);
+        dropped += at > from;
+        long head = has_bos && at > 0, first = at - head;
+        end = piece_end(labels, at, n, max - head);
         long len = end - first;
         while (len > 1 && labels->v[first + len - 1] == LABEL_MASKED)
             len--;
-        if (len > 1)
-            ++*kept;
-        if (to && len > 1) {
-            if (head) /* over a token that was in the piece before */
-                ids->v[first] = bos;
-            TRY(add(r, to, ids->v + first, labels->v + first, len, err));
-        } else if (to) {
-            to->d->counts.pieces_dropped++;
-            to->s->pieces_dropped++;
-        }
+        *kept += len > 1;
+        dropped += len <= 1;
+        if (!to || len <= 1)
+            continue;
+        if (head) /* over a token that was in the piece before, or is in none */
+            ids->v[first] = bos;
+        TRY(add(r, to, ids->v + first, labels->v + first, len, err));
+    }
+    if (to) {
+        to->d->counts.pieces_dropped += dropped;
+        to->s->pieces_dropped += dropped;
     }
     return 0;
 }
