@@ -81,7 +81,9 @@ static int session_open(struct session *s, const struct options *o, const char *
     TRY(model_arg_open(model, o->base, notes, &s->arg, err));
     TRY(pack_arg_open(o->pack, o->force_base, &s->arg, notes, &s->pack, err));
     TRY(compute_arg(o->compute, &s->arg, &s->compute, NULL, 0, err));
-    TRY(data_arg_open(&o->data, &o->data.data, &s->arg, notes, &s->data, err));
+    struct dataset_options data =
+        data_options(&o->data, &o->data.data, base_config(s->arg.base)->vocab_size);
+    TRY(data_arg_open(&o->data.data, &data, &s->arg, notes, &s->data, err));
     struct batch_options b = {.packing = PACK_NEXT, .tokens = o->batch_tokens};
     TRY(batcher_open(s->data, &b, &s->batcher, err));
     s->source = batcher_source(s->batcher);
