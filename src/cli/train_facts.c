@@ -90,7 +90,12 @@ int train_check_resume(struct train_session *s, struct pesc_error *err)
     json_object_foreach(s->recipe, key, now)
     {
         json_t *then = json_object_get(was, key);
-        if (rc != 0 || json_equal(then, now))
+        /* What a checkpoint of before these options says by saying nothing. */
+        const char *unsaid = !strcmp(key, "packing")        ? "off"
+                             : !strcmp(key, "data_weights") ? ""
+                                                            : NULL;
+        if (rc != 0 || json_equal(then, now) ||
+            (!then && unsaid && !strcmp(json_string_value(now), unsaid)))
             continue;
         if (!strcmp(key, "threads"))
             note(&s->rec.notes, "W-RES-THREADS",
