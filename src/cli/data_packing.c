@@ -5,6 +5,7 @@
 #include "cli/data_facts.h"
 
 #include <math.h>
+#include <stdlib.h>
 
 void data_held_out(struct cli *cli, const struct dataset *valid)
 {
@@ -58,6 +59,41 @@ static int measure_all(const struct dataset *d, const struct batch_options *o, i
     return 0;
 }
 
+/* The first file of a path stands for it. */
+static const char *path_of(const struct dataset *d, long arg)
+{
+    for (long i = 0; i < dataset_source_count(d); i++)
+        if (dataset_source_at(d, i)->arg == arg)
+            return dataset_source_at(d, i)->path;
+    return "?";
+}
+
+/* How often an epoch goes through each path; the batcher has found the weights good. */
+static void mixture(FILE *f, const struct dataset *d, const char *weights)
+{
+    double sum = 0;
+    for (int turn = 0; turn < 2; turn++) {
+        const char *at = weights;
+        for (long g = 0; g < dataset_path_count(d); g++, at += *at == ',') {
+            char *end, shown[256];
+            long first, n;
+            double w = strtod(at, &end), drawn;
+            at = end;
+            dataset_path_samples(d, g, &first, &n);
+            if (turn == 0) {
+                sum += n ? w : 0;
+                continue;
+            }
+            drawn = n ? w / sum * (double)dataset_size(d) : 0;
+            text_escape(shown, sizeof shown, path_of(d, g));
+            fprintf(f, "%-36.60s %10.4g %12.0f %10.3f\n", shown, w, drawn,
+                    n ? drawn / (double)n : 0);
+        }
+        if (turn == 0)
+            fprintf(f, "\n%-36s %10s %12s %10s\n", "mixed from", "weight", "samples", "times");
+    }
+}
+
 int data_packing(struct cli *cli, const struct dataset *d, const struct batch_options *o, int every,
                  struct pesc_error *err)
 {
@@ -70,8 +106,10 @@ int data_packing(struct cli *cli, const struct dataset *d, const struct batch_op
         fprintf(cli->out, ", mixed %s", o->weights);
     else
         fprintf(cli->out, ", %ld trained", c->trained_tokens);
-    fprintf(cli->out, "\n\n%-9s %10s %16s %10s\n", "packing", "batches", "tokens at most",
-            "filled");
+    fputc('\n', cli->out);
+    if (o->weights)
+        mixture(cli->out, d, o->weights);
+    fprintf(cli->out, "\n%-9s %10s %16s %10s\n", "packing", "batches", "tokens at most", "filled");
     for (int k = 0; k < n; k++) {
         fprintf(cli->out, "%-9s %10ld %16ld ", packing_name(p[k].kind), p[k].batches, p[k].most);
         if (p[k].kind == PACK_OFF)

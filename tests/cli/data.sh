@@ -63,6 +63,7 @@ check "counts what is split" grep -qE '^  split +[0-9]+, longer than 8 tokens; [
 check "counts what is held out" grep -qE '200 read, [0-9]+ used, [0-9]+ skipped: [0-9]+ held out' out
 check "shows the other side" grep -qE '^held out: [0-9]+ of [0-9]+ records' out
 check "shows the mixture" grep -qE '^an epoch: [0-9]+ samples, [0-9]+ tokens, mixed 1,2$' out
+check "and how often it goes through each" grep -qE '^a.jsonl +2 +[0-9]+ +[0-9]{2}\.' out
 check "shows how full packs are" grep -qE '^best-fit +[0-9]+ +64 +[0-9.]+ %$' out
 check "has the given domains" grep -qE '^x ' out
 check "stays within 80 columns" sh -c '! grep -q "^.\{81\}" out'

@@ -84,7 +84,9 @@ static int is_function_of_step(const struct dataset *d, struct batch_options o, 
     for (long k = 0; k < 300 && good; k++) {
         long step = k < 150 ? (steps - 1) * (149 - k) / 149 : k * 7919 % steps;
         struct batch p, q;
-        for (long s = step > 2 ? step - 2 : 0; s <= step; s++) /* x comes from before */
+        /* x walks there, having been far away; y comes from the step asked for before. */
+        good &= sx.get(sx.ctx, (step + steps / 2) % steps, &p, &err) == 0;
+        for (long s = step > 2 ? step - 2 : 0; s <= step; s++)
             good &= sx.get(sx.ctx, s, &p, &err) == 0;
         good = good && sy.get(sy.ctx, step, &q, &err) == 0 && p.T == q.T && p.S == q.S &&
                !memcmp(p.ids, q.ids, (size_t)p.T * sizeof *p.ids) &&
@@ -119,6 +121,7 @@ static void test_packing(void)
             b = open_batches(small, o);
             ok(is_sound(small, b, 5, 2), "%s: a sample over the limit is alone", what);
             batcher_close(b);
+            ok(is_function_of_step(small, o, 4), "%s: also within one window", what);
         }
         diag("filled %.4f and %.4f", fill[0], fill[1]);
         ok(fill[0] > 0.75 && fill[1] > 0.99 && fill[1] > fill[0], "best-fit fills packs better");
