@@ -164,6 +164,7 @@ static void test_mixing(void)
                                   .weights = "3,1,1"};
         struct batcher *b = open_batches(d, o);
         struct batch_source src = batcher_source(b);
+        static long turn[2][100];
         long drawn[3] = {0}, block[3] = {0}, *times = calloc(2000, sizeof *times);
         int exact = 1, even = 1, ordered = 1, near = 1;
         is_long(steps_of(b, 1), 2000, "an epoch has as many samples as there are");
@@ -173,6 +174,8 @@ static void test_mixing(void)
             long id = t.ids[0], g = id < 100 ? 0 : id < 1600 ? 1 : 2;
             long at = id - (g == 0 ? 0 : g == 1 ? 100 : 1600);
             ordered &= at == drawn[g] % sizes[g];
+            if (g == 0 && drawn[0] < 200)
+                turn[drawn[0] / 100][drawn[0] % 100] = id;
             drawn[g]++;
             block[g]++;
             even &= times[id]++ == (drawn[g] - 1) / sizes[g]; /* none again before all have been */
@@ -186,6 +189,8 @@ static void test_mixing(void)
         ok(exact, "each path has its share of every block");
         ok(even, "each path is gone through before it starts again");
         ok(near, "and of every stretch, within one");
+        ok(!memcmp(turn[0], turn[1], sizeof turn[0]) == !shuffled, "%s",
+           shuffled ? "each time in another order" : "always in order");
         ok(ordered == !shuffled, "%s", shuffled ? "shuffled" : "in order");
         free(times);
         batcher_close(b);
