@@ -112,6 +112,12 @@ static void add_many(struct store *s, long n, int *rc, struct pesc_error *err)
     }
 }
 
+#ifdef __SANITIZE_ADDRESS__
+enum { KEPT = 64 }; /* MiB that were freed, and are kept to find who still uses them */
+#else
+enum { KEPT = 0 };
+#endif
+
 static void test_memory(void)
 {
     enum { N = 1000000 };
@@ -131,13 +137,13 @@ static void test_memory(void)
     ok(rc == 0 && s->n == N, "a million samples of two or three tokens");
     double grown = (double)(machine_peak_rss() - before) / (1 << 20);
     diag("%.1f MiB more", grown);
-    ok(grown < 8, "take less than 8 MiB");
+    ok(grown < 8 + KEPT, "take less than 8 MiB");
     long repeated = 0;
     ok(dataset_repeats(&d, &repeated, &err) == 0 && repeated == N / 10 - 1,
        "those that repeat another are found, run by run");
     grown = (double)(machine_peak_rss() - before) / (1 << 20);
     diag("%.1f MiB more", grown);
-    ok(grown < 32, "in less than 32 MiB");
+    ok(grown < 32 + KEPT, "in less than 32 MiB");
     store_free(s);
 }
 
