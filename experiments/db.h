@@ -38,8 +38,8 @@ int db_int(struct db *d, struct pesc_error *err, long long *out, const char *sql
 /* Records what SQLite says; always -1. */
 int db_fail(struct db *d, int rc, const char *what, struct pesc_error *err);
 
-/* Under the lock, by db_open: an older schema of ours becomes this one, after a copy DB".vN.bak" was
- * made. Nothing to do for any other file. Whole or not at all. */
+/* Under the lock, by db_open: an older schema of ours becomes this one, after a copy DB".vN.bak"
+ * was made. Nothing to do for any other file. Whole or not at all. */
 int db_upgrade(struct db *d, struct pesc_error *err) MUST_USE;
 
 /* What the file is: 1 ours, 0 empty, -1 with E-DB-SCHEMA or E-DB. */

@@ -173,7 +173,8 @@ static void test_tolerance(void)
         ok(c->read == 6 && c->used == 2 && c->skipped[SKIP_BAD] == 4, "all are counted");
         ok(dataset_source_at(d, 0)->format == DATA_TEXT, "the first good one says the format");
         struct sample s;
-        is_long(dataset_sample(d, 1, &s, &err) == 0 ? s.record : -1, 3, "records keep their number");
+        is_long(dataset_sample(d, 1, &s, &err) == 0 ? s.record : -1, 3,
+                "records keep their number");
     }
     dataset_close(d);
     ok(open_with(T(text), 3, &d, &err) != 0 && err.code == PESC_E_DS_JSON &&
