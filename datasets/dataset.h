@@ -22,9 +22,11 @@ const char *data_format_name(enum data_format f);
 
 /* Why a record was not used. */
 #define DATA_SKIPS(X)                                                                              \
-    X(BAD, "bad record")              /* only with bad_max > 0 */                                  \
+    X(BAD, "bad record") /* only with bad_max > 0 */                                               \
     X(EMPTY, "empty")                                                                              \
-    X(NO_TARGET, "no trained tokens") /* nothing to score, also after truncation */
+    X(NO_TARGET, "no trained tokens") /* nothing to score, also after truncation */                \
+    X(LONG, "too long")               /* only where such are dropped */                            \
+    X(HELD_OUT, "held out")           /* it is in dataset_take_valid's */
 enum data_skip {
 #define PESC_X(id, text) SKIP_##id,
     DATA_SKIPS(PESC_X)
@@ -33,29 +35,58 @@ enum data_skip {
 };
 const char *data_skip_name(enum data_skip s);
 
-struct dataset_options {
-    const char *template_id; /* camelidae | alpaca; NULL: by format (pesc camelidae, alpaca alpaca) */
-    long max_seq_length;     /* tokens; longer records are cut at the end and counted; 0: never */
-    long bad_max;            /* bad records tolerated (counted); 0: the first is an error */
-    long max_records;        /* 0: all */
-    const char *domain;      /* label for records without a field dataset or domain; NULL: the
-                                file's name without .json or .jsonl */
-    int train_on_prompt;     /* loss on everything instead of the answers only; labels that a
-                                tokenised record brings stay as they are */
-    long vocab_size;         /* every id must be below: E-DS-TOKEN, E-TOK-ID */
+/* X(identifier, name): what becomes of a record of more than max_seq_length tokens. Split: into
+ * samples of their own, each ending behind an answer where one ends within reach, else where the
+ * length is full; a prompt too long to be followed by its answer loses its beginning. A record that
+ * begins with BOS gives it to every piece; nothing else is repeated, neither system text nor
+ * prompt. What would hold no scored token is dropped, and counted. */
+#define DATA_LONGS(X)                                                                              \
+    X(TRUNCATE, "truncate")                                                                        \
+    X(SPLIT, "split")                                                                              \
+    X(DROP, "drop")
+enum data_long {
+#define PESC_X(id, name) LONG_##id,
+    DATA_LONGS(PESC_X)
+#undef PESC_X
+        LONG_COUNT
 };
+const char *data_long_name(enum data_long l);
+enum data_long data_long_from_name(const char *name); /* LONG_COUNT: none of them */
+
+struct dataset_options {
+    const char *template_id; /* camelidae | alpaca; NULL: by format (pesc camelidae, else alpaca) */
+    long max_seq_length;     /* tokens; what to do with longer records, counted; 0: never */
+    enum data_long long_records;
+    long bad_max;          /* bad records tolerated (counted); 0: the first is an error */
+    long max_records;      /* 0: all */
+    const char *limits;    /* "1000,0,500": records read of each path (0: all); NULL: all */
+    const char *domain;    /* label for records without a field dataset or domain, or one for
+                              each path with commas between; NULL: the file's name without .json
+                              or .jsonl */
+    double valid_fraction; /* of the records, to be taken by dataset_take_valid */
+    int train_on_prompt;   /* loss on everything instead of the answers only; labels that a
+                              tokenised record brings stay as they are */
+    long vocab_size;       /* every id must be below: E-DS-TOKEN, E-TOK-ID */
+    const char *spill_dir; /* where samples that are too many for memory go, in a file without a
+                              name; NULL: they stay in memory */
+    size_t spill_bytes;    /* how many that is; 0: SPILL_BYTES */
+};
+enum { SPILL_BYTES = 32 << 20 };
 
 struct dataset_source { /* one file, for the history */
     char path[4096], name[256], sha256[65];
     enum data_format format;
     uint64_t bytes;
     long read, used, skipped;
-    long skips[SKIP_COUNT]; /* by reason; their sum is skipped */
-    long truncated, tokens, trained_tokens;
+    long skips[SKIP_COUNT];                /* by reason; their sum is skipped */
+    long truncated, split, pieces_dropped; /* records, records, pieces of them */
+    long samples, tokens, trained_tokens;
+    long arg; /* which of the paths given it came with */
 };
 
 struct dataset_counts {
-    long read, used, skipped[SKIP_COUNT], truncated;
+    long read, used, skipped[SKIP_COUNT], truncated, split, pieces_dropped;
+    long samples;                /* used records make one each, or more when they are split */
     long tokens, trained_tokens; /* per epoch */
     long longest;                /* tokens of the longest sample */
 };
@@ -69,18 +100,26 @@ struct dataset;
  * compressions come with the archive reader). The first record of a file says its format.
  * read = used + skipped. E-DS-*; t may be NULL if every record is tokenised.
  *
- * A sample ends at its last scored label: what stands behind (padding, or a prompt that was cut from
- * its answer) predicts nothing that counts. The label of the first token is masked, since nothing
- * predicts it. Samples are kept in memory, 8 bytes a token. */
+ * A sample ends at its last scored label: what stands behind (padding, or a prompt that was cut
+ * from its answer) predicts nothing that counts. The label of the first token is masked, since
+ * nothing predicts it. Samples take 4 bytes a token and 20 more each, 4 bytes more per token where
+ * labels are not the ids. */
 int dataset_open(const char *const *paths, long n_paths, const struct tokenizer *t,
                  const struct dataset_options *o, const struct notes *notes, struct dataset **out,
                  struct pesc_error *err) MUST_USE;
 void dataset_close(struct dataset *d);
+/* The records held out, a data set of the same files that the caller closes: read and used there,
+ * skipped as "held out" here. NULL unless valid_fraction is above 0, and the second time. Which
+ * they are depends on the tokens and labels of each alone: equal records are on the same side. */
+struct dataset *dataset_take_valid(struct dataset *d);
 
 long dataset_size(const struct dataset *d); /* samples */
 const struct dataset_counts *dataset_counts(const struct dataset *d);
 long dataset_source_count(const struct dataset *d);
 const struct dataset_source *dataset_source_at(const struct dataset *d, long i);
+long dataset_path_count(const struct dataset *d); /* as many as it was opened with */
+/* The samples of one of these paths, which stand side by side. */
+void dataset_path_samples(const struct dataset *d, long arg, long *first, long *n);
 long dataset_domain_count(const struct dataset *d);
 const char *dataset_domain(const struct dataset *d, long i);
 const struct domain_counts *dataset_domain_counts(const struct dataset *d, long i);
@@ -94,22 +133,19 @@ struct sample {
     int domain;
     long record; /* running number of the record over all files */
 };
-struct sample dataset_sample(const struct dataset *d, long i);
-
-/* Batches of batch_records samples, or (batch_records 0) of as many whole samples, in order, as fit
- * batch_tokens (at least one). order: sequential, or a keyed bijection that changes every epoch.
- * Batch number step of micro-batches; the last batch of an epoch may be smaller. The data set must
- * outlive the batcher. */
-enum data_order { ORDER_SEQUENTIAL, ORDER_SHUFFLED };
-struct batcher;
-int batcher_open(const struct dataset *d, long batch_records, long batch_tokens,
-                 enum data_order order, uint64_t seed, struct batcher **out,
+/* Sample i; its arrays stay valid until the next call. E-IO where it came from disk, and could not.
+ */
+int dataset_sample(const struct dataset *d, long i, struct sample *out,
+                   struct pesc_error *err) MUST_USE;
+/* The same into ids and labels, which have room for the longest. */
+int dataset_read(const struct dataset *d, long i, int32_t *ids, int32_t *labels, struct sample *out,
                  struct pesc_error *err) MUST_USE;
-void batcher_close(struct batcher *b);
-struct batch_source batcher_source(struct batcher *b); /* get() wraps round into further epochs */
-/* Of the first epoch; with batch_tokens and ORDER_SHUFFLED later ones may differ by a few. */
-long batcher_batches_per_epoch(const struct batcher *b);
-/* Batches of the first so many epochs, exactly; -1 without memory. */
-long batcher_steps(struct batcher *b, long epochs);
+int dataset_length(const struct dataset *d, long i, long *n, struct pesc_error *err) MUST_USE;
+/* [0 .. counts.longest]: how many samples are that long. */
+const long *dataset_lengths(const struct dataset *d);
+/* How many samples have the tokens and labels of an earlier one; reads them all. */
+int dataset_repeats(const struct dataset *d, long *repeated, struct pesc_error *err) MUST_USE;
+/* The first sample of that record; *i is -1 when there is none. */
+int dataset_find(const struct dataset *d, long record, long *i, struct pesc_error *err) MUST_USE;
 
 #endif

@@ -22,10 +22,18 @@ static int is_record_fault(int code)
            code == PESC_E_DS_BIG || code == PESC_E_DS_ENC;
 }
 
+/* As many records as were asked for have been read. */
+static int enough(const struct reading *r)
+{
+    long read = r->d->counts.read;
+    return (r->o->max_records > 0 && read >= r->o->max_records) ||
+           (r->limit > 0 && read - r->before >= r->limit);
+}
+
 static int read_records(struct reading *r, struct pesc_error *err)
 {
     struct dataset_counts *c = &r->d->counts;
-    while (r->o->max_records <= 0 || c->read < r->o->max_records) {
+    while (!enough(r)) {
         struct record rec;
         struct pesc_error e = {0};
         int got = records_next(r->records, &rec, &e), resumable = 1;
@@ -66,14 +74,14 @@ int reading_file(struct reading *r, const char *path, struct pesc_error *err)
     char *dot = strrchr(domain, '.');
     if (dot && dot != domain && (!strcmp(dot, ".json") || !strcmp(dot, ".jsonl")))
         *dot = 0;
-    r->domain = r->o->domain ? r->o->domain : domain;
+    r->domain = r->label ? r->label : domain;
     s->format = DATA_FORMAT_COUNT;
     struct byte_source bytes = data_file_source(f);
     r->records = records_open(&bytes, s->path, err);
     if (!r->records)
         goto done;
     TRY_OR(read_records(r, err), done);
-    if (s->read == 0 && (r->o->max_records <= 0 || r->d->counts.read < r->o->max_records)) {
+    if (s->read == 0 && !enough(r)) {
         FAIL(err, DS_EMPTY, "%s: no records", path);
         goto done;
     }

@@ -14,7 +14,8 @@ struct dataset {
     struct store store;
     struct dataset_counts counts;
     struct dataset_source *sources;
-    long n_sources;
+    long n_sources, n_paths;
+    struct dataset *valid; /* NULL: nothing is held out, or it was taken */
     char sha256[SHA256_HEX];
 };
 
@@ -27,7 +28,9 @@ struct reading {
     struct dataset_source *source;
     struct records *records;
     const struct template *template;
-    const char *domain;
+    const char *label;  /* of the path, or NULL */
+    const char *domain; /* of the file */
+    long limit, before; /* records of the path at most (0: all); read before it */
     long vocab;
     struct item item;
     struct ids ids, labels;
@@ -37,6 +40,9 @@ struct reading {
 int reading_file(struct reading *r, const char *path, struct pesc_error *err) MUST_USE;
 /* One record's text, from JSON to a sample that is kept, or to a count of what was skipped. */
 int reading_record(struct reading *r, const struct record *rec, struct pesc_error *err) MUST_USE;
+/* A record's tokens, which it may change: kept, or counted as skipped. */
+int reading_keep(struct reading *r, struct ids *ids, struct ids *labels,
+                 struct pesc_error *err) MUST_USE;
 void reading_skip(struct reading *r, enum data_skip why);
 
 #endif

@@ -6,45 +6,6 @@
 #include <stdio.h>
 #include <string.h>
 
-/* The tokens up to the last scored label, of the first n. */
-static long scored_length(const struct ids *labels, long n)
-{
-    while (n > 1 && labels->v[n - 1] == LABEL_MASKED)
-        n--;
-    return n > 1 ? n : 0;
-}
-
-/* Cuts, masks what is never scored, drops what follows the last scored label, and keeps the rest.
- */
-static int keep(struct reading *r, struct ids *ids, struct ids *labels, struct pesc_error *err)
-{
-    long n = scored_length(labels, (long)ids->n), trained = 0, max = r->o->max_seq_length;
-    if (max > 0 && n > max) {
-        n = scored_length(labels, max);
-        r->d->counts.truncated++;
-        r->source->truncated++;
-    }
-    if (n == 0) {
-        reading_skip(r, SKIP_NO_TARGET);
-        return 0;
-    }
-    labels->v[0] = LABEL_MASKED;
-    for (long i = 0; i < n; i++)
-        trained += labels->v[i] != LABEL_MASKED;
-    TRY(store_add(&r->d->store, ids->v, labels->v, n, trained,
-                  r->item.domain ? r->item.domain : r->domain, r->d->counts.read - 1, err));
-    r->source->used++;
-    r->source->tokens += n;
-    r->source->trained_tokens += trained;
-    struct dataset_counts *c = &r->d->counts;
-    c->used++;
-    c->tokens += n;
-    c->trained_tokens += trained;
-    if (n > c->longest)
-        c->longest = n;
-    return 0;
-}
-
 static int tokenize(struct reading *r, const char *where, struct pesc_error *err)
 {
     struct ids *ids = &r->ids, *labels = &r->labels;
@@ -66,7 +27,7 @@ static int tokenize(struct reading *r, const char *where, struct pesc_error *err
         if (r->o->train_on_prompt)
             labels->v[i] = ids->v[i];
     }
-    return keep(r, ids, labels, err);
+    return reading_keep(r, ids, labels, err);
 }
 
 static int choose_template(struct reading *r, struct pesc_error *err)
@@ -109,7 +70,7 @@ int reading_record(struct reading *r, const struct record *rec, struct pesc_erro
         reading_skip(r, (enum data_skip)r->item.skip);
         rc = 0;
     } else if (r->source->format == DATA_TOKENIZED) {
-        rc = keep(r, &r->item.ids, &r->item.labels, err);
+        rc = reading_keep(r, &r->item.ids, &r->item.labels, err);
     } else {
         rc = tokenize(r, where, err);
     }

@@ -1,12 +1,17 @@
 # records to batches
 libpesc_a_SOURCES += \
-  datasets/batcher.c \
+  datasets/batcher.c datasets/batcher.h \
   datasets/dataset.c datasets/dataset.h \
   datasets/formats.c datasets/formats.h \
+  datasets/keep.c \
+  datasets/order.c datasets/order.h \
+  datasets/packing.c datasets/packing.h \
   datasets/reading.c datasets/reading.h \
   datasets/records.c datasets/records.h \
+  datasets/repeats.c \
   datasets/samples.c \
   datasets/source.c \
+  datasets/spool.c datasets/spool.h \
   datasets/store.c datasets/store.h \
   datasets/template.c datasets/template.h
 libpesc_a_SOURCES += datasets/tokenizer.h datasets/tok_internal.h datasets/tokenizer.c \

@@ -257,6 +257,8 @@ int db_open(struct db *d, const char *path, struct pesc_error *err)
     }
     int rc = connect_to(d, err);
     if (rc == 0)
+        rc = db_upgrade(d, err);
+    if (rc == 0)
         rc = create_if_empty(d, err);
     if (rc != 0) {
         sqlite3_close(d->c); /* under the lock */

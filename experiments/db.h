@@ -18,7 +18,8 @@ struct db {
     char path[PATH_CAP];
 };
 
-/* Opens for writing; creates file and schema when there is nothing yet. E-DB (also "busy"),
+/* Opens for writing;creates file and schema when there is nothing yet, and
+ * upgrades an older schema. E-DB (also "busy"),
  * E-DB-SCHEMA. On failure d is closed. */
 int db_open(struct db *d, const char *path, struct pesc_error *err) MUST_USE;
 void db_close(struct db *d);
@@ -36,6 +37,10 @@ int db_int(struct db *d, struct pesc_error *err, long long *out, const char *sql
            ...) MUST_USE;
 /* Records what SQLite says; always -1. */
 int db_fail(struct db *d, int rc, const char *what, struct pesc_error *err);
+
+/* Under the lock, by db_open: an older schema of ours becomes this one, after a copy DB".vN.bak"
+ * was made. Nothing to do for any other file. Whole or not at all. */
+int db_upgrade(struct db *d, struct pesc_error *err) MUST_USE;
 
 /* What the file is: 1 ours, 0 empty, -1 with E-DB-SCHEMA or E-DB. */
 int db_probe(struct db *d, struct pesc_error *err);

@@ -33,7 +33,11 @@ struct history_crafted {
 };
 struct history_dataset {
     const char *sha256, *name, *path, *format, *role; /* role: train|valid|test */
-    long long bytes, records, used, skipped, tokens;
+    const char *reasons;                              /* JSON: skipped records by reason */
+    double weight;                                    /* 0 is taken as 1 */
+    /* records = used + skipped; the rest with this run's tokenizer, template and lengths */
+    long long bytes, records, used, skipped;
+    long long truncated, split, pieces_dropped, samples, tokens, trained_tokens;
 };
 struct history_run {
     const char *experiment; /* NULL: "default" */

@@ -103,11 +103,18 @@ static int put_dataset(struct db *d, const struct history_dataset *s, long long 
                or_empty(s->format), s->bytes, s->records, s->skipped, s->tokens, now_ms()));
     TRY(db_int(d, err, &id, "SELECT id FROM dataset WHERE sha256 = ?1", "s", or_empty(s->sha256)));
     return db_run(d, err,
-                  "INSERT INTO run_dataset(run_id, dataset_id, role, used, skipped, tokens)"
-                  " VALUES(?1,?2,?3,?4,?5,?6) ON CONFLICT DO UPDATE SET used = excluded.used,"
-                  " skipped = excluded.skipped, tokens = excluded.tokens",
-                  "iisiii", run_id, id, s->role ? s->role : "train", s->used, s->skipped,
-                  s->tokens);
+                  "INSERT INTO run_dataset(run_id, dataset_id, role, weight, records, used,"
+                  " skipped, reasons, truncated, split, pieces_dropped, samples, tokens,"
+                  " trained_tokens) VALUES(?1,?2,?3,?4,?5,?6,?7,?8,?9,?10,?11,?12,?13,?14)"
+                  " ON CONFLICT DO UPDATE SET weight = excluded.weight, records = excluded.records,"
+                  " used = excluded.used, skipped = excluded.skipped, reasons = excluded.reasons,"
+                  " truncated = excluded.truncated, split = excluded.split,"
+                  " pieces_dropped = excluded.pieces_dropped, samples = excluded.samples,"
+                  " tokens = excluded.tokens, trained_tokens = excluded.trained_tokens",
+                  "iisdiiisiiiiii", run_id, id, s->role ? s->role : "train",
+                  s->weight > 0 ? s->weight : 1.0, s->records, s->used, s->skipped,
+                  s->reasons ? s->reasons : "{}", s->truncated, s->split, s->pieces_dropped,
+                  s->samples, s->tokens, s->trained_tokens);
 }
 
 static void boot_id(char out[64])

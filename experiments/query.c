@@ -18,6 +18,7 @@ enum { ROW_CAP = 1000000, WORK_MS = 10000, COLUMN_CAP = 200 };
 struct reader {
     sqlite3 *c;
     long long work_left, step_started; /* ms; counts only while SQLite works */
+    long long version;
     char path[PATH_CAP];
 };
 
@@ -132,7 +133,13 @@ static int check_schema(struct reader *r, long long app, struct pesc_error *err)
         (version > SCHEMA_VERSION && (min_reader < 1 || min_reader > SCHEMA_VERSION)))
         return FAIL(err, DB_SCHEMA, "%s: schema version %lld, this program knows %d", r->path,
                     version, SCHEMA_VERSION);
+    r->version = version;
     return 0;
+}
+
+long long reader_version(const struct reader *r)
+{
+    return r->version;
 }
 
 int reader_open(const char *path, struct reader **out, struct pesc_error *err)

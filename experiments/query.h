@@ -9,7 +9,8 @@
 struct reader;
 /* E-DB when there is none, E-DB-SCHEMA when it is not ours or needs a newer reader. */
 int reader_open(const char *path, struct reader **out, struct pesc_error *err) MUST_USE;
-void reader_close(struct reader *r); /* NULL is fine */
+long long reader_version(const struct reader *r); /* of the schema; may be older than ours */
+void reader_close(struct reader *r);              /* NULL is fine */
 
 enum cell_kind { CELL_NULL, CELL_INT, CELL_REAL, CELL_TEXT, CELL_BLOB };
 struct cell {

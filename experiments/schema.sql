@@ -1,4 +1,4 @@
--- The history's schema, version 1 (SQLite >= 3.37 for STRICT; no extensions). The views are the
+-- The history's schema, version 2 (SQLite >= 3.37 for STRICT; no extensions). The views are the
 -- documented contract; tables may grow columns. Run within one transaction by db.c.
 PRAGMA application_id = 0x50455343; -- "PESC"
 CREATE TABLE meta(key TEXT PRIMARY KEY, value TEXT NOT NULL) STRICT, WITHOUT ROWID;
@@ -55,6 +55,9 @@ CREATE TABLE run_dataset(run_id INTEGER NOT NULL REFERENCES run ON DELETE CASCAD
   role TEXT NOT NULL CHECK(role IN('train','valid','test')), weight REAL NOT NULL DEFAULT 1,
     used INTEGER, skipped INTEGER,
   tokens INTEGER,                        -- with this run's tokenizer and template
+  -- since version 2: records = used + skipped; reasons: JSON text {"empty":0,...}
+  records INTEGER, reasons TEXT NOT NULL DEFAULT '{}', truncated INTEGER, split INTEGER,
+  pieces_dropped INTEGER, samples INTEGER, trained_tokens INTEGER,
   PRIMARY KEY(run_id,role,dataset_id)) STRICT, WITHOUT ROWID;
 CREATE TABLE param(run_id INTEGER NOT NULL REFERENCES run ON DELETE CASCADE, key TEXT NOT NULL,
     value TEXT NOT NULL,
@@ -162,4 +165,4 @@ CREATE VIEW v_lineage AS SELECT p.name||'@'||p.version AS pack, p.digest, r.uuid
 INSERT INTO metric_key(name, unit, goal, help) VALUES
   ('train/loss', 'nats', 'min', 'training loss of a step, balance loss included'),
   ('valid/loss', 'nats', 'min', 'mean cross entropy per scored token of the validation data');
-PRAGMA user_version = 1;
+PRAGMA user_version = 2;

@@ -1,6 +1,6 @@
 EXTRA_DIST += experiments/deps.sh
 libpesc_a_SOURCES += \
-  experiments/db.c experiments/db.h \
+  experiments/db.c experiments/db.h experiments/db_upgrade.c \
   experiments/history.c experiments/history.h \
   experiments/history_impl.h \
   experiments/history_queue.c experiments/history_queue.h \

@@ -5,6 +5,13 @@ tests_unit_test_dataset_SOURCES = tests/unit/test_dataset.c \
   tests/unit/fake_tokenizer.c tests/unit/fake_tokenizer.h
 tests_unit_test_records_SOURCES = tests/unit/test_records.c \
   tests/unit/fake_tokenizer.c tests/unit/fake_tokenizer.h
+# samples on disk, their order, batches, what is held out or cut
+check_PROGRAMS += tests/unit/test_store tests/unit/test_keep
+TESTS += tests/unit/test_store tests/unit/test_keep
+tests_unit_test_keep_SOURCES = tests/unit/test_keep.c tests/unit/data_make.h \
+  tests/unit/fake_tokenizer.c tests/unit/fake_tokenizer.h
+tests_unit_test_store_SOURCES = tests/unit/test_store.c tests/unit/data_make.h \
+  tests/unit/fake_tokenizer.c tests/unit/fake_tokenizer.h
 TESTS += tests/cli/data.sh
 EXTRA_DIST += tests/cli/data.sh
 # tokenizer

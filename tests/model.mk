@@ -38,6 +38,10 @@ tests_unit_test_loop_sums_SOURCES = tests/unit/test_loop_sums.c $(small_model)
 tests_unit_test_engine_memory_SOURCES = tests/unit/test_engine_memory.c $(small_model)
 tests_unit_test_engine_memory_LDFLAGS = -Wl,--wrap=malloc -Wl,--wrap=calloc -Wl,--wrap=realloc \
   -Wl,--wrap=aligned_alloc -Wl,--wrap=posix_memalign
+# Data in packs, and what a model makes of them.
+check_PROGRAMS += tests/unit/test_batches
+TESTS += tests/unit/test_batches
+tests_unit_test_batches_SOURCES = tests/unit/test_batches.c tests/unit/data_make.h $(small_model)
 # The public interface.
 check_PROGRAMS += tests/unit/test_api
 TESTS += tests/unit/test_api

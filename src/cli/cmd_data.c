@@ -9,6 +9,7 @@
 
 struct data_opts {
     struct data_options data;
+    struct mix_options mix;
     long records, record;
     int json;
 };
@@ -21,8 +22,11 @@ struct data_opts {
     }
 
 static const struct opt inspect_opts[] = {
-    SHARED_OPTS, {"records", NULL, OPT_LONG, AT(records), "N", "samples shown", 0, 1e15}, {0}};
-static const struct opt stats_opts[] = {SHARED_OPTS, {0}};
+    SHARED_OPTS,
+    MIX_OPTIONS(AT(mix)),
+    {"records", NULL, OPT_LONG, AT(records), "N", "samples shown", 0, 1e15},
+    {0}};
+static const struct opt stats_opts[] = {SHARED_OPTS, MIX_OPTIONS(AT(mix)), {0}};
 static const struct opt mask_opts[] = {
     SHARED_OPTS,
     {"record", NULL, OPT_LONG, AT(record), "N", "number of the record, from 0", 0, 1e15},
@@ -32,18 +36,21 @@ static void defaults(void *opts)
 {
     struct data_opts *o = opts;
     data_defaults(&o->data);
+    mix_defaults(&o->mix);
     o->records = 3;
 }
 
 struct loaded {
     struct tokenizer *tokenizer;
-    struct dataset *data;
+    struct dataset *data, *valid;
     struct dataset_options options;
+    struct batch_options batches_of;
 };
 
 static void unload(struct loaded *l)
 {
     dataset_close(l->data);
+    dataset_close(l->valid);
     if (l->tokenizer)
         tokenizer_close(l->tokenizer);
 }
@@ -61,10 +68,15 @@ static int load(struct cli *cli, const struct data_opts *o, int argc, char **arg
     if (o->data.data.n == 0)
         return FAIL(err, USAGE, "--data FILE... is needed");
     TRY_OR(model_tokenizer(argv[0], &notes, &l->tokenizer, &vocab, err), fail);
-    l->options = data_options(&o->data, vocab);
+    l->options = data_options(&o->data, &o->data.data, vocab);
+    l->options.valid_fraction = o->mix.valid_fraction;
+    TRY_OR(mix_batches(&o->mix, &o->data, &l->batches_of, err), fail);
     TRY_OR(dataset_open(o->data.data.v, o->data.data.n, l->tokenizer, &l->options, &notes, &l->data,
                         err),
            fail);
+    l->valid = dataset_take_valid(l->data);
+    l->batches_of.order = ORDER_SHUFFLED;
+    l->batches_of.seed = 42; /* train's default */
     return 0;
 fail:
     unload(l);
@@ -83,6 +95,28 @@ static int put_json(struct cli *cli, json_t *report, struct pesc_error *err)
     return 0;
 }
 
+/* The parts that inspect and stats share; NULL with err. */
+static json_t *summary_json(const struct loaded *l, int every, struct pesc_error *err)
+{
+    json_t *packing = data_packing_json(l->data, &l->batches_of, every, err);
+    json_t *report = packing ? data_summary_json(l->data, &l->options) : NULL;
+    if (!report || json_object_set(report, "epoch", packing) != 0 ||
+        json_object_set_new(report, "held_out", data_held_out_json(l->valid)) != 0) {
+        FAIL(err, MEMORY, "no memory for the report");
+        json_decref(report);
+        report = NULL;
+    }
+    json_decref(packing);
+    return report;
+}
+
+static int summary(struct cli *cli, const struct loaded *l, int every, struct pesc_error *err)
+{
+    data_summary(cli, l->data, &l->options);
+    data_held_out(cli, l->valid);
+    return data_packing(cli, l->data, &l->batches_of, every, err);
+}
+
 static int inspect(struct cli *cli, void *opts, int argc, char **argv, struct pesc_error *err)
 {
     const struct data_opts *o = opts;
@@ -98,11 +132,13 @@ static int inspect(struct cli *cli, void *opts, int argc, char **argv, struct pe
                 goto done;
             json_array_append_new(samples, s);
         }
-        report = data_summary_json(l.data, &l.options);
+        report = summary_json(&l, 0, err);
+        if (!report)
+            goto done;
         json_object_set(report, "samples", samples);
         rc = put_json(cli, report, err);
     } else {
-        data_summary(cli, l.data, &l.options);
+        TRY_OR(summary(cli, &l, 0, err), done);
         for (long i = 0; i < shown; i++)
             TRY_OR(data_sample(cli, l.data, i, l.tokenizer, err), done);
         rc = 0;
@@ -117,19 +153,19 @@ static int stats(struct cli *cli, void *opts, int argc, char **argv, struct pesc
 {
     const struct data_opts *o = opts;
     struct loaded l;
-    int rc;
+    int rc = -1;
     TRY(load(cli, o, argc, argv, &l, err));
     if (o->json) {
-        json_t *report = data_summary_json(l.data, &l.options);
-        json_t *lengths = data_lengths_json(l.data, err);
-        rc = -1;
+        json_t *report = summary_json(&l, 1, err);
+        json_t *lengths = report ? data_lengths_json(l.data, err) : NULL;
         if (lengths && json_object_set(report, "lengths", lengths) == 0)
             rc = put_json(cli, json_incref(report), err);
         json_decref(lengths);
         json_decref(report);
     } else {
-        data_summary(cli, l.data, &l.options);
-        rc = data_lengths(cli, l.data, err);
+        rc = summary(cli, &l, 1, err);
+        if (rc == 0)
+            rc = data_lengths(cli, l.data, err);
     }
     unload(&l);
     return rc;
@@ -142,9 +178,8 @@ static int mask(struct cli *cli, void *opts, int argc, char **argv, struct pesc_
     long i = 0;
     int rc = -1;
     TRY(load(cli, o, argc, argv, &l, err));
-    while (i < dataset_size(l.data) && dataset_sample(l.data, i).record != o->record)
-        i++;
-    if (i == dataset_size(l.data)) {
+    TRY_OR(dataset_find(l.data, o->record, &i, err), done);
+    if (i < 0) {
         long read = dataset_counts(l.data)->read;
         FAIL(err, USAGE_VALUE, "record %ld %s %ld records", o->record,
              o->record < read ? "was skipped; 'pesc data inspect' counts why, of" : "is not among",
@@ -155,6 +190,7 @@ static int mask(struct cli *cli, void *opts, int argc, char **argv, struct pesc_
     } else {
         rc = data_sample(cli, l.data, i, l.tokenizer, err);
     }
+done:
     unload(&l);
     return rc;
 }

@@ -92,8 +92,11 @@ static int session_open(struct session *s, const struct options *o, const char *
     TRY(model_arg_open(model, o->base, notes, &s->arg, err));
     TRY(pack_arg_open(o->pack, o->force_base, &s->arg, notes, &s->pack, err));
     TRY(compute_arg(o->compute, &s->arg, &s->compute, NULL, 0, err));
-    TRY(data_arg_open(&o->data, &o->data.data, &s->arg, notes, &s->data, err));
-    TRY(batcher_open(s->data, 0, o->batch_tokens, ORDER_SEQUENTIAL, 0, &s->batcher, err));
+    struct dataset_options data =
+        data_options(&o->data, &o->data.data, base_config(s->arg.base)->vocab_size);
+    TRY(data_arg_open(&o->data.data, &data, &s->arg, notes, &s->data, err));
+    struct batch_options b = {.packing = PACK_NEXT, .tokens = o->batch_tokens};
+    TRY(batcher_open(s->data, &b, &s->batcher, err));
     s->source = batcher_source(s->batcher);
     TRY(model_shape(base_config(s->arg.base), s->arg.is_crafted ? &s->arg.craft.moe : NULL,
                     TRAIN_NOTHING, s->compute, &s->model, err));
@@ -121,11 +124,6 @@ static int session_open(struct session *s, const struct options *o, const char *
                         : 0;
 }
 
-struct dump {
-    struct session *s;
-    long *sample; /* of tensor i */
-};
-
 struct rows {
     float *to;
     long V;
@@ -141,8 +139,9 @@ static int copy_rows(void *ctx, long from, long n, const float *logits, struct p
 
 static int fill_logits(void *ctx, long i, const struct st_out *t, void *dst, struct pesc_error *err)
 {
-    const struct dump *d = ctx;
-    struct sample x = dataset_sample(d->s->data, d->sample[i]);
+    const struct session *s = ctx;
+    struct sample x;
+    TRY(dataset_sample(s->data, i, &x, err));
     long cu[2] = {0, x.n};
     struct batch b = {.T = x.n,
                       .S = 1,
@@ -152,29 +151,30 @@ static int fill_logits(void *ctx, long i, const struct st_out *t, void *dst, str
                       .domain = &x.domain,
                       .record = &x.record};
     struct rows r = {dst, t->shape[1]};
-    return engine_logits(d->s->engine, &b, copy_rows, &r, err);
+    return engine_logits(s->engine, &b, copy_rows, &r, err);
 }
 
 static int dump_logits(struct session *s, const char *path, struct pesc_error *err)
 {
-    long n = dataset_size(s->data);
+    long n = dataset_size(s->data), before = -1, piece = 0;
     int rc = -1;
-    struct dump d = {s, calloc((size_t)n, sizeof *d.sample)};
     struct st_out *t = calloc((size_t)n, sizeof *t);
-    char(*names)[32] = calloc((size_t)n, sizeof *names);
-    if (!d.sample || !t || !names) {
+    char(*names)[48] = calloc((size_t)n, sizeof *names);
+    if (!t || !names) {
         FAIL(err, MEMORY, "no memory to list %ld records", n);
         goto done;
     }
     for (long i = 0; i < n; i++) {
-        struct sample x = dataset_sample(s->data, i);
-        snprintf(names[i], sizeof names[i], "record_%ld", x.record);
+        struct sample x;
+        TRY_OR(dataset_sample(s->data, i, &x, err), done);
+        piece = x.record == before ? piece + 1 : 0;
+        before = x.record;
+        snprintf(names[i], sizeof names[i], piece ? "record_%ld.%ld" : "record_%ld", x.record,
+                 piece);
         t[i] = (struct st_out){names[i], DT_F32, 2, {x.n, s->model->c.vocab_size}};
-        d.sample[i] = i;
     }
-    rc = st_write(path, t, n, NULL, NULL, fill_logits, &d, 0, NULL, NULL, err);
+    rc = st_write(path, t, n, NULL, NULL, fill_logits, s, 0, NULL, NULL, err);
 done:
-    free(d.sample);
     free(t);
     free(names);
     return rc;

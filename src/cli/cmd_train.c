@@ -9,6 +9,7 @@ static void defaults(void *opts)
     struct train_cli *o = opts;
     memset(o, 0, sizeof *o);
     data_defaults(&o->data);
+    mix_defaults(&o->mix);
     o->compute = "auto";
     o->trainable = "adapters";
     o->order = "shuffled";
@@ -17,7 +18,6 @@ static void defaults(void *opts)
     o->decay_set = "all";
     o->experiment = "default";
     o->num_epochs = 1;
-    o->batch_size = 16;
     o->accumulation = 1;
     o->learning_rate = 2e-4;
     o->warmup_ratio = 0.03;
@@ -35,6 +35,7 @@ static void defaults(void *opts)
 static const struct opt options[] = {
     {"output", "o", OPT_STRING, AT(out), "RUN", "the run folder to make", 0, 0},
     DATA_OPTIONS(AT(data)),
+    MIX_OPTIONS(AT(mix)),
     {"config", NULL, OPT_STRING, AT(config), "FILE.yaml", "the same keys from a file", 0, 0},
     {"trainable", NULL, OPT_CHOICE, AT(trainable), "adapters|full",
      "adapters and routers, or every weight of a dense model", 0, 0},
@@ -44,9 +45,6 @@ static const struct opt options[] = {
     {"base", NULL, OPT_STRING, AT(base), "DIR", "where a crafted folder's base is now", 0, 0},
     {"max-steps", NULL, OPT_LONG, AT(max_steps), "N", "updates (0: by --num-epochs)", 0, 1e9},
     {"num-epochs", "epochs", OPT_LONG, AT(num_epochs), "N", "times through the data", 1, 1e5},
-    {"batch-size", NULL, OPT_LONG, AT(batch_size), "N", "records per step", 1, 1e6},
-    {"batch-tokens", NULL, OPT_LONG, AT(batch_tokens), "N",
-     "tokens per step instead: as many whole records as fit", 0, 1e9},
     {"grad-accumulation-steps", "gradient-accumulation-steps", OPT_LONG, AT(accumulation), "N",
      "batches per update", 1, 1e6},
     {"learning-rate", "lr", OPT_REAL, AT(learning_rate), "X", "peak learning rate", 0, 1e3},
@@ -98,6 +96,8 @@ static int run(struct cli *cli, void *opts, int argc, char **argv, struct pesc_e
         return FAIL(err, USAGE, "pesc train takes a model, --data FILE and -o RUN");
     if (o->data.data.n == 0)
         return FAIL(err, USAGE, "--data FILE is needed");
+    if (o->mix.valid_fraction > 0 && o->eval_data.n)
+        return FAIL(err, USAGE, "--eval-data is held out already: --valid-fraction adds nothing");
     if (o->beta1 >= 1 || o->beta2 >= 1 || o->eps <= 0)
         return FAIL(err, USAGE_VALUE, "AdamW needs betas below 1 and an epsilon above 0");
     cli->quiet = o->quiet;

@@ -8,27 +8,55 @@ void data_defaults(struct data_options *o)
 {
     memset(o, 0, sizeof *o);
     o->max_seq_length = 512;
+    o->long_records = "truncate";
 }
 
-struct dataset_options data_options(const struct data_options *o, long vocab_size)
+void mix_defaults(struct mix_options *o)
 {
-    return (struct dataset_options){.template_id = o->template_id,
-                                    .max_seq_length = o->max_seq_length,
-                                    .bad_max = o->bad_records,
-                                    .max_records = o->max_records,
-                                    .domain = o->domain,
-                                    .train_on_prompt = o->train_on_prompt,
-                                    .vocab_size = vocab_size};
+    *o = (struct mix_options){.batch_size = 16};
 }
 
-int data_arg_open(const struct data_options *o, const struct opt_list *files,
+struct dataset_options data_options(const struct data_options *o, const struct opt_list *files,
+                                    long vocab_size)
+{
+    const char *tmp = getenv("TMPDIR");
+    int own = files == &o->data;
+    return (struct dataset_options){
+        .template_id = o->template_id,
+        .max_seq_length = o->max_seq_length,
+        .long_records = data_long_from_name(o->long_records),
+        .bad_max = o->bad_records,
+        .max_records = o->max_records,
+        .limits = own ? o->limits : NULL,
+        .domain = own || (o->domain && !strchr(o->domain, ',')) ? o->domain : NULL,
+        .train_on_prompt = o->train_on_prompt,
+        .vocab_size = vocab_size,
+        .spill_dir = tmp && *tmp ? tmp : "/var/tmp"};
+}
+
+int data_arg_open(const struct opt_list *files, const struct dataset_options *d,
                   const struct model_arg *a, const struct notes *notes, struct dataset **out,
                   struct pesc_error *err)
 {
-    struct dataset_options d = data_options(o, base_config(a->base)->vocab_size);
     if (files->n == 0)
         return FAIL(err, USAGE, "--data FILE is needed");
-    return dataset_open(files->v, files->n, a->tokenizer, &d, notes, out, err);
+    return dataset_open(files->v, files->n, a->tokenizer, d, notes, out, err);
+}
+
+int mix_batches(const struct mix_options *m, const struct data_options *o,
+                struct batch_options *out, struct pesc_error *err)
+{
+    enum packing p = m->packing        ? packing_from_name(m->packing)
+                     : m->batch_tokens ? PACK_NEXT
+                                       : PACK_OFF;
+    if (p == PACK_OFF && m->batch_tokens)
+        return FAIL(err, USAGE, "--batch-tokens packs samples, which --packing off forbids");
+    *out = (struct batch_options){.packing = p,
+                                  .records = m->batch_size,
+                                  .tokens = m->batch_tokens ? m->batch_tokens
+                                                            : m->batch_size * o->max_seq_length,
+                                  .weights = m->weights};
+    return 0;
 }
 
 void data_line(const struct dataset *d, char *buf, size_t size)
@@ -41,9 +69,21 @@ void data_line(const struct dataset *d, char *buf, size_t size)
                           data_skip_name((enum data_skip)s));
     if (c->truncated && n > 0 && (size_t)n < size)
         n += snprintf(buf + n, size - (size_t)n, ", %ld cut", c->truncated);
+    if (c->split && n > 0 && (size_t)n < size)
+        n += snprintf(buf + n, size - (size_t)n, ", %ld split, %ld samples", c->split, c->samples);
     if (n > 0 && (size_t)n < size)
         snprintf(buf + n, size - (size_t)n, "; %ld tokens, %ld trained", c->tokens,
                  c->trained_tokens);
+}
+
+void packing_line(const struct batcher *b, const struct batch_options *o, char *buf, size_t size)
+{
+    long n = batcher_batches_per_epoch(b);
+    if (o->packing == PACK_OFF)
+        snprintf(buf, size, "off, %ld samples: %ld batches an epoch", o->records, n);
+    else
+        snprintf(buf, size, "%s, at most %ld tokens: %ld batches an epoch, %.1f %% full",
+                 packing_name(o->packing), o->tokens, n, 100 * batcher_fill(b));
 }
 
 const char **data_domains(const struct dataset *d)

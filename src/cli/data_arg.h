@@ -3,11 +3,11 @@
 #define PESC_CLI_DATA_ARG_H
 
 #include "cli/model_arg.h"
-#include "datasets/dataset.h"
+#include "datasets/batcher.h"
 
 struct data_options {
     struct opt_list data;
-    const char *template_id, *domain;
+    const char *template_id, *domain, *limits, *long_records;
     long max_seq_length, bad_records, max_records;
     int train_on_prompt;
 };
@@ -27,16 +27,24 @@ struct data_options {
          0},                                                                                       \
         {"domain",   NULL,                                                                         \
          OPT_STRING, (base) + offsetof(struct data_options, domain),                               \
-         "NAME",     "label for records that bring none (default: the file's name)",               \
+         "NAME,...", "label for records that bring none: one, or one for each of --data",          \
          0,          0},                                                                           \
         {"max-seq-length",                                                                         \
          "cutoff-len",                                                                             \
          OPT_LONG,                                                                                 \
          (base) + offsetof(struct data_options, max_seq_length),                                   \
          "N",                                                                                      \
-         "tokens of a record; longer ones are cut and counted",                                    \
+         "tokens of a sample; see --long",                                                         \
          2,                                                                                        \
          1 << 24},                                                                                 \
+        {"long",                                                                                   \
+         NULL,                                                                                     \
+         OPT_CHOICE,                                                                               \
+         (base) + offsetof(struct data_options, long_records),                                     \
+         "truncate|split|drop",                                                                    \
+         "what becomes of longer records, counted",                                                \
+         0,                                                                                        \
+         0},                                                                                       \
         {"bad-records",                                                                            \
          NULL,                                                                                     \
          OPT_LONG,                                                                                 \
@@ -53,21 +61,57 @@ struct data_options {
          "read no more than this (0: all)",                                                        \
          0,                                                                                        \
          1e15},                                                                                    \
+        {"data-limits",                                                                            \
+         NULL,                                                                                     \
+         OPT_STRING,                                                                               \
+         (base) + offsetof(struct data_options, limits),                                           \
+         "N,N,...",                                                                                \
+         "the same for each of --data",                                                            \
+         0,                                                                                        \
+         0},                                                                                       \
     {                                                                                              \
         "train-on-prompt", NULL, OPT_FLAG,                                                         \
             (base) + offsetof(struct data_options, train_on_prompt), NULL,                         \
             "score prompts too, not only answers", 0, 0                                            \
     }
 
+/* How samples become batches, for training and for what shows it beforehand. */
+struct mix_options {
+    const char *weights, *packing;
+    double valid_fraction;
+    long batch_size, batch_tokens;
+};
+#define MIX_AT(base, field) ((base) + offsetof(struct mix_options, field))
+/* clang-format off */
+#define MIX_OPTIONS(base)                                                                          \
+    {"data-weights", NULL, OPT_STRING, MIX_AT(base, weights), "W,W,...",                           \
+     "shares of each of --data in an epoch (default: by size)", 0, 0},                             \
+    {"valid-fraction", NULL, OPT_REAL, MIX_AT(base, valid_fraction), "P",                          \
+     "share of the records to hold out for evaluation", 0, 0.99},                                  \
+    {"packing", NULL, OPT_CHOICE, MIX_AT(base, packing), "off|next|best-fit",                      \
+     "batches by number or by tokens (default: off, or next)", 0, 0},                              \
+    {"batch-size", NULL, OPT_LONG, MIX_AT(base, batch_size), "N", "samples per step", 1, 1e6},     \
+    {"batch-tokens", NULL, OPT_LONG, MIX_AT(base, batch_tokens), "N",                              \
+     "packed: tokens per step (default: batch x sequence)", 0, 1e9}
+/* clang-format on */
+
 void data_defaults(struct data_options *o);
-/* files: which list to read (o->data, or another with the same options). */
-int data_arg_open(const struct data_options *o, const struct opt_list *files,
+void mix_defaults(struct mix_options *o);
+/* What reading takes, for a model of that vocabulary; samples that are too many for memory go to
+ * the folder for temporary files. files is the list that will be read (o->data, or another with
+ * the same options, to which what stands for each of --data does not apply). */
+struct dataset_options data_options(const struct data_options *o, const struct opt_list *files,
+                                    long vocab_size);
+int data_arg_open(const struct opt_list *files, const struct dataset_options *d,
                   const struct model_arg *a, const struct notes *notes, struct dataset **out,
                   struct pesc_error *err) MUST_USE;
-/* The same for dataset_open, for a model of that vocabulary. */
-struct dataset_options data_options(const struct data_options *o, long vocab_size);
+/* What batches are made of, in sequential order; E-USAGE. */
+int mix_batches(const struct mix_options *m, const struct data_options *o,
+                struct batch_options *out, struct pesc_error *err) MUST_USE;
 /* "12 of 20 records, 8 skipped (...)...": one line for headers. */
 void data_line(const struct dataset *d, char *buf, size_t size);
+/* "next, at most 2048 tokens: 31 batches an epoch, 97.3 % full". */
+void packing_line(const struct batcher *b, const struct batch_options *o, char *buf, size_t size);
 /* Domain names by number; the caller frees the array. NULL without memory. */
 const char **data_domains(const struct dataset *d);
 

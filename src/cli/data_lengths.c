@@ -1,49 +1,34 @@
 #include "config.h"
 #include "cli/data_report.h"
 
-#include <stdlib.h>
-#include <string.h>
-
 enum { BINS = 40 }; /* bin k: lengths 2^k .. 2^(k+1)-1 */
 
 struct lengths {
     long n, shortest, median, p90, p99, longest, bins[BINS], repeated;
 };
 
-/* Samples by their tokens and labels. */
-static int by_content(const void *a, const void *b)
-{
-    const struct sample *x = a, *y = b;
-    if (x->n != y->n)
-        return x->n < y->n ? -1 : 1;
-    int c = memcmp(x->ids, y->ids, (size_t)x->n * sizeof *x->ids);
-    return c ? c : memcmp(x->labels, y->labels, (size_t)x->n * sizeof *x->labels);
-}
-
 static int measure(const struct dataset *d, struct lengths *l, struct pesc_error *err)
 {
-    long n = dataset_size(d);
-    struct sample *s = malloc((size_t)n * sizeof *s);
-    if (!s)
-        return FAIL(err, MEMORY, "no memory for %ld samples", n);
-    *l = (struct lengths){.n = n};
-    for (long i = 0; i < n; i++) {
+    const long *of_length = dataset_lengths(d);
+    long n = dataset_size(d), longest = dataset_counts(d)->longest, seen = 0;
+    const struct {
+        long *to, rank; /* how many samples come before it when sorted */
+    } at[] = {{&l->shortest, 0},
+              {&l->median, n / 2},
+              {&l->p90, n - 1 - n / 10},
+              {&l->p99, n - 1 - n / 100}};
+    *l = (struct lengths){.n = n, .longest = longest};
+    for (long len = 0; len <= longest; len++) {
         int bin = 0;
-        s[i] = dataset_sample(d, i);
-        while (bin + 1 < BINS && s[i].n >> (bin + 1))
+        while (bin + 1 < BINS && len >> (bin + 1))
             bin++;
-        l->bins[bin]++;
+        l->bins[bin] += of_length[len];
+        for (size_t k = 0; k < sizeof at / sizeof *at; k++)
+            if (seen <= at[k].rank && at[k].rank < seen + of_length[len])
+                *at[k].to = len;
+        seen += of_length[len];
     }
-    qsort(s, (size_t)n, sizeof *s, by_content);
-    for (long i = 1; i < n; i++)
-        l->repeated += by_content(&s[i - 1], &s[i]) == 0;
-    l->shortest = s[0].n;
-    l->median = s[n / 2].n;
-    l->p90 = s[n - 1 - n / 10].n;
-    l->p99 = s[n - 1 - n / 100].n;
-    l->longest = s[n - 1].n;
-    free(s);
-    return 0;
+    return dataset_repeats(d, &l->repeated, err);
 }
 
 int data_lengths(struct cli *cli, const struct dataset *d, struct pesc_error *err)

@@ -1,6 +1,8 @@
 #include "config.h"
 #include "cli/data_report.h"
 
+#include "cli/data_facts.h"
+
 #include <stdlib.h>
 #include <string.h>
 
@@ -71,6 +73,9 @@ void data_summary(struct cli *cli, const struct dataset *d, const struct dataset
         if (s->truncated)
             fprintf(f, "  truncated  %ld, longer than %ld tokens\n", s->truncated,
                     o->max_seq_length);
+        if (s->split)
+            fprintf(f, "  split      %ld, longer than %ld tokens; %ld pieces dropped\n", s->split,
+                    o->max_seq_length, s->pieces_dropped);
         fprintf(f, "  tokens     %ld, %ld of them trained\n", s->tokens, s->trained_tokens);
         fprintf(f, "  sha256     %s\n", s->sha256);
     }
@@ -79,36 +84,32 @@ void data_summary(struct cli *cli, const struct dataset *d, const struct dataset
         const struct domain_counts *dc = dataset_domain_counts(d, i);
         char shown[256];
         text_escape(shown, sizeof shown, dataset_domain(d, i));
-        fprintf(f, "%-24s %10ld %12ld %12ld\n", shown, dc->samples, dc->tokens, dc->trained_tokens);
+        fprintf(f, "%-24.60s %10ld %12ld %12ld\n", shown, dc->samples, dc->tokens,
+                dc->trained_tokens);
     }
-    fprintf(f, "%-24s %10ld %12ld %12ld  (%.1f %%)\n", "all, per epoch", c->used, c->tokens,
+    fprintf(f, "%-24s %10ld %12ld %12ld  (%.1f %%)\n", "all", c->samples, c->tokens,
             c->trained_tokens, percent(c->trained_tokens, c->tokens));
-    fprintf(f, "\nlongest sample %ld tokens; samples sha256 %s\n", c->longest, dataset_sha256(d));
+    fprintf(f, "\nlongest sample %ld tokens\nsamples sha256 %s\n", c->longest, dataset_sha256(d));
 }
 
-static json_t *skips_json(const long *skips)
+static json_t *files_json(const struct dataset *d, const struct dataset_options *o)
 {
-    json_t *o = json_object();
-    for (int k = 0; k < SKIP_COUNT; k++)
-        json_object_set_new(o, data_skip_name((enum data_skip)k), json_integer(skips[k]));
-    return o;
+    json_t *files = data_sources_json(d), *f;
+    size_t i;
+    json_array_foreach(files, i, f)
+    {
+        const struct dataset_source *s = dataset_source_at(d, (long)i);
+        const char *template = template_of(s, o);
+        json_object_set_new(f, "path", json_string(s->path));
+        json_object_set_new(f, "template", template ? json_string(template) : json_null());
+    }
+    return files;
 }
 
 json_t *data_summary_json(const struct dataset *d, const struct dataset_options *o)
 {
     const struct dataset_counts *c = dataset_counts(d);
-    json_t *files = json_array(), *domains = json_array();
-    for (long i = 0; i < dataset_source_count(d); i++) {
-        const struct dataset_source *s = dataset_source_at(d, i);
-        json_array_append_new(
-            files, json_pack("{s:s, s:s, s:s?, s:I, s:s, s:I, s:I, s:I, s:o, s:I, s:I, s:I}",
-                             "path", s->path, "format", data_format_name(s->format), "template",
-                             template_of(s, o), "bytes", (json_int_t)s->bytes, "sha256", s->sha256,
-                             "read", (json_int_t)s->read, "used", (json_int_t)s->used, "skipped",
-                             (json_int_t)s->skipped, "skipped_by_reason", skips_json(s->skips),
-                             "truncated", (json_int_t)s->truncated, "tokens", (json_int_t)s->tokens,
-                             "trained_tokens", (json_int_t)s->trained_tokens));
-    }
+    json_t *domains = json_array();
     for (long i = 0; i < dataset_domain_count(d); i++) {
         const struct domain_counts *dc = dataset_domain_counts(d, i);
         json_array_append_new(
@@ -116,13 +117,15 @@ json_t *data_summary_json(const struct dataset *d, const struct dataset_options 
                                (json_int_t)dc->samples, "tokens", (json_int_t)dc->tokens,
                                "trained_tokens", (json_int_t)dc->trained_tokens));
     }
-    return json_pack("{s:o, s:o, s:I, s:I, s:o, s:I, s:I, s:I, s:I, s:I, s:s}", "files", files,
-                     "domains", domains, "read", (json_int_t)c->read, "used", (json_int_t)c->used,
-                     "skipped_by_reason", skips_json(c->skipped), "truncated",
-                     (json_int_t)c->truncated, "max_seq_length", (json_int_t)o->max_seq_length,
-                     "tokens", (json_int_t)c->tokens, "trained_tokens",
-                     (json_int_t)c->trained_tokens, "longest", (json_int_t)c->longest, "sha256",
-                     dataset_sha256(d));
+    return json_pack("{s:o, s:o, s:I, s:I, s:o, s:I, s:s, s:I, s:I, s:I, s:I, s:I, s:I, s:I, s:s}",
+                     "files", files_json(d, o), "domains", domains, "read", (json_int_t)c->read,
+                     "used", (json_int_t)c->used, "skipped_by_reason",
+                     data_reasons_json(c->skipped), "max_seq_length", (json_int_t)o->max_seq_length,
+                     "long", data_long_name(o->long_records), "truncated", (json_int_t)c->truncated,
+                     "split", (json_int_t)c->split, "pieces_dropped", (json_int_t)c->pieces_dropped,
+                     "samples", (json_int_t)c->samples, "tokens", (json_int_t)c->tokens,
+                     "trained_tokens", (json_int_t)c->trained_tokens, "longest",
+                     (json_int_t)c->longest, "sha256", dataset_sha256(d));
 }
 
 /* Calls span for each run of tokens that are all trained or all not, with their text. */
@@ -199,7 +202,8 @@ static int print_span(void *ctx, const char *text, size_t n, int trained, struct
 int data_sample(struct cli *cli, const struct dataset *d, long i, const struct tokenizer *t,
                 struct pesc_error *err)
 {
-    struct sample s = dataset_sample(d, i);
+    struct sample s;
+    TRY(dataset_sample(d, i, &s, err));
     fprintf(cli->out, "\nrecord %ld, domain ", s.record);
     put_name(cli->out, dataset_domain(d, s.domain));
     fprintf(cli->out, ": %ld tokens, %ld trained\n", s.n, s.trained);
@@ -227,7 +231,9 @@ static json_t *numbers_json(const int32_t *v, long n)
 json_t *data_sample_json(const struct dataset *d, long i, const struct tokenizer *t,
                          struct pesc_error *err)
 {
-    struct sample s = dataset_sample(d, i);
+    struct sample s;
+    if (dataset_sample(d, i, &s, err) != 0)
+        return NULL;
     json_t *spans = json_array();
     if (t && each_span(&s, t, json_span, spans, err) != 0) {
         json_decref(spans);

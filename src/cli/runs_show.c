@@ -24,10 +24,10 @@ static const struct opt opts[] = {
 /* ?1 is the run. A record is one row shown as lines of "name value"; the others are tables. */
 static const struct section {
     const char *title;
-    int record;
+    int record, since; /* since: version of the schema */
     const char *sql;
 } sections[] = {
-    {"run", 1,
+    {"run", 1, 1,
      "SELECT r.uuid, r.name, v.experiment, v.status, v.steps, v.train_loss AS loss, v.best_valid,"
      " r.exit_code, r.error, v.created, " TIME(
          "r.ended_ms") " AS ended, v.hours, v.resumes,"
@@ -35,44 +35,50 @@ static const struct section {
                        "command,"
                        " r.config_sha256, nullif(r.note, '') AS note"
                        " FROM run r JOIN v_run v ON v.id = r.id WHERE r.id = ?1"},
-    {"model", 1,
+    {"model", 1, 1,
      "SELECT m.name, m.path, m.fingerprint, m.arch, m.n_layers, m.hidden, m.vocab, m.n_params,"
      " m.dtype, m.tokenizer_sha256, m.license FROM model m JOIN run r ON r.model_id = m.id"
      " WHERE r.id = ?1"},
-    {"crafted", 1,
+    {"crafted", 1, 1,
      "SELECT c.n_experts, c.top_k, c.adapter_dim, c.n_trainable, c.seed, c.config_sha256"
      " FROM crafted c JOIN run r ON r.crafted_id = c.id WHERE r.id = ?1"},
-    {"datasets", 0,
+    {"datasets", 0, 1,
      "SELECT x.role, d.name, d.format, d.records, x.used, x.skipped, x.tokens,"
      " substr(d.sha256, 1, 12) AS sha256, d.path FROM run_dataset x JOIN dataset d"
      " ON d.id = x.dataset_id WHERE x.run_id = ?1 ORDER BY x.role = 'train' DESC, x.role, d.id"},
-    {"parameters", 0, "SELECT key, value FROM param WHERE run_id = ?1 ORDER BY key"},
-    {"environment", 1,
+    {"data counts", 0, 2,
+     "SELECT x.role, d.name, x.weight, x.records AS read, x.used, x.truncated, x.split,"
+     " x.pieces_dropped AS pieces_lost, x.samples, x.tokens, x.trained_tokens AS trained,"
+     " x.reasons AS skipped FROM run_dataset x JOIN dataset d ON d.id = x.dataset_id"
+     " WHERE x.run_id = ?1 AND x.records IS NOT NULL"
+     " ORDER BY x.role = 'train' DESC, x.role, d.id"},
+    {"parameters", 0, 1, "SELECT key, value FROM param WHERE run_id = ?1 ORDER BY key"},
+    {"environment", 1, 1,
      "SELECT e.host, e.cpu_model, e.isa, e.cores, e.mem_mib, e.os, e.tool_version,"
      " e.git_commit || CASE e.git_dirty WHEN 1 THEN ' (changed)' ELSE '' END AS git_commit,"
      " e.compiler, e.libs FROM segment s JOIN env e ON e.id = s.env_id WHERE s.run_id = ?1"
      " ORDER BY s.seq DESC LIMIT 1"},
-    {"segments", 0,
+    {"segments", 0, 1,
      "SELECT seq, start_step AS start, end_step AS end, " TIME(
          "started_ms") " AS started,"
                        " round((ended_ms - started_ms) / 1000.0, 1) AS seconds, threads, pid, "
                        "reason, resumed_from"
                        " FROM segment WHERE run_id = ?1 ORDER BY seq"},
-    {"metrics", 0,
+    {"metrics", 0, 1,
      "SELECT l.metric, coalesce(l.value, 'NaN') AS last, l.step, k.unit FROM v_last l"
      " JOIN metric_key k ON k.name = l.metric WHERE l.run_id = ?1 AND l.step IS NOT NULL"
      " ORDER BY l.metric"},
-    {"evaluations", 0,
+    {"evaluations", 0, 1,
      "SELECT step, task, metric, coalesce(value, 'NaN') AS value, stderr, n FROM eval"
      " WHERE run_id = ?1 ORDER BY step DESC, task, metric LIMIT 200"},
-    {"artifacts", 0,
+    {"artifacts", 0, 1,
      "SELECT kind, step, state, bytes, substr(sha256, 1, 12) AS sha256, path FROM artifact"
      " WHERE run_id = ?1 ORDER BY kind, step, id"},
-    {"packs", 0,
+    {"packs", 0, 1,
      "SELECT v.pack, substr(p.digest, 1, 12) AS digest, p.origin, p.trust, v.base, v.trained_on,"
      " v.code, p.path FROM pack p JOIN v_lineage v ON v.digest = p.digest WHERE p.run_id = ?1"
      " ORDER BY p.id"},
-    {"events", 0,
+    {"events", 0, 1,
      "SELECT * FROM (SELECT " TIME(
          "t_ms") " AS time, step, level, code, text FROM event"
                  " WHERE run_id = ?1 ORDER BY id DESC LIMIT 10) ORDER BY time, step"},
@@ -142,6 +148,8 @@ static int show_all(struct cli *cli, struct reader *r, long long id, int json,
         const struct section *s = &sections[i];
         struct rows rows;
         int rc = 0;
+        if (s->since > reader_version(r))
+            continue;
         TRY(query_rows(r, &rows, err, s->sql, "i", id));
         if (json) {
             rc = show_json(cli, s, &rows, i == 0, err);

@@ -6,13 +6,14 @@ pesc_SOURCES += \
 # what commands share
 pesc_SOURCES += \
   src/cli/data_arg.c src/cli/data_arg.h \
+  src/cli/data_facts.c src/cli/data_facts.h \
   src/cli/db_arg.c src/cli/db_arg.h \
   src/cli/model_arg.c src/cli/model_arg.h \
   src/cli/progress.c src/cli/progress.h \
   src/cli/table.c src/cli/table.h
 
 # data
-pesc_SOURCES += src/cli/data_lengths.c src/cli/data_report.c src/cli/data_report.h
+pesc_SOURCES += src/cli/data_lengths.c src/cli/data_packing.c src/cli/data_report.c src/cli/data_report.h
 
 # eval
 pesc_SOURCES += src/cli/eval_experts.c src/cli/eval_experts.h

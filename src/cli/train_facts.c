@@ -1,6 +1,7 @@
 #include "config.h"
 #include "cli/train_facts.h"
 
+#include "cli/data_facts.h"
 #include "cli/db_arg.h"
 #include "cli/profile_report.h"
 #include "core/build.h"
@@ -45,15 +46,18 @@ int train_recipe(struct train_session *s, const struct train_cli *o, struct pesc
         TRY(hash_bytes(o->lr_list, strlen(o->lr_list), rates, err));
     json_t *r = json_pack(
         "{s:i, s:s, s:s, s:s, s:I, s:s, s:s, s:s, s:s, s:I, s:I, s:I, s:I, s:s, s:s, s:s, s:s, "
-        "s:I}",
+        "s:I, s:s, s:s}",
         "pesc_checkpoint", 1, "version", pesc_version(), "isa", machine_isa("", isa, sizeof isa),
         "onednn", gemm_library_version(onednn, sizeof onednn), "threads", (json_int_t)s->threads,
         "lr_list", rates, "base", s->arg.fingerprint, "data", dataset_sha256(s->data), "trainable",
         o->freeze_router ? "experts" : o->trainable, "seed", (json_int_t)o->seed, "batch_size",
-        (json_int_t)(o->batch_tokens ? 0 : o->batch_size), "batch_tokens",
-        (json_int_t)o->batch_tokens, "accumulation", (json_int_t)o->accumulation, "data_order",
-        o->order, "scheduler", s->rates ? "list" : o->scheduler, "decay", o->decay_set, "compute",
-        s->compute == COMPUTE_BF16 ? "bf16" : "f32", "warmup_steps", (json_int_t)o->warmup_steps);
+        (json_int_t)(s->batches_of.packing == PACK_OFF ? s->batches_of.records : 0), "batch_tokens",
+        (json_int_t)(s->batches_of.packing == PACK_OFF ? 0 : s->batches_of.tokens), "accumulation",
+        (json_int_t)o->accumulation, "data_order", o->order, "scheduler",
+        s->rates ? "list" : o->scheduler, "decay", o->decay_set, "compute",
+        s->compute == COMPUTE_BF16 ? "bf16" : "f32", "warmup_steps", (json_int_t)o->warmup_steps,
+        "packing", packing_name(s->batches_of.packing), "data_weights",
+        o->mix.weights ? o->mix.weights : "");
     if (!r)
         return FAIL(err, MEMORY, "no memory for the run's description");
     const struct {
@@ -86,7 +90,12 @@ int train_check_resume(struct train_session *s, struct pesc_error *err)
     json_object_foreach(s->recipe, key, now)
     {
         json_t *then = json_object_get(was, key);
-        if (rc != 0 || json_equal(then, now))
+        /* What a checkpoint of before these options says by saying nothing. */
+        const char *unsaid = !strcmp(key, "packing")        ? "off"
+                             : !strcmp(key, "data_weights") ? ""
+                                                            : NULL;
+        if (rc != 0 || json_equal(then, now) ||
+            (!then && unsaid && !strcmp(json_string_value(now), unsaid)))
             continue;
         if (!strcmp(key, "threads"))
             note(&s->rec.notes, "W-RES-THREADS",
@@ -121,14 +130,12 @@ static json_t *base_json(struct train_session *s, struct pesc_error *err)
                      base_dir(s->arg.base));
 }
 
-static json_t *data_json(const struct train_session *s)
+/* The files of one side, for the run folder. "records" is what a pack's manifest takes. */
+static json_t *data_json(const struct dataset *d)
 {
-    json_t *list = json_array();
-    for (long i = 0; i < dataset_source_count(s->data); i++) {
-        const struct dataset_source *d = dataset_source_at(s->data, i);
-        json_array_append_new(list, json_pack("{s:s, s:s, s:I}", "name", d->name, "sha256",
-                                              d->sha256, "records", (json_int_t)d->used));
-    }
+    json_t *list = d ? data_sources_json(d) : json_array(), *f;
+    size_t i;
+    json_array_foreach(list, i, f) json_object_set(f, "records", json_object_get(f, "used"));
     return list;
 }
 
@@ -164,7 +171,9 @@ static int write_run(struct train_session *s, const struct train_cli *o, const c
                   full ? "full" : "adapters", "model", s->arg.dir, "base", base, "status", status,
                   "steps", (json_int_t)(r ? r->steps : s->resume_step), "tokens",
                   (json_int_t)(r ? r->tokens : s->rec.tokens), "seed", (json_int_t)o->seed,
-                  "template", template_of(s, o), "data", data_json(s), "eval", eval);
+                  "template", template_of(s, o), "data", data_json(s->data), "eval", eval);
+    if (run && s->eval_data)
+        json_object_set_new(run, "held_out", data_json(s->eval_data));
     if (run && r)
         json_object_set_new(run, "ended", json_string(when));
     if (run && s->arg.is_crafted)
@@ -193,28 +202,114 @@ struct facts {
     char cpu[256], isa[512], os[256], host[256], onednn[32], libs[512], config_sha[65],
         crafted_sha[65], tok_sha[65];
     char *line, *yaml, *config, *crafted;
-    struct history_dataset data[2 * OPT_LIST_CAP];
+    struct history_dataset *data;
+    char **reasons; /* of each of data, as JSON */
     const char *keys[128], *values[128];
     char texts[128][64];
     struct history_run run;
 };
 
-static void add_data(struct facts *f, const struct dataset *d, const char *role)
+/* The share of --data that a file came with, as it was given; 1: none was. */
+static double weight_of(const char *weights, long arg)
+{
+    for (; weights && arg > 0; arg--) {
+        weights = strchr(weights, ',');
+        weights += weights != NULL;
+    }
+    return weights ? strtod(weights, NULL) : 1;
+}
+
+/* Files of the same content are one row of the history, with all their counts. */
+static int is_counted(const struct dataset *d, long i)
+{
+    for (long k = 0; k < i; k++)
+        if (!strcmp(dataset_source_at(d, k)->sha256, dataset_source_at(d, i)->sha256))
+            return 1;
+    return 0;
+}
+
+static struct dataset_source sum_of(const struct dataset *d, long i)
+{
+    struct dataset_source sum = *dataset_source_at(d, i);
+    for (long k = i + 1; k < dataset_source_count(d); k++) {
+        const struct dataset_source *x = dataset_source_at(d, k);
+        if (strcmp(x->sha256, sum.sha256) != 0)
+            continue;
+        sum.read += x->read;
+        sum.used += x->used;
+        sum.skipped += x->skipped;
+        for (int s = 0; s < SKIP_COUNT; s++)
+            sum.skips[s] += x->skips[s];
+        sum.truncated += x->truncated;
+        sum.split += x->split;
+        sum.pieces_dropped += x->pieces_dropped;
+        sum.samples += x->samples;
+        sum.tokens += x->tokens;
+        sum.trained_tokens += x->trained_tokens;
+    }
+    return sum;
+}
+
+static int add_data(struct facts *f, const struct dataset *d, const char *role, const char *weights,
+                    struct pesc_error *err)
 {
     for (long i = 0; d && i < dataset_source_count(d); i++) {
-        const struct dataset_source *x = dataset_source_at(d, i);
+        const struct dataset_source *named = dataset_source_at(d, i);
+        if (is_counted(d, i))
+            continue;
+        struct dataset_source x = sum_of(d, i);
+        json_t *reasons = data_reasons_json(x.skips);
+        char *text = f->reasons[f->run.n_datasets] = json_canonical(reasons);
+        json_decref(reasons);
+        if (!text)
+            return FAIL(err, MEMORY, "no memory to describe the run");
         f->data[f->run.n_datasets++] =
-            (struct history_dataset){.sha256 = x->sha256,
-                                     .name = x->name,
-                                     .path = x->path,
-                                     .format = data_format_name(x->format),
+            (struct history_dataset){.sha256 = named->sha256,
+                                     .name = named->name,
+                                     .path = named->path,
+                                     .format = data_format_name(x.format),
                                      .role = role,
-                                     .bytes = (long long)x->bytes,
-                                     .records = x->read,
-                                     .used = x->used,
-                                     .skipped = x->skipped,
-                                     .tokens = x->tokens};
+                                     .reasons = text,
+                                     .weight = weight_of(weights, x.arg),
+                                     .bytes = (long long)x.bytes,
+                                     .records = x.read,
+                                     .used = x.used,
+                                     .skipped = x.skipped,
+                                     .truncated = x.truncated,
+                                     .split = x.split,
+                                     .pieces_dropped = x.pieces_dropped,
+                                     .samples = x.samples,
+                                     .tokens = x.tokens,
+                                     .trained_tokens = x.trained_tokens};
     }
+    return 0;
+}
+
+static int gather_data(struct facts *f, struct train_session *s, const struct train_cli *o,
+                       struct pesc_error *err)
+{
+    size_t n = (size_t)(dataset_source_count(s->data) +
+                        (s->eval_data ? dataset_source_count(s->eval_data) : 0));
+    f->data = calloc(n, sizeof *f->data);
+    f->reasons = calloc(n, sizeof *f->reasons);
+    if (!f->data || !f->reasons)
+        return FAIL(err, MEMORY, "no memory to describe the run");
+    f->run.datasets = f->data;
+    TRY(add_data(f, s->data, "train", o->mix.weights, err));
+    return add_data(f, s->eval_data, "valid", NULL, err);
+}
+
+static void facts_free(struct facts *f)
+{
+    for (long i = 0; i < f->run.n_datasets; i++)
+        free(f->reasons[i]);
+    free(f->reasons);
+    free(f->data);
+    free(f->line);
+    free(f->yaml);
+    free(f->config);
+    free(f->crafted);
+    free(f);
 }
 
 static void add_params(struct facts *f, const struct cli *cli, const struct train_cli *o)
@@ -279,7 +374,6 @@ static int gather(struct facts *f, const struct cli *cli, struct train_session *
                   .hidden = c->hidden_size,
                   .vocab = c->vocab_size,
                   .n_params = (long long)base_param_count(s->arg.base)},
-        .datasets = f->data,
         .param_keys = f->keys,
         .param_values = f->values,
         .resumed_from = *s->resume_from ? path_base(s->resume_from) : NULL,
@@ -292,10 +386,8 @@ static int gather(struct facts *f, const struct cli *cli, struct train_session *
                                                   .adapter_dim = s->model->moe.dim,
                                                   .n_trainable = (long long)s->model->params.total,
                                                   .seed = (long long)s->arg.craft.seed};
-    add_data(f, s->data, "train");
-    add_data(f, s->eval_data, "valid");
     add_params(f, cli, o);
-    return 0;
+    return gather_data(f, s, o, err);
 }
 
 static void start_history(struct train_session *s, const struct train_cli *o, const struct facts *f)
@@ -340,11 +432,7 @@ int train_register(struct cli *cli, struct train_session *s, const struct train_
     if (rc == 0)
         start_history(s, o, f);
 done:
-    free(f->line);
-    free(f->yaml);
-    free(f->config);
-    free(f->crafted);
-    free(f);
+    facts_free(f);
     return rc;
 }
 

@@ -14,6 +14,7 @@ struct train_session {
     struct pack_arg pack;
     struct dataset *data, *eval_data;
     struct batcher *batcher, *eval_batcher;
+    struct batch_options batches_of; /* of the training data */
     struct batch_source source, eval_source;
     struct model *model;
     enum compute compute;

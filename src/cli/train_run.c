@@ -52,34 +52,49 @@ static int parse_rates(struct train_session *s, const char *text, struct pesc_er
     return 0;
 }
 
+/* Held out of --data, or files of their own. */
+static int open_eval_data(struct train_session *s, const struct train_cli *o,
+                          const struct dataset_options *like, struct pesc_error *err)
+{
+    struct batch_options b = {.packing = PACK_NEXT, .tokens = EVAL_TOKENS};
+    s->eval_data = dataset_take_valid(s->data);
+    if (o->eval_data.n) {
+        struct dataset_options d = data_options(&o->data, &o->eval_data, like->vocab_size);
+        d.spill_dir = like->spill_dir;
+        TRY(data_arg_open(&o->eval_data, &d, &s->arg, &s->rec.notes, &s->eval_data, err));
+    }
+    if (!s->eval_data)
+        return 0;
+    TRY(batcher_open(s->eval_data, &b, &s->eval_batcher, err));
+    s->eval_source = batcher_source(s->eval_batcher);
+    s->eval_domains = data_domains(s->eval_data);
+    return s->eval_domains ? 0 : FAIL(err, MEMORY, "no memory for domains");
+}
+
 static int open_data(struct train_session *s, const struct train_cli *o, struct pesc_error *err)
 {
-    enum data_order order = strcmp(o->order, "shuffled") ? ORDER_SEQUENTIAL : ORDER_SHUFFLED;
-    TRY(data_arg_open(&o->data, &o->data.data, &s->arg, &s->rec.notes, &s->data, err));
-    TRY(batcher_open(s->data, o->batch_tokens ? 0 : o->batch_size, o->batch_tokens, order,
-                     (uint64_t)o->seed, &s->batcher, err));
+    struct dataset_options d =
+        data_options(&o->data, &o->data.data, base_config(s->arg.base)->vocab_size);
+    d.spill_dir = rundir_path(s->rec.dir); /* where there has to be room for checkpoints, too */
+    d.valid_fraction = o->mix.valid_fraction;
+    TRY(mix_batches(&o->mix, &o->data, &s->batches_of, err));
+    s->batches_of.order = strcmp(o->order, "shuffled") ? ORDER_SEQUENTIAL : ORDER_SHUFFLED;
+    s->batches_of.seed = (uint64_t)o->seed;
+    TRY(data_arg_open(&o->data.data, &d, &s->arg, &s->rec.notes, &s->data, err));
+    TRY(batcher_open(s->data, &s->batches_of, &s->batcher, err));
     s->source = batcher_source(s->batcher);
     s->domains = data_domains(s->data);
-    if (o->eval_data.n) {
-        TRY(data_arg_open(&o->data, &o->eval_data, &s->arg, &s->rec.notes, &s->eval_data, err));
-        TRY(batcher_open(s->eval_data, 0, EVAL_TOKENS, ORDER_SEQUENTIAL, 0, &s->eval_batcher, err));
-        s->eval_source = batcher_source(s->eval_batcher);
-        s->eval_domains = data_domains(s->eval_data);
-    }
-    if (!s->domains || (s->eval_data && !s->eval_domains))
+    if (!s->domains)
         return FAIL(err, MEMORY, "no memory for domains");
-    return 0;
+    return open_eval_data(s, o, &d, err);
 }
 
 static int count_steps(struct train_session *s, const struct train_cli *o, struct pesc_error *err)
 {
     s->steps = o->max_steps;
     if (s->steps == 0) {
-        long batches = batcher_steps(s->batcher, o->num_epochs);
-        if (batches < 0)
-            return FAIL(err, MEMORY, "no memory to count batches");
-        s->batches = batches;
-        s->steps = (batches + o->accumulation - 1) / o->accumulation;
+        TRY(batcher_steps(s->batcher, o->num_epochs, &s->batches, err));
+        s->steps = (s->batches + o->accumulation - 1) / o->accumulation;
     }
     return 0;
 }
@@ -161,6 +176,13 @@ static void show_header(struct train_session *s, const struct train_cli *o, long
     progress_header(p, "trained", "%zu parameters (%s)", params_trained(&s->model->params),
                     o->freeze_router ? "adapters without routers" : o->trainable);
     progress_header(p, "data", "%s", data);
+    packing_line(s->batcher, &s->batches_of, data, sizeof data);
+    progress_header(p, "packing", "%s%s%s", data, o->mix.weights ? "; weights " : "",
+                    o->mix.weights ? o->mix.weights : "");
+    if (s->eval_data) {
+        data_line(s->eval_data, data, sizeof data);
+        progress_header(p, "held out", "%s", data);
+    }
     progress_header(p, "steps", "%ld, at most %ld tokens each; lr %g %s", s->steps,
                     s->source.max_tokens * o->accumulation,
                     s->rates ? s->rates[0] : o->learning_rate,

@@ -8,8 +8,9 @@ struct train_cli {
     const char *model, *out, *config, *trainable, *pack, *base, *scheduler, *lr_list, *decay_set;
     const char *balance, *order, *resume, *compute, *experiment, *name, *db;
     struct data_options data;
+    struct mix_options mix;
     struct opt_list eval_data;
-    long max_steps, num_epochs, batch_size, batch_tokens, accumulation, warmup_steps;
+    long max_steps, num_epochs, accumulation, warmup_steps;
     long eval_steps, logging_steps, router_steps, save_steps, seed, threads;
     double learning_rate, warmup_ratio, weight_decay, max_grad_norm, beta1, beta2, eps;
     double dropout, balance_coef;

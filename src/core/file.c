@@ -187,6 +187,52 @@ int file_read(const char *path, size_t cap, char **data, size_t *len, struct pes
     return 0;
 }
 
+int file_temporary(const char *dir, int *fd, struct pesc_error *err)
+{
+    char name[PATH_CAP];
+    int f = open(dir, O_TMPFILE | O_RDWR | O_CLOEXEC, 0600);
+    if (f < 0 && (errno == EOPNOTSUPP || errno == EISDIR || errno == EINVAL)) {
+        /* The file system cannot; its name is taken away at once. */
+        int n = snprintf(name, sizeof name, "%s/.tmp-XXXXXX", dir);
+        if (n < 0 || n >= PATH_CAP)
+            return FAIL(err, IO, "path too long: %.200s...", dir);
+        f = mkostemp(name, O_CLOEXEC);
+        if (f >= 0)
+            unlink(name);
+    }
+    if (f < 0)
+        return io_fail(err, dir, "make a temporary file in it");
+    *fd = f;
+    if (f > 0)
+        return 0;
+    *fd = fcntl(f, F_DUPFD_CLOEXEC, 3); /* standard input was closed */
+    close(f);
+    return *fd > 0 ? 0 : io_fail(err, dir, "make a temporary file in it");
+}
+
+void file_close_temporary(int fd)
+{
+    if (fd > 0)
+        close(fd);
+}
+
+int file_pwrite(int fd, const void *buf, size_t n, uint64_t off, const char *path,
+                struct pesc_error *err)
+{
+    const unsigned char *p = buf;
+    while (n > 0) {
+        ssize_t put = pwrite(fd, p, n, (off_t)off);
+        if (put < 0 && (errno == EINTR || errno == EAGAIN))
+            continue;
+        if (put < 0)
+            return io_fail(err, path, "write a temporary file in it");
+        p += put;
+        n -= (size_t)put;
+        off += (uint64_t)put;
+    }
+    return 0;
+}
+
 struct afile {
     int fd;
     uint64_t bytes;

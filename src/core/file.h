@@ -35,6 +35,13 @@ int file_pread(int fd, void *buf, size_t n, uint64_t off, const char *path,
 int file_read(const char *path, size_t cap, char **data, size_t *len,
               struct pesc_error *err) MUST_USE;
 
+/* A file without a name in dir, readable and writable, gone when it is closed or the process ends.
+ * The descriptor is above 0. */
+int file_temporary(const char *dir, int *fd, struct pesc_error *err) MUST_USE;
+void file_close_temporary(int fd); /* 0 is fine */
+int file_pwrite(int fd, const void *buf, size_t n, uint64_t off, const char *path,
+                struct pesc_error *err) MUST_USE;
+
 /* A file that appears under its name only when complete: written to a temporary beside it,
  * fsync, rename, fsync of the folder. */
 struct afile;

@@ -35,7 +35,7 @@ check "names the format" has "format     tokenized"
 check "counts records" has "4 read, 3 used, 1 skipped: 1 no trained tokens"
 check "counts what is cut" has "truncated  1, longer than 5 tokens"
 check "counts domains" grep -qE '^math +1 +4 +2$' out
-check "adds up" grep -qE '^all, per epoch +3 +13 +8 ' out
+check "adds up" grep -qE '^all +3 +13 +8 ' out
 check "marks trained tokens" has "1 2[[3 4]]"
 check "tells the file's digest" has "$(sha256sum <a.jsonl | cut -d' ' -f1)"
 
@@ -50,6 +50,37 @@ check "finds the repeated sample" has "repeated samples 1"
 check "has a histogram" grep -qE '^4\.\.7 +3 #+$' out
 check "stats --json" run 0 data stats model --data a.jsonl --json
 check "has the lengths" has '"shortest":4,"median":4'
+
+check "has every packing" has '"packing":"best-fit"'
+check "an epoch's tokens" has '"epoch":{"samples":3,"tokens":15'
+
+seq 300 | awk '{ printf "{\"input_ids\": [%d, %d, %d", $1 % 20, $1 / 20, $1 % 7
+    for (i = $1 % 13; i > 0; i--) printf ", %d", i; print "]}" }' >many.jsonl
+check "stats of a mixture, split and held out" run 0 data stats model --data many.jsonl a.jsonl \
+    --max-seq-length 8 --long split --valid-fraction 0.2 --data-weights 1,2 --packing best-fit \
+    --batch-tokens 64 --domain x,y --data-limits 200,0
+check "counts what is split" grep -qE '^  split +[0-9]+, longer than 8 tokens; [0-9]+ pieces' out
+check "counts what is held out" grep -qE '200 read, [0-9]+ used, [0-9]+ skipped: [0-9]+ held out' out
+check "shows the other side" grep -qE '^held out: [0-9]+ of [0-9]+ records' out
+check "shows the mixture" grep -qE '^an epoch: [0-9]+ samples, [0-9]+ tokens, mixed 1,2$' out
+check "and how often it goes through each" grep -qE '^a.jsonl +2 +[0-9]+ +[0-9]{2}\.' out
+check "shows how full packs are" grep -qE '^best-fit +[0-9]+ +64 +[0-9.]+ %$' out
+check "has the given domains" grep -qE '^x ' out
+check "stays within 80 columns" sh -c '! grep -q "^.\{81\}" out'
+check "the same with --json" run 0 data stats model --data many.jsonl a.jsonl --max-seq-length 8 \
+    --long drop --valid-fraction 0.2 --json
+check "has the reasons" has '"too long":'
+check "has the other side" has '"held_out":{"used":'
+check "few samples need no temporary folder" env TMPDIR=/nonexistent "$PESC" data stats model --data many.jsonl
+
+check "weights for other data" run 2 data stats model --data a.jsonl --data-weights 1,2
+check "are refused" says E-USAGE-VALUE
+check "limits for other data" run 2 data stats model --data a.jsonl --data-limits 1,2
+check "are refused, too" says E-USAGE-VALUE
+check "tokens without packing" run 2 data stats model --data a.jsonl --packing off --batch-tokens 9
+check "are refused as well" says E-USAGE
+check "an unknown way with long records" run 2 data stats model --data a.jsonl --long cut
+check "is E-USAGE-VALUE, too" says E-USAGE-VALUE
 
 check "mask" run 0 data mask model --data a.jsonl --record 1
 check "shows that record" has "1[[2 3 4 5 6 7]]"

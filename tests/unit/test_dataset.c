@@ -2,7 +2,7 @@
 #include "config.h"
 #include "core/batch.h"
 #include "core/file.h"
-#include "datasets/dataset.h"
+#include "datasets/batcher.h"
 #include "datasets/template.h"
 #include "tests/tap.h"
 #include "tests/unit/fake_tokenizer.h"
@@ -37,6 +37,15 @@ static struct dataset *make(const char *text, const struct tokenizer *t, struct 
     return d;
 }
 
+static struct sample sample_of(const struct dataset *d, long i)
+{
+    struct sample s = {0};
+    struct pesc_error err = {0};
+    if (dataset_sample(d, i, &s, &err) != 0)
+        ok(0, "sample %ld: [%s] %s", i, err.name, err.text);
+    return s;
+}
+
 /* A sample as text: ids as characters, special ones as <1>; trained tokens follow a '^'. */
 static void show(const struct sample *s, char *out, size_t size)
 {
@@ -62,7 +71,7 @@ static void is_sample(const char *text, const struct tokenizer *t, struct datase
     struct dataset *d = make(text, t, o);
     if (!d)
         return;
-    struct sample s = dataset_sample(d, 0);
+    struct sample s = sample_of(d, 0);
     show(&s, got, sizeof got);
     is_str(got, want, what);
     dataset_close(d);
@@ -218,10 +227,10 @@ static void test_counts(void)
     }
     ok(tokens == c->tokens && samples == c->used && s->tokens == tokens, "domains add up");
     is_long(dataset_domain_count(d), 3, "domains");
-    is_str(dataset_domain(d, dataset_sample(d, 0).domain), TMP, "the file names a domain");
-    is_str(dataset_domain(d, dataset_sample(d, 2).domain), "a", "dataset before domain");
-    is_str(dataset_domain(d, dataset_sample(d, 3).domain), "b", "domain");
-    is_long(dataset_sample(d, 3).record, 8, "samples know their record");
+    is_str(dataset_domain(d, sample_of(d, 0).domain), TMP, "the file names a domain");
+    is_str(dataset_domain(d, sample_of(d, 2).domain), "a", "dataset before domain");
+    is_str(dataset_domain(d, sample_of(d, 3).domain), "b", "domain");
+    is_long(sample_of(d, 3).record, 8, "samples know their record");
     char sha[65];
     snprintf(sha, sizeof sha, "%s", dataset_sha256(d));
     dataset_close(d);
@@ -269,7 +278,7 @@ static void test_skips_and_files(void)
              "{\"conversation\":[{\"input\":\"Q\",\"output\":\"ABCDEFGHIJ\"}]}\n",
              &tok, (struct dataset_options){.max_seq_length = 34});
     ok(d && dataset_counts(d)->truncated == 2 && dataset_counts(d)->skipped[SKIP_NO_TARGET] == 1 &&
-           dataset_sample(d, 0).n == 34 && dataset_sample(d, 0).trained == 5,
+           sample_of(d, 0).n == 34 && sample_of(d, 0).trained == 5,
        "P7 a prompt that leaves no room for its answer is skipped and counted");
     dataset_close(d);
 
@@ -283,7 +292,7 @@ static void test_skips_and_files(void)
     ok(rc == 0 && dataset_size(d) == 3 && dataset_source_count(d) == 2 &&
            dataset_source_at(d, 0)->format == DATA_TEXT &&
            dataset_source_at(d, 1)->format == DATA_ALPACA && dataset_domain_count(d) == 2 &&
-           dataset_sample(d, 2).record == 2,
+           sample_of(d, 2).record == 2,
        "several files, each of its own format, follow each other");
     dataset_close(d);
     rc = write_text(paths[1], "[]");
@@ -295,6 +304,25 @@ static void test_skips_and_files(void)
     ok(!strcmp(data_format_name(DATA_PESC), "pesc") &&
            !strcmp(data_skip_name(SKIP_NO_TARGET), "no trained tokens"),
        "names");
+}
+
+/* By records, or (records 0) by tokens. */
+static int batches(const struct dataset *d, long records, long tokens, enum data_order order,
+                   uint64_t seed, struct batcher **out, struct pesc_error *err)
+{
+    struct batch_options o = {.packing = records ? PACK_OFF : PACK_NEXT,
+                              .records = records,
+                              .tokens = tokens,
+                              .order = order,
+                              .seed = seed};
+    return batcher_open(d, &o, out, err);
+}
+
+static long steps_of(struct batcher *b, long epochs)
+{
+    long steps;
+    struct pesc_error err = {0};
+    return batcher_steps(b, epochs, &steps, &err) == 0 ? steps : -1;
 }
 
 /* n samples of 2 + i % 7 tokens that start with their number, in two domains. */
@@ -319,7 +347,7 @@ static long walk(const struct dataset *d, struct batcher *b, long *sizes, long c
 {
     struct batch_source src = batcher_source(b);
     struct pesc_error err = {0};
-    long n = dataset_size(d), steps = batcher_steps(b, epochs), step = 0;
+    long n = dataset_size(d), steps = steps_of(b, epochs), step = 0;
     char *seen = calloc((size_t)n, 1);
     int bad = !seen || steps <= 0;
     for (long e = 0; e < epochs && !bad; e++) {
@@ -361,7 +389,7 @@ static void test_batches(void)
     long sizes[64] = {0};
     if (!d)
         return;
-    ok(batcher_open(d, 10, 0, ORDER_SEQUENTIAL, 1, &b, &err) == 0, "batches of 10 in order");
+    ok(batches(d, 10, 0, ORDER_SEQUENTIAL, 1, &b, &err) == 0, "batches of 10 in order");
     is_long(batcher_batches_per_epoch(b), 11, "batches in an epoch");
     is_long(walk(d, b, sizes, 64, 2), 22, "two epochs see every sample twice");
     ok(sizes[9] == 10 && sizes[10] == 3 && sizes[21] == 3, "the last batch is smaller");
@@ -377,15 +405,15 @@ static void test_batches(void)
     static const long shapes[][2] = {{10, 0}, {0, 20}, {1000, 0}, {0, 1}, {0, 1000000}, {1, 0}};
     for (size_t k = 0; k < sizeof shapes / sizeof *shapes; k++) {
         struct batcher *x = NULL, *y = NULL;
-        int rc = batcher_open(d, shapes[k][0], shapes[k][1], ORDER_SHUFFLED, 42, &x, &err);
-        rc |= batcher_open(d, shapes[k][0], shapes[k][1], ORDER_SHUFFLED, 42, &y, &err);
+        int rc = batches(d, shapes[k][0], shapes[k][1], ORDER_SHUFFLED, 42, &x, &err);
+        rc |= batches(d, shapes[k][0], shapes[k][1], ORDER_SHUFFLED, 42, &y, &err);
         ok(rc == 0 && walk(d, x, sizes, 64, 5) > 0,
            "shuffled, %ld records or %ld tokens: five epochs of every sample once", shapes[k][0],
            shapes[k][1]);
         /* y goes backwards, x has been forwards: the same step is the same batch */
         struct batch_source sx = batcher_source(x), sy = batcher_source(y);
         int same = rc == 0;
-        for (long step = batcher_steps(x, 5) - 1; step >= 0 && same; step--) {
+        for (long step = steps_of(x, 5) - 1; step >= 0 && same; step--) {
             struct batch p, q;
             same = sx.get(sx.ctx, step, &p, &err) == 0 && sy.get(sy.ctx, step, &q, &err) == 0 &&
                    p.T == q.T && p.S == q.S && !memcmp(p.ids, q.ids, (size_t)p.T * sizeof *p.ids) &&
@@ -396,7 +424,7 @@ static void test_batches(void)
         batcher_close(y);
     }
 
-    ok(batcher_open(d, 0, 20, ORDER_SEQUENTIAL, 0, &b, &err) == 0, "batches of 20 tokens in order");
+    ok(batches(d, 0, 20, ORDER_SEQUENTIAL, 0, &b, &err) == 0, "batches of 20 tokens in order");
     src = batcher_source(b);
     ok(src.get(src.ctx, 0, &t, &err) == 0 && t.S == 5 && t.T == 20,
        "2 + 3 + 4 + 5 + 6 tokens fill the first");
@@ -408,7 +436,7 @@ static void test_batches(void)
 
     int32_t order[3][N];
     for (int k = 0; k < 3; k++) {
-        ok(batcher_open(d, N, 0, ORDER_SHUFFLED, k == 2 ? 43 : 42, &b, &err) == 0, "one batch");
+        ok(batches(d, N, 0, ORDER_SHUFFLED, k == 2 ? 43 : 42, &b, &err) == 0, "one batch");
         src = batcher_source(b);
         ok(src.get(src.ctx, k == 1, &t, &err) == 0 && t.S == N, "of all");
         for (long i = 0; i < N; i++)
@@ -417,7 +445,7 @@ static void test_batches(void)
     }
     ok(memcmp(order[0], order[1], sizeof *order) != 0, "the next epoch has another order");
     ok(memcmp(order[0], order[2], sizeof *order) != 0, "another seed has another order");
-    ok(batcher_open(d, 0, 0, ORDER_SHUFFLED, 1, &b, &err) != 0 && err.code == PESC_E_USAGE_VALUE,
+    ok(batches(d, 0, 0, ORDER_SHUFFLED, 1, &b, &err) != 0 && err.code == PESC_E_USAGE_VALUE,
        "a batch of nothing is refused");
     dataset_close(d);
 }

@@ -57,7 +57,14 @@ static struct history_run a_run(void)
                                                    .records = 12,
                                                    .used = 10,
                                                    .skipped = 2,
-                                                   .tokens = 345},
+                                                   .reasons = "{\"empty\":2}",
+                                                   .weight = 3,
+                                                   .truncated = 1,
+                                                   .split = 4,
+                                                   .pieces_dropped = 5,
+                                                   .samples = 11,
+                                                   .tokens = 345,
+                                                   .trained_tokens = 300},
                                                   {.sha256 = "d2",
                                                    .name = "two",
                                                    .format = "text",
@@ -114,7 +121,7 @@ static void test_rows(void)
         return;
     ok(history_uuid(uuid, &err) == 0 && strspn(uuid, "0123456789abcdef") == 32, "uuid");
     is_str(ask("a.db", "PRAGMA application_id"), "1346720579", "application_id");
-    is_str(ask("a.db", "PRAGMA user_version"), "1", "user_version");
+    is_str(ask("a.db", "PRAGMA user_version"), "2", "user_version");
     is_str(ask("a.db", "PRAGMA journal_mode"), "wal", "write-ahead log");
     ok(history_run_start(h, UUID, &r, &err) == 0, "run starts %s", err.text);
     history_metric(h, "train/loss", 1, 2.5);
@@ -402,7 +409,7 @@ static void test_foreign(void)
     struct history_run r = a_run();
     err = (struct pesc_error){0};
     ok(history_open(at("later.db"), &h, &err) == 0, "open");
-    make("later.db", "PRAGMA user_version=2; UPDATE meta SET value='1' WHERE key='min_reader'");
+    make("later.db", "PRAGMA user_version=3; UPDATE meta SET value='1' WHERE key='min_reader'");
     ok(history_run_start(h, UUID, &r, &err) == -1 && err.code == PESC_E_DB_SCHEMA,
        "written no more after a migration: %s", err.text);
     history_close(h);
@@ -411,6 +418,53 @@ static void test_foreign(void)
     ok(reader_open(at("later.db"), &rd, &err) == 0, "but read, since min_reader allows %s",
        err.text);
     reader_close(rd);
+}
+
+/* Version 1 had none of these columns. */
+#define TO_VERSION_1                                                                               \
+    "ALTER TABLE run_dataset DROP COLUMN records; ALTER TABLE run_dataset DROP COLUMN reasons;"    \
+    "ALTER TABLE run_dataset DROP COLUMN truncated; ALTER TABLE run_dataset DROP COLUMN split;"    \
+    "ALTER TABLE run_dataset DROP COLUMN pieces_dropped;"                                          \
+    "ALTER TABLE run_dataset DROP COLUMN samples;"                                                 \
+    "ALTER TABLE run_dataset DROP COLUMN trained_tokens; PRAGMA user_version = 1"
+#define COLUMNS                                                                                    \
+    "SELECT group_concat(name || type || \"notnull\") FROM pragma_table_info('run_dataset')"
+
+static void test_upgrade(void)
+{
+    struct pesc_error err = {0};
+    struct history *h = NULL;
+    struct history_run r = a_run();
+    char columns[512];
+    ok(history_open(at("old.db"), &h, &err) == 0 && history_run_start(h, UUID, &r, &err) == 0,
+       "a history %s", err.text);
+    history_close(h);
+    snprintf(columns, sizeof columns, "%s", ask("old.db", COLUMNS));
+    make("old.db", TO_VERSION_1);
+    is_str(ask("old.db", "SELECT samples FROM run_dataset"), "error: no such column: samples",
+           "of version 1");
+    struct reader *reader = NULL;
+    ok(reader_open(at("old.db"), &reader, &err) == 0 && reader_version(reader) == 1,
+       "can be read as it is");
+    reader_close(reader);
+    /* A copy that cannot be made: nothing is changed. */
+    ok(mkdir(at("old.db.v1.bak"), 0700) == 0, "something is in the copy's way");
+    err = (struct pesc_error){0};
+    ok(history_open(at("old.db"), &h, &err) == -1 && err.code == PESC_E_DB, "no copy, no upgrade");
+    is_str(ask("old.db", "PRAGMA user_version"), "1", "still version 1");
+    ok(rmdir(at("old.db.v1.bak")) == 0, "out of the way");
+    err = (struct pesc_error){0};
+    ok(history_open(at("old.db"), &h, &err) == 0, "it is upgraded when opened %s", err.text);
+    is_str(ask("old.db", "PRAGMA user_version"), "2", "to version 2");
+    is_str(ask("old.db", COLUMNS), columns, "with the same columns as a new one");
+    is_str(ask("old.db", "SELECT used || coalesce(samples, 'none') || reasons FROM run_dataset"),
+           "10none{}", "and its rows");
+    r.start_step = 1;
+    ok(history_run_start(h, UUID, &r, &err) == 0, "its run goes on");
+    history_close(h);
+    is_str(ask("old.db", "SELECT samples FROM run_dataset"), "11", "with all counts");
+    is_str(ask("old.db.v1.bak", "PRAGMA user_version"), "1", "the copy is version 1");
+    is_str(ask("old.db.v1.bak", "SELECT used FROM run_dataset"), "10", "and whole");
 }
 
 static void test_path(void)
@@ -442,6 +496,7 @@ int main(void)
     test_busy();
     test_lock();
     test_foreign();
+    test_upgrade();
     test_path();
     ok(dir_remove_all(dir, &err) == 0, "clean-up");
     return tap_done();

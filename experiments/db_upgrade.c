@@ -1,0 +1,83 @@
+/* From older schemas to this program's. */
+#include "config.h"
+#include "experiments/db.h"
+
+#include "experiments/schema.h"
+
+#include <errno.h>
+#include <fcntl.h>
+#include <stdio.h>
+#include <string.h>
+#include <unistd.h>
+
+/* steps[v - 1] goes from version v to v + 1; what schema.sql makes must come out. */
+static const char *const steps[SCHEMA_VERSION - 1] = {
+    "ALTER TABLE run_dataset ADD COLUMN records INTEGER;"
+    "ALTER TABLE run_dataset ADD COLUMN reasons TEXT NOT NULL DEFAULT '{}';"
+    "ALTER TABLE run_dataset ADD COLUMN truncated INTEGER;"
+    "ALTER TABLE run_dataset ADD COLUMN split INTEGER;"
+    "ALTER TABLE run_dataset ADD COLUMN pieces_dropped INTEGER;"
+    "ALTER TABLE run_dataset ADD COLUMN samples INTEGER;"
+    "ALTER TABLE run_dataset ADD COLUMN trained_tokens INTEGER;"
+    "PRAGMA user_version = 2;"};
+
+/* Ours and older: which version; else 0. */
+static int older(struct db *d, long long *version, struct pesc_error *err)
+{
+    long long app = 0;
+    *version = 0;
+    TRY(db_int(d, err, &app, "PRAGMA application_id", ""));
+    TRY(db_int(d, err, version, "PRAGMA user_version", ""));
+    if (app != SCHEMA_APPLICATION_ID || *version < 1 || *version >= SCHEMA_VERSION)
+        *version = 0;
+    return 0;
+}
+
+/* The database as it is, whole and on disk, beside it. */
+static int back_up(struct db *d, long long version, struct pesc_error *err)
+{
+    char to[PATH_CAP], tmp[PATH_CAP], dir[PATH_CAP];
+    if (snprintf(to, sizeof to, "%s.v%lld.bak", d->path, version) >= (int)sizeof to ||
+        snprintf(tmp, sizeof tmp, "%s.tmp-%ld", to, (long)getpid()) >= (int)sizeof tmp)
+        return FAIL(err, DB, "path too long: %.200s...", d->path);
+    unlink(tmp);
+    int rc = db_run(d, err, "VACUUM INTO ?1", "s", tmp);
+    int fd = rc == 0 ? open(tmp, O_RDONLY | O_CLOEXEC) : -1;
+    if (rc == 0 && (fd < 0 || fsync(fd) != 0 || rename(tmp, to) != 0))
+        rc = FAIL(err, DB, "%s: cannot be kept before the upgrade: %s", to, strerror(errno));
+    if (fd >= 0)
+        close(fd);
+    if (rc != 0) {
+        unlink(tmp);
+        return rc;
+    }
+    TRY(path_join(dir, ".", d->path, err));
+    *(char *)path_base(dir) = 0;
+    return dir_sync(dir, err);
+}
+
+int db_upgrade(struct db *d, struct pesc_error *err)
+{
+    long long version, now;
+    TRY(older(d, &version, err));
+    if (!version)
+        return 0;
+    TRY(back_up(d, version, err));
+    int rc = sqlite3_exec(d->c, "BEGIN IMMEDIATE", NULL, NULL, NULL);
+    if (rc != SQLITE_OK)
+        return db_fail(d, rc, "upgrade it", err);
+    int result = older(d, &now, err);
+    for (; result == 0 && now && now < SCHEMA_VERSION; now++) {
+        rc = sqlite3_exec(d->c, steps[now - 1], NULL, NULL, NULL);
+        if (rc != SQLITE_OK)
+            result = db_fail(d, rc, "upgrade it", err);
+    }
+    if (result == 0) {
+        rc = sqlite3_exec(d->c, "COMMIT", NULL, NULL, NULL);
+        if (rc != SQLITE_OK)
+            result = db_fail(d, rc, "upgrade it", err);
+    }
+    if (!sqlite3_get_autocommit(d->c))
+        sqlite3_exec(d->c, "ROLLBACK", NULL, NULL, NULL);
+    return result;
+}
