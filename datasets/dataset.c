@@ -41,9 +41,6 @@ int dataset_open(const char *const *paths, long n_paths, const struct tokenizer 
     *out = d;
     rc = 0;
 done:
-    item_free(&r.item);
-    free(r.ids.v);
-    free(r.labels.v);
     if (rc != 0)
         dataset_close(d);
     return rc;

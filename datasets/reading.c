@@ -25,31 +25,35 @@ static int is_record_fault(int code)
 static int read_records(struct reading *r, struct pesc_error *err)
 {
     struct dataset_counts *c = &r->d->counts;
+    struct draft draft = {0};
+    int rc = 0;
     while (r->o->max_records <= 0 || c->read < r->o->max_records) {
         struct record rec;
         struct pesc_error e = {0};
         int got = records_next(r->records, &rec, &e), resumable = 1;
         if (got == 0)
-            return 0;
+            break;
         if (got < 0)
             resumable = records_resumable(r->records);
         if (got > 0 || resumable) {
             c->read++;
             r->source->read++;
         }
-        if (got > 0 && reading_record(r, &rec, &e) == 0)
+        if (got > 0 && draft_make(r, &rec, &draft, &e) == 0 && draft_keep(r, &draft, &e) == 0)
             continue;
         long bad = c->skipped[SKIP_BAD];
         if (!resumable || !is_record_fault(e.code) || bad >= r->o->bad_max) {
             if (err && !err->code)
                 *err = e;
-            return -1;
+            rc = -1;
+            break;
         }
         reading_skip(r, SKIP_BAD);
         if (bad < NOTED_BAD)
             note(r->notes, "W-DS-BAD", "skipped: [%s] %s", e.name, e.text);
     }
-    return 0;
+    draft_free(&draft);
+    return rc;
 }
 
 int reading_file(struct reading *r, const char *path, struct pesc_error *err)

@@ -1,5 +1,5 @@
-/* A data set while it is read: files to records (reading.c), a record to a sample (samples.c).
- * Internal to datasets/. */
+/* A data set while it is read: files to records (reading.c), a record to a draft and that to a
+ * sample (samples.c). Internal to datasets/. */
 #ifndef DATASETS_READING_H
 #define DATASETS_READING_H
 
@@ -29,14 +29,26 @@ struct reading {
     const struct template *template;
     const char *domain;
     long vocab;
-    struct item item;
+};
+
+/* A record made into a sample, neither counted nor kept so far. Zero it before the first use, use
+ * it again and again, free it with draft_free. */
+struct draft {
+    struct item item; /* once made, its texts are gone */
+    char *domain;     /* NULL: none given */
     struct ids ids, labels;
 };
 
 /* Reads one more file; E-DS-*. */
 int reading_file(struct reading *r, const char *path, struct pesc_error *err) MUST_USE;
-/* One record's text, from JSON to a sample that is kept, or to a count of what was skipped. */
-int reading_record(struct reading *r, const struct record *rec, struct pesc_error *err) MUST_USE;
+/* From a record to a draft: JSON, format, tokens. Changes nothing but the draft, so that several
+ * threads may make some; but while the source's format is unknown, the first record says it, and is
+ * made alone. */
+int draft_make(struct reading *r, const struct record *rec, struct draft *d,
+               struct pesc_error *err) MUST_USE;
+/* The draft becomes a sample, or a count of what was skipped: in the order of the records. */
+int draft_keep(struct reading *r, struct draft *d, struct pesc_error *err) MUST_USE;
+void draft_free(struct draft *d);
 void reading_skip(struct reading *r, enum data_skip why);
 
 #endif
