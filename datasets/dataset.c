@@ -17,13 +17,13 @@ int dataset_open(const char *const *paths, long n_paths, const struct tokenizer 
     struct reading r = {.d = d, .o = o, .t = t, .notes = notes};
     int rc = -1;
     r.vocab = o->vocab_size > 0 && o->vocab_size < INT32_MAX ? o->vocab_size : INT32_MAX;
-    if (!d || !(d->sources = calloc((size_t)n_paths, sizeof *d->sources))) {
+    if (!d || !(d->has_valid = calloc((size_t)n_paths, sizeof *d->has_valid))) {
         FAIL(err, MEMORY, "no memory for %ld data files", n_paths);
         goto done;
     }
     TRY_OR(store_open(&d->store, err), done);
     for (long i = 0; i < n_paths; i++)
-        TRY_OR(reading_file(&r, paths[i], err), done);
+        TRY_OR(reading_path(&r, paths[i], &d->has_valid[i], err), done);
     const struct dataset_counts *c = &d->counts;
     if (c->used == 0) {
         FAIL(err, DS_EMPTY,
@@ -52,6 +52,7 @@ void dataset_close(struct dataset *d)
         return;
     store_free(&d->store);
     free(d->sources);
+    free(d->has_valid);
     free(d);
 }
 
@@ -63,6 +64,11 @@ long dataset_size(const struct dataset *d)
 const struct dataset_counts *dataset_counts(const struct dataset *d)
 {
     return &d->counts;
+}
+
+int dataset_has_valid(const struct dataset *d, long path)
+{
+    return d->has_valid[path];
 }
 
 long dataset_source_count(const struct dataset *d)

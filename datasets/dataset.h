@@ -22,7 +22,7 @@ const char *data_format_name(enum data_format f);
 
 /* Why a record was not used. */
 #define DATA_SKIPS(X)                                                                              \
-    X(BAD, "bad record")              /* only with bad_max > 0 */                                  \
+    X(BAD, "bad record") /* only with bad_max > 0 */                                               \
     X(EMPTY, "empty")                                                                              \
     X(NO_TARGET, "no trained tokens") /* nothing to score, also after truncation */
 enum data_skip {
@@ -33,20 +33,37 @@ enum data_skip {
 };
 const char *data_skip_name(enum data_skip s);
 
+/* Parts that a folder or an archive may have, by its names. */
+enum data_part {
+    DATA_PART_ANY, /* all there is, if it has no parts; else the training part */
+    DATA_PART_TRAIN,
+    DATA_PART_VALID,
+    DATA_PART_TEST,
+    DATA_PART_WATCHED, /* the same, else valid, else test: what is evaluated while training */
+    DATA_PART_HELD_OUT /* the same, else test, else valid */
+};
+const char *data_part_name(enum data_part p);
+
 struct dataset_options {
-    const char *template_id; /* camelidae | alpaca; NULL: by format (pesc camelidae, alpaca alpaca) */
-    long max_seq_length;     /* tokens; longer records are cut at the end and counted; 0: never */
-    long bad_max;            /* bad records tolerated (counted); 0: the first is an error */
-    long max_records;        /* 0: all */
-    const char *domain;      /* label for records without a field dataset or domain; NULL: the
-                                file's name without .json or .jsonl */
-    int train_on_prompt;     /* loss on everything instead of the answers only; labels that a
-                                tokenised record brings stay as they are */
-    long vocab_size;         /* every id must be below: E-DS-TOKEN, E-TOK-ID */
+    enum data_part part;   /* VALID and TEST are refused where there is no such part */
+    const char *member;    /* the one to read of an archive; NULL: its only one */
+    uint64_t max_unpacked; /* bytes that one compressed file or archive may give; 0: 64 GiB */
+
+    const char
+        *template_id;    /* camelidae | alpaca; NULL: by format (pesc camelidae, alpaca alpaca) */
+    long max_seq_length; /* tokens; longer records are cut at the end and counted; 0: never */
+    long bad_max;        /* bad records tolerated (counted); 0: the first is an error */
+    long max_records;    /* 0: all */
+    const char *domain;  /* label for records without a field dataset or domain; NULL: the
+                            file's name without its ending */
+    int train_on_prompt; /* loss on everything instead of the answers only; labels that a
+                            tokenised record brings stay as they are */
+    long vocab_size;     /* every id must be below: E-DS-TOKEN, E-TOK-ID */
 };
 
-struct dataset_source { /* one file, for the history */
+struct dataset_source { /* one file or member, for the history */
     char path[4096], name[256], sha256[65];
+    char archive_sha256[65]; /* of the archive that it is a member of, else empty */
     enum data_format format;
     uint64_t bytes;
     long read, used, skipped;
@@ -65,13 +82,13 @@ struct domain_counts {
 };
 
 struct dataset;
-/* Reads all files, one after the other (JSON array or JSONL, told apart by looking; .gz and other
- * compressions come with the archive reader). The first record of a file says its format.
+/* Reads all paths, one after the other: files, folders, archives (datasets/source.h says which
+ * files in them). The first record of a file says its format.
  * read = used + skipped. E-DS-*; t may be NULL if every record is tokenised.
  *
- * A sample ends at its last scored label: what stands behind (padding, or a prompt that was cut from
- * its answer) predicts nothing that counts. The label of the first token is masked, since nothing
- * predicts it. Samples are kept in memory, 8 bytes a token. */
+ * A sample ends at its last scored label: what stands behind (padding, or a prompt that was cut
+ * from its answer) predicts nothing that counts. The label of the first token is masked, since
+ * nothing predicts it. Samples are kept in memory, 8 bytes a token. */
 int dataset_open(const char *const *paths, long n_paths, const struct tokenizer *t,
                  const struct dataset_options *o, const struct notes *notes, struct dataset **out,
                  struct pesc_error *err) MUST_USE;
@@ -79,6 +96,7 @@ void dataset_close(struct dataset *d);
 
 long dataset_size(const struct dataset *d); /* samples */
 const struct dataset_counts *dataset_counts(const struct dataset *d);
+int dataset_has_valid(const struct dataset *d, long path); /* besides the part read */
 long dataset_source_count(const struct dataset *d);
 const struct dataset_source *dataset_source_at(const struct dataset *d, long i);
 long dataset_domain_count(const struct dataset *d);

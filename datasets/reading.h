@@ -14,7 +14,8 @@ struct dataset {
     struct store store;
     struct dataset_counts counts;
     struct dataset_source *sources;
-    long n_sources;
+    long n_sources, cap_sources;
+    int *has_valid; /* by path */
     char sha256[SHA256_HEX];
 };
 
@@ -39,8 +40,9 @@ struct draft {
     struct ids ids, labels;
 };
 
-/* Reads one more file; E-DS-*. */
-int reading_file(struct reading *r, const char *path, struct pesc_error *err) MUST_USE;
+/* Reads all that one more path names; E-DS-*, E-AR-*. */
+int reading_path(struct reading *r, const char *path, int *has_valid,
+                 struct pesc_error *err) MUST_USE;
 /* From a record to a draft: JSON, format, tokens. Changes nothing but the draft, so that several
  * threads may make some; but while the source's format is unknown, the first record says it, and is
  * made alone. */

@@ -4,9 +4,12 @@ libpesc_a_SOURCES += \
   datasets/dataset.c datasets/dataset.h \
   datasets/formats.c datasets/formats.h \
   datasets/reading.c datasets/reading.h \
-  datasets/records.c datasets/records.h \
+  datasets/naming.c datasets/naming.h \
+  datasets/records.c datasets/records.h datasets/records_internal.h \
+  datasets/records_csv.c datasets/records_text.c \
   datasets/samples.c \
-  datasets/source.c \
+  datasets/source.c datasets/source.h datasets/source_archive.c datasets/source_internal.h \
+  datasets/stored.c datasets/stored.h \
   datasets/store.c datasets/store.h \
   datasets/template.c datasets/template.h
 libpesc_a_SOURCES += datasets/tokenizer.h datasets/tok_internal.h datasets/tokenizer.c \
