@@ -51,6 +51,10 @@ int archive_list(struct source *s, struct pesc_error *err)
 {
     struct arc_entry e;
     int got;
+    size_t n;
+    const char *head = stored_head(s->stored, &n);
+    if (stored_kind(s->stored) == STORED_ZIP && n >= 4 && !memcmp(head, "PK\5\6", 4))
+        return 0; /* a directory of nothing, which libarchive does not know as a zip */
     while ((got = next_entry(s, &e, err)) == 1) {
         if (e.special && !strcmp(e.special, "a folder"))
             continue;

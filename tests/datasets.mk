@@ -5,6 +5,13 @@ tests_unit_test_dataset_SOURCES = tests/unit/test_dataset.c \
   tests/unit/fake_tokenizer.c tests/unit/fake_tokenizer.h
 tests_unit_test_records_SOURCES = tests/unit/test_records.c \
   tests/unit/fake_tokenizer.c tests/unit/fake_tokenizer.h
+check_PROGRAMS += tests/unit/test_sources tests/unit/test_kinds
+TESTS += tests/unit/test_sources tests/unit/test_kinds
+tests_unit_test_sources_SOURCES = tests/unit/test_sources.c \
+  tests/unit/packing.c tests/unit/packing.h tests/unit/sources.h \
+  tests/unit/fake_tokenizer.c tests/unit/fake_tokenizer.h
+tests_unit_test_kinds_SOURCES = tests/unit/test_kinds.c tests/unit/sources.h \
+  tests/unit/fake_tokenizer.c tests/unit/fake_tokenizer.h
 TESTS += tests/cli/data.sh
 EXTRA_DIST += tests/cli/data.sh
 # tokenizer

@@ -81,7 +81,8 @@ static int session_open(struct session *s, const struct options *o, const char *
     TRY(model_arg_open(model, o->base, notes, &s->arg, err));
     TRY(pack_arg_open(o->pack, o->force_base, &s->arg, notes, &s->pack, err));
     TRY(compute_arg(o->compute, &s->arg, &s->compute, NULL, 0, err));
-    TRY(data_arg_open(&o->data, &o->data.data, &s->arg, notes, &s->data, err));
+    TRY(data_arg_open(&o->data, &o->data.data, data_part_arg(&o->data, DATA_PART_HELD_OUT), &s->arg,
+                      notes, &s->data, err));
     TRY(batcher_open(s->data, 0, o->batch_tokens, ORDER_SEQUENTIAL, 0, &s->batcher, err));
     s->source = batcher_source(s->batcher);
     TRY(model_shape(base_config(s->arg.base), s->arg.is_crafted ? &s->arg.craft.moe : NULL,

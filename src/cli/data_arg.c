@@ -10,6 +10,14 @@ void data_defaults(struct data_options *o)
     o->max_seq_length = 512;
 }
 
+enum data_part data_part_arg(const struct data_options *o, enum data_part otherwise)
+{
+    for (int p = DATA_PART_TRAIN; o->split && p <= DATA_PART_TEST; p++)
+        if (!strcmp(o->split, data_part_name((enum data_part)p)))
+            return (enum data_part)p;
+    return otherwise;
+}
+
 struct dataset_options data_options(const struct data_options *o, long vocab_size)
 {
     return (struct dataset_options){.template_id = o->template_id,
@@ -18,14 +26,18 @@ struct dataset_options data_options(const struct data_options *o, long vocab_siz
                                     .max_records = o->max_records,
                                     .domain = o->domain,
                                     .train_on_prompt = o->train_on_prompt,
+                                    .part = data_part_arg(o, DATA_PART_ANY),
+                                    .member = o->member,
+                                    .max_unpacked = o->max_unpacked,
                                     .vocab_size = vocab_size};
 }
 
-int data_arg_open(const struct data_options *o, const struct opt_list *files,
+int data_arg_open(const struct data_options *o, const struct opt_list *files, enum data_part part,
                   const struct model_arg *a, const struct notes *notes, struct dataset **out,
                   struct pesc_error *err)
 {
     struct dataset_options d = data_options(o, base_config(a->base)->vocab_size);
+    d.part = part;
     if (files->n == 0)
         return FAIL(err, USAGE, "--data FILE is needed");
     return dataset_open(files->v, files->n, a->tokenizer, &d, notes, out, err);

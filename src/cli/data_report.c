@@ -73,6 +73,8 @@ void data_summary(struct cli *cli, const struct dataset *d, const struct dataset
                     o->max_seq_length);
         fprintf(f, "  tokens     %ld, %ld of them trained\n", s->tokens, s->trained_tokens);
         fprintf(f, "  sha256     %s\n", s->sha256);
+        if (*s->archive_sha256)
+            fprintf(f, "  archive    %s\n", s->archive_sha256);
     }
     fprintf(f, "\n%-24s %10s %12s %12s\n", "domain", "samples", "tokens", "trained");
     for (long i = 0; i < dataset_domain_count(d); i++) {
@@ -101,9 +103,10 @@ json_t *data_summary_json(const struct dataset *d, const struct dataset_options 
     for (long i = 0; i < dataset_source_count(d); i++) {
         const struct dataset_source *s = dataset_source_at(d, i);
         json_array_append_new(
-            files, json_pack("{s:s, s:s, s:s?, s:I, s:s, s:I, s:I, s:I, s:o, s:I, s:I, s:I}",
+            files, json_pack("{s:s, s:s, s:s?, s:I, s:s, s:s?, s:I, s:I, s:I, s:o, s:I, s:I, s:I}",
                              "path", s->path, "format", data_format_name(s->format), "template",
                              template_of(s, o), "bytes", (json_int_t)s->bytes, "sha256", s->sha256,
+                             "archive_sha256", *s->archive_sha256 ? s->archive_sha256 : NULL,
                              "read", (json_int_t)s->read, "used", (json_int_t)s->used, "skipped",
                              (json_int_t)s->skipped, "skipped_by_reason", skips_json(s->skips),
                              "truncated", (json_int_t)s->truncated, "tokens", (json_int_t)s->tokens,

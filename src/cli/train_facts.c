@@ -193,7 +193,7 @@ struct facts {
     char cpu[256], isa[512], os[256], host[256], onednn[32], libs[512], config_sha[65],
         crafted_sha[65], tok_sha[65];
     char *line, *yaml, *config, *crafted;
-    struct history_dataset data[2 * OPT_LIST_CAP];
+    struct history_dataset *data;
     const char *keys[128], *values[128];
     char texts[128][64];
     struct history_run run;
@@ -248,6 +248,11 @@ static int gather(struct facts *f, const struct cli *cli, struct train_session *
     TRY(hash_bytes(f->crafted, strlen(f->crafted), f->crafted_sha, err));
     snprintf(f->libs, sizeof f->libs, "{\"built_with\":\"%s\",\"onednn\":\"%s\"}",
              build_libraries(), gemm_library_version(f->onednn, sizeof f->onednn));
+    long sources =
+        dataset_source_count(s->data) + (s->eval_data ? dataset_source_count(s->eval_data) : 0);
+    f->data = calloc((size_t)sources + 1, sizeof *f->data);
+    if (!f->data)
+        return FAIL(err, MEMORY, "no memory to describe %ld data files", sources);
     f->run = (struct history_run){
         .experiment = o->experiment,
         .name = o->name ? o->name : path_base(rundir_path(s->rec.dir)),
@@ -340,6 +345,7 @@ int train_register(struct cli *cli, struct train_session *s, const struct train_
     if (rc == 0)
         start_history(s, o, f);
 done:
+    free(f->data);
     free(f->line);
     free(f->yaml);
     free(f->config);

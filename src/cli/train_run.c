@@ -55,13 +55,22 @@ static int parse_rates(struct train_session *s, const char *text, struct pesc_er
 static int open_data(struct train_session *s, const struct train_cli *o, struct pesc_error *err)
 {
     enum data_order order = strcmp(o->order, "shuffled") ? ORDER_SEQUENTIAL : ORDER_SHUFFLED;
-    TRY(data_arg_open(&o->data, &o->data.data, &s->arg, &s->rec.notes, &s->data, err));
+    TRY(data_arg_open(&o->data, &o->data.data, data_part_arg(&o->data, DATA_PART_ANY), &s->arg,
+                      &s->rec.notes, &s->data, err));
     TRY(batcher_open(s->data, o->batch_tokens ? 0 : o->batch_size, o->batch_tokens, order,
                      (uint64_t)o->seed, &s->batcher, err));
     s->source = batcher_source(s->batcher);
     s->domains = data_domains(s->data);
-    if (o->eval_data.n) {
-        TRY(data_arg_open(&o->data, &o->eval_data, &s->arg, &s->rec.notes, &s->eval_data, err));
+    struct opt_list held_out = o->eval_data;
+    enum data_part part = DATA_PART_WATCHED;
+    if (!held_out.n && !o->data.split) {
+        for (int i = 0; i < o->data.data.n; i++)
+            if (dataset_has_valid(s->data, i))
+                held_out.v[held_out.n++] = o->data.data.v[i];
+        part = DATA_PART_VALID;
+    }
+    if (held_out.n) {
+        TRY(data_arg_open(&o->data, &held_out, part, &s->arg, &s->rec.notes, &s->eval_data, err));
         TRY(batcher_open(s->eval_data, 0, EVAL_TOKENS, ORDER_SEQUENTIAL, 0, &s->eval_batcher, err));
         s->eval_source = batcher_source(s->eval_batcher);
         s->eval_domains = data_domains(s->eval_data);
@@ -153,6 +162,11 @@ static void show_header(struct train_session *s, const struct train_cli *o, long
                         o->balance_coef);
     progress_header(p, "trained", "%zu parameters (%s)", s->model->params.total, o->trainable);
     progress_header(p, "data", "%s", data);
+    if (s->eval_data) {
+        data_line(s->eval_data, data, sizeof data);
+        progress_header(p, "eval data", "%s%s: %s", dataset_source_at(s->eval_data, 0)->path,
+                        dataset_source_count(s->eval_data) > 1 ? " ..." : "", data);
+    }
     progress_header(p, "steps", "%ld, at most %ld tokens each; lr %g %s", s->steps,
                     s->source.max_tokens * o->accumulation,
                     s->rates ? s->rates[0] : o->learning_rate,
