@@ -89,6 +89,28 @@ static int skip_space(struct records *r, struct pesc_error *err)
     }
 }
 
+/* A line that is a bracket alone begins an object that is written over several lines: then values
+ * follow each other, not lines. */
+static int look_for_lines(struct records *r, struct pesc_error *err)
+{
+    size_t i = r->pos + 1;
+    if (r->buf[r->pos] != '{')
+        return 0;
+    for (;; i++) {
+        if (i == r->end) {
+            size_t ahead = i - r->pos;
+            int got = records_fill(r, err);
+            if (got <= 0)
+                return got;
+            i = r->pos + ahead;
+        }
+        if (r->buf[i] == '\n')
+            r->state = IN_VALUES;
+        if (!is_space(r->buf[i]) || r->buf[i] == '\n')
+            return 0;
+    }
+}
+
 static int start(struct records *r, struct pesc_error *err)
 {
     int got = 1;
@@ -110,7 +132,7 @@ static int start(struct records *r, struct pesc_error *err)
     r->state = got == 0 ? AT_END : r->buf[r->pos] == '[' ? ARRAY_FIRST : IN_RECORDS;
     if (r->state == ARRAY_FIRST)
         r->pos++;
-    return 0;
+    return r->state == IN_RECORDS ? look_for_lines(r, err) : 0;
 }
 
 /* JSON values of text[n], no more than one per separator or opening bracket outside strings. */
@@ -296,5 +318,8 @@ int records_next(struct records *r, struct record *out, struct pesc_error *err)
     case RECORDS_JSON:
         break;
     }
-    return r->state == IN_RECORDS ? next_line(r, out, err) : next_in_array(r, out, err);
+    if (r->state != IN_VALUES)
+        return r->state == IN_RECORDS ? next_line(r, out, err) : next_in_array(r, out, err);
+    int got = skip_space(r, err);
+    return got > 0 ? next_element(r, out, err) : got;
 }

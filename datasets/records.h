@@ -11,7 +11,8 @@ enum {
 };
 
 enum record_kind {
-    RECORDS_JSON, /* an array or lines, told apart by the first byte that is not white space */
+    RECORDS_JSON, /* an array, or lines, or objects over several lines, told apart by the first
+                     bytes */
     RECORDS_CSV,  /* a header names the columns; the delimiter is looked for in it */
     RECORDS_TSV,  /* the same with tabs */
     RECORDS_TEXT  /* all of it is text; of a megabyte, then cut at the end of a paragraph */

@@ -5,7 +5,7 @@
 #include "datasets/records.h"
 
 struct columns;
-enum records_state { AT_START, IN_RECORDS, ARRAY_FIRST, ARRAY_NEXT, AT_END };
+enum records_state { AT_START, IN_RECORDS, IN_VALUES, ARRAY_FIRST, ARRAY_NEXT, AT_END };
 
 /* buf[pos..end) is unread; base is the offset of buf[0] in the input, line that of buf[pos]. */
 struct records {

@@ -22,6 +22,8 @@ EXTRA_DIST += tests/unit/tok_make.h
 tests_golden_golden_tokenizer_SOURCES = tests/golden/golden_tokenizer.c
 tests_unit_test_tokenizer_SOURCES = tests/unit/test_tokenizer.c
 tests_unit_test_tokenizer_bad_SOURCES = tests/unit/test_tokenizer_bad.c
-EXTRA_PROGRAMS = tests/dev/tok_dump
-EXTRA_DIST += tests/dev/compare_tokenizers.py
+EXTRA_PROGRAMS = tests/dev/tok_dump tests/dev/make_stream
+EXTRA_DIST += tests/dev/compare_tokenizers.py tests/dev/stream_10g.sh
 tests_dev_tok_dump_SOURCES = tests/dev/tok_dump.c
+tests_dev_make_stream_SOURCES = tests/dev/make_stream.c \
+  tests/unit/packing.c tests/unit/packing.h

@@ -152,6 +152,7 @@ static void test_accepted(void)
          2},
         {"no line end at the end", "{\"text\":\"a\"}\n{\"text\":\"b\"}", 2},
         {"array over lines", "\n[\n {\"text\":\n\"a\"}\n ,\n{\"text\":\"b\"} ]\n\n", 2},
+        {"objects over several lines", " {\r\n \"text\":\n\"a\"}\n{\n\"text\": \"b\"\n}\n", 2},
         {"brackets and quotes in strings", "[{\"text\":\"]},\\\"{[\\\\\"},{\"text\":\"b\"}]", 2},
         {"null where a field may be absent",
          "{\"instruction\":\"a\",\"input\":null,\"output\":\"b\",\"dataset\":null}", 1},
