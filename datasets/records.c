@@ -139,6 +139,8 @@ static int start(struct records *r, struct pesc_error *err)
 static int too_many_values(const char *text, size_t n)
 {
     size_t rough = 0, exact = 0;
+    if (n < RECORD_VALUES)
+        return 0;
     for (size_t i = 0; i < n; i++)
         rough += (text[i] == ',') + (text[i] == '[') + (text[i] == '{');
     if (rough < RECORD_VALUES)

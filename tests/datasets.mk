@@ -12,8 +12,8 @@ tests_unit_test_sources_SOURCES = tests/unit/test_sources.c \
   tests/unit/fake_tokenizer.c tests/unit/fake_tokenizer.h
 tests_unit_test_kinds_SOURCES = tests/unit/test_kinds.c tests/unit/sources.h \
   tests/unit/fake_tokenizer.c tests/unit/fake_tokenizer.h
-TESTS += tests/cli/data.sh
-EXTRA_DIST += tests/cli/data.sh
+TESTS += tests/cli/data.sh tests/cli/sources.sh
+EXTRA_DIST += tests/cli/data.sh tests/cli/sources.sh
 # tokenizer
 check_PROGRAMS += tests/golden/golden_tokenizer tests/unit/test_tokenizer \
   tests/unit/test_tokenizer_bad
