@@ -20,7 +20,7 @@ enum {
 struct block {
     char *text;
     size_t used, cap;
-    long n;
+    long n, most; /* records now, and in any block so far */
     struct record rec[BLOCK_RECORDS];
     size_t at[BLOCK_RECORDS]; /* in text, which moves while it grows */
     struct draft draft[BLOCK_RECORDS];
@@ -79,6 +79,7 @@ static int fill_block(struct reading *r, struct block *b, long max, struct pesc_
         if (got <= 0)
             break;
     }
+    b->most = b->n > b->most ? b->n : b->most;
     for (long i = 0; i < b->n; i++)
         b->rec[i].text = b->text + b->at[i];
     return got;
@@ -86,7 +87,7 @@ static int fill_block(struct reading *r, struct block *b, long max, struct pesc_
 
 static void make_one(struct reading *r, struct block *b, long i)
 {
-    memset(&b->err[i], 0, sizeof b->err[i]);
+    b->err[i].code = 0;
     if (draft_make(r, &b->rec[i], &b->draft[i], &b->err[i]) != 0 && !b->err[i].code)
         FAIL(&b->err[i], INTERNAL, "a record failed for no reason");
 }
@@ -235,7 +236,7 @@ int reading_path(struct reading *r, const char *path, int *has_valid, struct pes
     rc = got;
 done:
     source_close(from);
-    for (long i = 0; b && i < BLOCK_RECORDS; i++)
+    for (long i = 0; b && i < b->most; i++)
         draft_free(&b->draft[i]);
     if (b)
         free(b->text);

@@ -351,9 +351,9 @@ static void test_folders(void)
 static void test_memory(void)
 {
 #if defined __SANITIZE_ADDRESS__
-    enum { MIB = 40, PEAK = 1024 };
+    enum { MIB = 24, PEAK = 1024 };
 #else
-    enum { MIB = 300, PEAK = 192 };
+    enum { MIB = 100, PEAK = 128 };
 #endif
     static const enum packing kinds[] = {PACK_TAR_ZST, PACK_GZ, PACK_ZIP};
     static char piece[4096];
