@@ -10,10 +10,11 @@
 #include <string.h>
 
 enum {
-    NOTED_BAD = 5,         /* tolerated bad records that are told one by one */
-    BLOCK_RECORDS = 1024,  /* records made into drafts at a time, by all threads */
-    BLOCK_BYTES = 4 << 20, /* no more are begun behind so many bytes */
-    DRAFT_IDS = 4096       /* a draft's room that is kept for the next block */
+    NOTED_BAD = 5,            /* tolerated bad records that are told one by one */
+    BLOCK_RECORDS = 1024,     /* records made into drafts at a time, by all threads */
+    BLOCK_BYTES = 4 << 20,    /* no more are begun behind so many bytes */
+    PARALLEL_BYTES = 1 << 15, /* fewer are not worth waking threads */
+    DRAFT_IDS = 4096          /* a draft's room that is kept for the next block */
 };
 
 /* Records that are waiting to become drafts; made in any order, kept in that of the file. */
@@ -94,7 +95,7 @@ static void make_one(struct reading *r, struct block *b, long i)
 
 static void make_all(struct reading *r, struct block *b, long from)
 {
-#pragma omp parallel for schedule(dynamic, 4)
+#pragma omp parallel for schedule(dynamic, 4) if (b->used >= PARALLEL_BYTES)
     for (long i = from; i < b->n; i++)
         make_one(r, b, i);
 }

@@ -2,6 +2,8 @@
 #include "config.h"
 #include "tests/unit/sources.h"
 
+#include <omp.h>
+
 static void test_csv(void)
 {
     static const struct {
@@ -99,12 +101,14 @@ static void test_order(void)
 {
     enum { N = 5000 };
     struct pesc_error err;
-    char *text = malloc(N * 64), *p = text;
+    char *text = malloc(N * 128), *p = text;
     if (!text)
         return;
     for (long i = 0; i < N; i++)
-        p += i == 3210 || i == 4321 ? sprintf(p, "{\"text\":%ld}\n", i)
-                                    : sprintf(p, "{\"text\":\"%ld\"}\n", i);
+        p += i == 3210 || i == 4321 ? sprintf(p, "{\"text\":%ld,\"pad\":\"%060ld\"}\n", i, i)
+                                    : sprintf(p, "{\"text\":\"%ld\",\"pad\":\"%060ld\"}\n", i, i);
+    char sha[65] = "";
+    omp_set_num_threads(4);
     ok(put("o.jsonl", text) == 0, "records, two of them bad");
     free(text);
     refused(at("o.jsonl"), NONE, PESC_E_DS_FIELD, "line 3211", "the first error is the error");
@@ -120,7 +124,14 @@ static void test_order(void)
             good = s.ids[k + 1] == FAKE_BYTE + want[k];
     }
     ok(good, "samples in the order of their records");
+    if (d)
+        strcpy(sha, dataset_sha256(d));
     dataset_close(d);
+    omp_set_num_threads(1);
+    d = read_path(at("o.jsonl"), (struct dataset_options){.bad_max = 2}, &err);
+    ok(d && !strcmp(dataset_sha256(d), sha), "the same with one thread");
+    dataset_close(d);
+    omp_set_num_threads(4);
     d = read_path(at("o.jsonl"), (struct dataset_options){.max_records = 1500}, &err);
     ok(d && dataset_size(d) == 1500 && dataset_counts(d)->read == 1500, "no more than asked for");
     dataset_close(d);
