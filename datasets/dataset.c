@@ -56,7 +56,7 @@ static int read_paths(struct reading *r, const char *const *paths, long n, struc
         r->before = r->d->counts.read;
         rc = next_limit(&limit, &r->limit, err);
         if (rc == 0)
-            rc = reading_file(r, paths[i], err);
+            rc = reading_path(r, paths[i], &r->d->has_valid[i], err);
         for (; from < r->d->n_sources; from++)
             r->d->sources[from].arg = i;
     }
@@ -130,7 +130,7 @@ int dataset_open(const char *const *paths, long n_paths, const struct tokenizer 
     struct reading r = {.d = d, .o = o, .t = t, .notes = notes};
     int rc = -1;
     r.vocab = o->vocab_size > 0 && o->vocab_size < INT32_MAX ? o->vocab_size : INT32_MAX;
-    if (!d || !(d->sources = calloc((size_t)n_paths, sizeof *d->sources)) ||
+    if (!d || !(d->has_valid = calloc((size_t)n_paths, sizeof *d->has_valid)) ||
         (o->valid_fraction > 0 && !(d->valid = calloc(1, sizeof *d->valid)))) {
         FAIL(err, MEMORY, "no memory for %ld data files", n_paths);
         goto done;
@@ -155,9 +155,6 @@ int dataset_open(const char *const *paths, long n_paths, const struct tokenizer 
     *out = d;
     rc = 0;
 done:
-    item_free(&r.item);
-    free(r.ids.v);
-    free(r.labels.v);
     if (rc != 0)
         dataset_close(d);
     return rc;
@@ -196,6 +193,7 @@ void dataset_close(struct dataset *d)
     dataset_close(d->valid);
     store_free(&d->store);
     free(d->sources);
+    free(d->has_valid);
     free(d);
 }
 
@@ -207,6 +205,11 @@ long dataset_size(const struct dataset *d)
 const struct dataset_counts *dataset_counts(const struct dataset *d)
 {
     return &d->counts;
+}
+
+int dataset_has_valid(const struct dataset *d, long path)
+{
+    return d->has_valid[path];
 }
 
 long dataset_source_count(const struct dataset *d)

@@ -53,7 +53,22 @@ enum data_long {
 const char *data_long_name(enum data_long l);
 enum data_long data_long_from_name(const char *name); /* LONG_COUNT: none of them */
 
+/* Parts that a folder or an archive may have, by its names. */
+enum data_part {
+    DATA_PART_ANY, /* all there is, if it has no parts; else the training part */
+    DATA_PART_TRAIN,
+    DATA_PART_VALID,
+    DATA_PART_TEST,
+    DATA_PART_WATCHED, /* the same, else valid, else test: what is evaluated while training */
+    DATA_PART_HELD_OUT /* the same, else test, else valid */
+};
+const char *data_part_name(enum data_part p);
+
 struct dataset_options {
+    enum data_part part;   /* VALID and TEST are refused where there is no such part */
+    const char *member;    /* the one to read of an archive; NULL: its only one */
+    uint64_t max_unpacked; /* bytes that one compressed file or archive may give; 0: 64 GiB */
+
     const char *template_id; /* camelidae | alpaca; NULL: by format (pesc camelidae, else alpaca) */
     long max_seq_length;     /* tokens; what to do with longer records, counted; 0: never */
     enum data_long long_records;
@@ -61,8 +76,8 @@ struct dataset_options {
     long max_records;      /* 0: all */
     const char *limits;    /* "1000,0,500": records read of each path (0: all); NULL: all */
     const char *domain;    /* label for records without a field dataset or domain, or one for
-                              each path with commas between; NULL: the file's name without .json
-                              or .jsonl */
+                              each path with commas between; NULL: the file's name without its
+                              ending */
     double valid_fraction; /* of the records, to be taken by dataset_take_valid */
     int train_on_prompt;   /* loss on everything instead of the answers only; labels that a
                               tokenised record brings stay as they are */
@@ -73,8 +88,9 @@ struct dataset_options {
 };
 enum { SPILL_BYTES = 32 << 20 };
 
-struct dataset_source { /* one file, for the history */
+struct dataset_source { /* one file or member, for the history */
     char path[4096], name[256], sha256[65];
+    char archive_sha256[65]; /* of the archive that it is a member of, else empty */
     enum data_format format;
     uint64_t bytes;
     long read, used, skipped;
@@ -96,8 +112,8 @@ struct domain_counts {
 };
 
 struct dataset;
-/* Reads all files, one after the other (JSON array or JSONL, told apart by looking; .gz and other
- * compressions come with the archive reader). The first record of a file says its format.
+/* Reads all paths, one after the other: files, folders, archives (datasets/source.h says which
+ * files in them). The first record of a file says its format.
  * read = used + skipped. E-DS-*; t may be NULL if every record is tokenised.
  *
  * A sample ends at its last scored label: what stands behind (padding, or a prompt that was cut
@@ -115,6 +131,7 @@ struct dataset *dataset_take_valid(struct dataset *d);
 
 long dataset_size(const struct dataset *d); /* samples */
 const struct dataset_counts *dataset_counts(const struct dataset *d);
+int dataset_has_valid(const struct dataset *d, long path); /* besides the part read */
 long dataset_source_count(const struct dataset *d);
 const struct dataset_source *dataset_source_at(const struct dataset *d, long i);
 long dataset_path_count(const struct dataset *d); /* as many as it was opened with */

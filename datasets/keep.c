@@ -20,6 +20,7 @@ static long scored_length(const struct ids *labels, long n)
 struct side {
     struct dataset *d;
     struct dataset_source *s;
+    const char *domain;
 };
 
 /* The row that counts what the file being read has on the held-out side. */
@@ -44,7 +45,6 @@ static int held_out_source(struct reading *r, struct dataset_source **out, struc
 static int choose_side(struct reading *r, const struct ids *ids, const struct ids *labels, long n,
                        struct side *to, struct pesc_error *err)
 {
-    *to = (struct side){r->d, r->source};
     if (!r->d->valid)
         return 0;
     uint64_t h = store_hash(ids->v, labels->v, n, 0);
@@ -67,8 +67,7 @@ static int add(struct reading *r, const struct side *to, const int32_t *ids, int
     labels[0] = LABEL_MASKED;
     for (long i = 0; i < n; i++)
         trained += labels[i] != LABEL_MASKED;
-    TRY(store_add(&to->d->store, ids, labels, n, trained,
-                  r->item.domain ? r->item.domain : r->domain, r->d->counts.read - 1, err));
+    TRY(store_add(&to->d->store, ids, labels, n, trained, to->domain, r->d->counts.read - 1, err));
     to->s->samples++;
     to->s->tokens += n;
     to->s->trained_tokens += trained;
@@ -140,12 +139,13 @@ static int split(struct reading *r, const struct side *to, struct ids *ids, stru
     return 0;
 }
 
-int reading_keep(struct reading *r, struct ids *ids, struct ids *labels, struct pesc_error *err)
+int reading_keep(struct reading *r, struct draft *d, struct pesc_error *err)
 {
+    struct ids *ids = &d->ids, *labels = &d->labels;
     long n = scored_length(labels, (long)ids->n), max = r->o->max_seq_length, kept = n > 0;
     int over = max > 0 && n > max;
     enum data_long how = r->o->long_records;
-    struct side to = {r->d, r->source};
+    struct side to = {r->d, r->source, d->domain ? d->domain : r->domain};
     if (over && how == LONG_DROP) {
         reading_skip(r, SKIP_LONG);
         return 0;

@@ -1,5 +1,5 @@
-/* A data set while it is read: files to records (reading.c), a record to a sample (samples.c).
- * Internal to datasets/. */
+/* A data set while it is read: files to records (reading.c), a record to a draft and that to a
+ * sample (samples.c). Internal to datasets/. */
 #ifndef DATASETS_READING_H
 #define DATASETS_READING_H
 
@@ -14,7 +14,8 @@ struct dataset {
     struct store store;
     struct dataset_counts counts;
     struct dataset_source *sources;
-    long n_sources, n_paths;
+    long n_sources, cap_sources, n_paths;
+    int *has_valid;        /* by path */
     struct dataset *valid; /* NULL: nothing is held out, or it was taken */
     char sha256[SHA256_HEX];
 };
@@ -32,17 +33,29 @@ struct reading {
     const char *domain; /* of the file */
     long limit, before; /* records of the path at most (0: all); read before it */
     long vocab;
-    struct item item;
+};
+
+/* A record made into a sample, neither counted nor kept so far. Zero it before the first use, use
+ * it again and again, free it with draft_free. */
+struct draft {
+    struct item item; /* once made, its texts are gone */
+    char *domain;     /* NULL: none given */
     struct ids ids, labels;
 };
 
-/* Reads one more file; E-DS-*. */
-int reading_file(struct reading *r, const char *path, struct pesc_error *err) MUST_USE;
-/* One record's text, from JSON to a sample that is kept, or to a count of what was skipped. */
-int reading_record(struct reading *r, const struct record *rec, struct pesc_error *err) MUST_USE;
-/* A record's tokens, which it may change: kept, or counted as skipped. */
-int reading_keep(struct reading *r, struct ids *ids, struct ids *labels,
+/* Reads all that one more path names; E-DS-*, E-AR-*. */
+int reading_path(struct reading *r, const char *path, int *has_valid,
                  struct pesc_error *err) MUST_USE;
+/* From a record to a draft: JSON, format, tokens. Changes nothing but the draft, so that several
+ * threads may make some; but while the source's format is unknown, the first record says it, and is
+ * made alone. */
+int draft_make(struct reading *r, const struct record *rec, struct draft *d,
+               struct pesc_error *err) MUST_USE;
+/* The draft becomes a sample, or a count of what was skipped: in the order of the records. */
+int draft_keep(struct reading *r, struct draft *d, struct pesc_error *err) MUST_USE;
+/* keep.c: what draft_keep does with a draft that holds tokens. */
+int reading_keep(struct reading *r, struct draft *d, struct pesc_error *err) MUST_USE;
+void draft_free(struct draft *d);
 void reading_skip(struct reading *r, enum data_skip why);
 
 #endif

@@ -1,25 +1,12 @@
 #include "config.h"
-#include "datasets/records.h"
+#include "datasets/records_internal.h"
 
 #include <stdlib.h>
 #include <string.h>
 
 enum { CHUNK = 256 << 10 };
-enum state { AT_START, IN_LINES, ARRAY_FIRST, ARRAY_NEXT, AT_END };
 
-/* buf[pos..end) is unread; base is the offset of buf[0] in the input, line that of buf[pos]. */
-struct records {
-    struct byte_source src;
-    const char *name;
-    char *buf;
-    size_t cap, pos, end;
-    uint64_t base;
-    long line;
-    enum state state;
-    int eof, discard_line, resumable;
-};
-
-struct records *records_open(const struct byte_source *src, const char *name,
+struct records *records_open(const struct byte_source *src, const char *name, enum record_kind kind,
                              struct pesc_error *err)
 {
     struct records *r = calloc(1, sizeof *r);
@@ -29,6 +16,7 @@ struct records *records_open(const struct byte_source *src, const char *name,
     }
     r->src = *src;
     r->name = name;
+    r->kind = kind;
     r->line = 1;
     return r;
 }
@@ -37,6 +25,8 @@ void records_close(struct records *r)
 {
     if (!r)
         return;
+    columns_free(r->columns);
+    free(r->json);
     free(r->buf);
     free(r);
 }
@@ -46,8 +36,7 @@ int records_resumable(const struct records *r)
     return r->resumable;
 }
 
-/* More bytes behind end; what is before pos goes. 1, 0 at the end of the input, -1. */
-static int fill(struct records *r, struct pesc_error *err)
+int records_fill(struct records *r, struct pesc_error *err)
 {
     if (r->eof)
         return 0;
@@ -94,9 +83,31 @@ static int skip_space(struct records *r, struct pesc_error *err)
                 return 1;
             r->line += r->buf[r->pos] == '\n';
         }
-        int got = fill(r, err);
+        int got = records_fill(r, err);
         if (got <= 0)
             return got;
+    }
+}
+
+/* A line that is a bracket alone begins an object that is written over several lines: then values
+ * follow each other, not lines. */
+static int look_for_lines(struct records *r, struct pesc_error *err)
+{
+    size_t i = r->pos + 1;
+    if (r->buf[r->pos] != '{')
+        return 0;
+    for (;; i++) {
+        if (i == r->end) {
+            size_t ahead = i - r->pos;
+            int got = records_fill(r, err);
+            if (got <= 0)
+                return got;
+            i = r->pos + ahead;
+        }
+        if (r->buf[i] == '\n')
+            r->state = IN_VALUES;
+        if (!is_space(r->buf[i]) || r->buf[i] == '\n')
+            return 0;
     }
 }
 
@@ -104,26 +115,32 @@ static int start(struct records *r, struct pesc_error *err)
 {
     int got = 1;
     while (got > 0 && r->end < 3)
-        got = fill(r, err);
+        got = records_fill(r, err);
     if (got < 0)
         return -1;
     if (r->end >= 2 && (!memcmp(r->buf, "\xff\xfe", 2) || !memcmp(r->buf, "\xfe\xff", 2)))
         return FAIL(err, DS_ENC, "%s: UTF-16 text; UTF-8 is read", r->name);
     if (r->end >= 3 && !memcmp(r->buf, "\xef\xbb\xbf", 3))
         r->pos = 3;
+    if (r->kind != RECORDS_JSON) {
+        r->state = IN_RECORDS;
+        return 0;
+    }
     got = skip_space(r, err);
     if (got < 0)
         return -1;
-    r->state = got == 0 ? AT_END : r->buf[r->pos] == '[' ? ARRAY_FIRST : IN_LINES;
+    r->state = got == 0 ? AT_END : r->buf[r->pos] == '[' ? ARRAY_FIRST : IN_RECORDS;
     if (r->state == ARRAY_FIRST)
         r->pos++;
-    return 0;
+    return r->state == IN_RECORDS ? look_for_lines(r, err) : 0;
 }
 
 /* JSON values of text[n], no more than one per separator or opening bracket outside strings. */
 static int too_many_values(const char *text, size_t n)
 {
     size_t rough = 0, exact = 0;
+    if (n < RECORD_VALUES)
+        return 0;
     for (size_t i = 0; i < n; i++)
         rough += (text[i] == ',') + (text[i] == '[') + (text[i] == '{');
     if (rough < RECORD_VALUES)
@@ -156,7 +173,7 @@ static int give(struct records *r, size_t n, struct record *out, struct pesc_err
     return 1;
 }
 
-static int endless(struct records *r, struct pesc_error *err)
+int records_endless(struct records *r, struct pesc_error *err)
 {
     return FAIL(err, DS_BIG, "%s, line %ld (byte %llu): a record of more than %d bytes", r->name,
                 r->line, (unsigned long long)(r->base + r->pos), RECORD_BYTES);
@@ -176,9 +193,9 @@ static int next_line(struct records *r, struct record *out, struct pesc_error *e
                 seen = 0;
             } else if (seen > RECORD_BYTES) {
                 r->discard_line = r->resumable = 1;
-                return endless(r, err);
+                return records_endless(r, err);
             }
-            if (fill(r, err) < 0)
+            if (records_fill(r, err) < 0)
                 return -1;
             continue;
         }
@@ -243,8 +260,8 @@ static int next_element(struct records *r, struct record *out, struct pesc_error
         if (done)
             break;
         if (i > RECORD_BYTES)
-            return endless(r, err);
-        int got = fill(r, err);
+            return records_endless(r, err);
+        int got = records_fill(r, err);
         if (got < 0)
             return -1;
         if (got == 0) {
@@ -294,5 +311,17 @@ int records_next(struct records *r, struct record *out, struct pesc_error *err)
         TRY(start(r, err));
     if (r->state == AT_END)
         return 0;
-    return r->state == IN_LINES ? next_line(r, out, err) : next_in_array(r, out, err);
+    switch (r->kind) {
+    case RECORDS_CSV:
+    case RECORDS_TSV:
+        return records_next_row(r, out, err);
+    case RECORDS_TEXT:
+        return records_next_stretch(r, out, err);
+    case RECORDS_JSON:
+        break;
+    }
+    if (r->state != IN_VALUES)
+        return r->state == IN_RECORDS ? next_line(r, out, err) : next_in_array(r, out, err);
+    int got = skip_space(r, err);
+    return got > 0 ? next_element(r, out, err) : got;
 }

@@ -4,19 +4,29 @@
 #include "core/file.h"
 
 #include <stdio.h>
+#include <stdlib.h>
 #include <string.h>
 
-static int tokenize(struct reading *r, const char *where, struct pesc_error *err)
+int draft_keep(struct reading *r, struct draft *d, struct pesc_error *err)
 {
-    struct ids *ids = &r->ids, *labels = &r->labels;
+    if (d->item.skip < 0)
+        return reading_keep(r, d, err);
+    reading_skip(r, (enum data_skip)d->item.skip);
+    return 0;
+}
+
+static int tokenize(const struct reading *r, struct draft *d, const char *where,
+                    struct pesc_error *err)
+{
+    struct ids *ids = &d->ids, *labels = &d->labels;
     if (!r->t)
         return FAIL(err, DS_FORMAT, "%s: %s records need a tokenizer", where,
                     data_format_name(r->source->format));
     ids->n = labels->n = 0;
-    if (r->item.text)
-        TRY(template_plain(r->t, r->item.text, ids, labels, err));
+    if (d->item.text)
+        TRY(template_plain(r->t, d->item.text, ids, labels, err));
     else
-        TRY(template_render(r->template, r->t, r->item.system, r->item.turns, r->item.n_turns, ids,
+        TRY(template_render(r->template, r->t, d->item.system, d->item.turns, d->item.n_turns, ids,
                             labels, err));
     for (size_t i = 0; i < ids->n; i++) {
         if (ids->v[i] < 0 || ids->v[i] >= r->vocab)
@@ -27,7 +37,7 @@ static int tokenize(struct reading *r, const char *where, struct pesc_error *err
         if (r->o->train_on_prompt)
             labels->v[i] = ids->v[i];
     }
-    return reading_keep(r, ids, labels, err);
+    return 0;
 }
 
 static int choose_template(struct reading *r, struct pesc_error *err)
@@ -40,7 +50,27 @@ static int choose_template(struct reading *r, struct pesc_error *err)
                        : FAIL(err, USAGE_VALUE, "template '%s' is none of %s", id, template_ids());
 }
 
-int reading_record(struct reading *r, const struct record *rec, struct pesc_error *err)
+/* The item's domain stands in the JSON tree, which goes before the draft is kept. */
+static int copy_domain(struct draft *d, const char *where, struct pesc_error *err)
+{
+    free(d->domain);
+    d->domain = NULL;
+    if (!d->item.domain)
+        return 0;
+    d->domain = strdup(d->item.domain);
+    return d->domain ? 0 : FAIL(err, MEMORY, "%s: no memory for a domain's name", where);
+}
+
+static void swap_ids(struct draft *d)
+{
+    struct ids ids = d->ids, labels = d->labels;
+    d->ids = d->item.ids;
+    d->labels = d->item.labels;
+    d->item.ids = ids;
+    d->item.labels = labels;
+}
+
+int draft_make(struct reading *r, const struct record *rec, struct draft *d, struct pesc_error *err)
 {
     char where[PATH_CAP + 64], why[256];
     enum json_fault fault;
@@ -65,16 +95,23 @@ int reading_record(struct reading *r, const struct record *rec, struct pesc_erro
         TRY_OR(format_detect(v, where, &r->source->format, err), done);
         TRY_OR(choose_template(r, err), done);
     }
-    TRY_OR(format_read(r->source->format, v, r->vocab, where, &r->item, err), done);
-    if (r->item.skip >= 0) {
-        reading_skip(r, (enum data_skip)r->item.skip);
-        rc = 0;
-    } else if (r->source->format == DATA_TOKENIZED) {
-        rc = reading_keep(r, &r->item.ids, &r->item.labels, err);
-    } else {
-        rc = tokenize(r, where, err);
-    }
+    TRY_OR(format_read(r->source->format, v, r->vocab, where, &d->item, err), done);
+    TRY_OR(copy_domain(d, where, err), done);
+    if (d->item.skip < 0 && r->source->format == DATA_TOKENIZED)
+        swap_ids(d);
+    else if (d->item.skip < 0)
+        TRY_OR(tokenize(r, d, where, err), done);
+    rc = 0;
 done:
     json_decref(v);
     return rc;
+}
+
+void draft_free(struct draft *d)
+{
+    item_free(&d->item);
+    free(d->domain);
+    free(d->ids.v);
+    free(d->labels.v);
+    memset(d, 0, sizeof *d);
 }

@@ -7,11 +7,14 @@ libpesc_a_SOURCES += \
   datasets/order.c datasets/order.h \
   datasets/packing.c datasets/packing.h \
   datasets/reading.c datasets/reading.h \
-  datasets/records.c datasets/records.h \
+  datasets/naming.c datasets/naming.h \
+  datasets/records.c datasets/records.h datasets/records_internal.h \
+  datasets/records_csv.c datasets/records_text.c \
   datasets/repeats.c \
   datasets/samples.c \
-  datasets/source.c \
+  datasets/source.c datasets/source.h datasets/source_archive.c datasets/source_internal.h \
   datasets/spool.c datasets/spool.h \
+  datasets/stored.c datasets/stored.h \
   datasets/store.c datasets/store.h \
   datasets/template.c datasets/template.h
 libpesc_a_SOURCES += datasets/tokenizer.h datasets/tok_internal.h datasets/tokenizer.c \

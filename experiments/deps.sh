@@ -7,7 +7,7 @@
 
 PESC_PACKAGES="gcc libc6-dev make autoconf automake pkg-config xz-utils
 libdnnl-dev libarchive-dev libsqlite3-dev libjansson-dev libpcre2-dev libutf8proc-dev libyaml-dev
-libssl-dev"
+libssl-dev zlib1g-dev"
 
 # Installs those of the list (and of the arguments) that are missing. Exit status 2 of the whole
 # script when that cannot be done.

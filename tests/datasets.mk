@@ -12,8 +12,15 @@ tests_unit_test_keep_SOURCES = tests/unit/test_keep.c tests/unit/data_make.h \
   tests/unit/fake_tokenizer.c tests/unit/fake_tokenizer.h
 tests_unit_test_store_SOURCES = tests/unit/test_store.c tests/unit/data_make.h \
   tests/unit/fake_tokenizer.c tests/unit/fake_tokenizer.h
-TESTS += tests/cli/data.sh
-EXTRA_DIST += tests/cli/data.sh
+check_PROGRAMS += tests/unit/test_sources tests/unit/test_kinds
+TESTS += tests/unit/test_sources tests/unit/test_kinds
+tests_unit_test_sources_SOURCES = tests/unit/test_sources.c \
+  tests/unit/packing.c tests/unit/packing.h tests/unit/sources.h \
+  tests/unit/fake_tokenizer.c tests/unit/fake_tokenizer.h
+tests_unit_test_kinds_SOURCES = tests/unit/test_kinds.c tests/unit/sources.h \
+  tests/unit/fake_tokenizer.c tests/unit/fake_tokenizer.h
+TESTS += tests/cli/data.sh tests/cli/sources.sh
+EXTRA_DIST += tests/cli/data.sh tests/cli/sources.sh
 # tokenizer
 check_PROGRAMS += tests/golden/golden_tokenizer tests/unit/test_tokenizer \
   tests/unit/test_tokenizer_bad
@@ -22,6 +29,8 @@ EXTRA_DIST += tests/unit/tok_make.h
 tests_golden_golden_tokenizer_SOURCES = tests/golden/golden_tokenizer.c
 tests_unit_test_tokenizer_SOURCES = tests/unit/test_tokenizer.c
 tests_unit_test_tokenizer_bad_SOURCES = tests/unit/test_tokenizer_bad.c
-EXTRA_PROGRAMS = tests/dev/tok_dump
-EXTRA_DIST += tests/dev/compare_tokenizers.py
+EXTRA_PROGRAMS = tests/dev/tok_dump tests/dev/make_stream
+EXTRA_DIST += tests/dev/compare_tokenizers.py tests/dev/stream_10g.sh
 tests_dev_tok_dump_SOURCES = tests/dev/tok_dump.c
+tests_dev_make_stream_SOURCES = tests/dev/make_stream.c \
+  tests/unit/packing.c tests/unit/packing.h

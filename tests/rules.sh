@@ -122,6 +122,7 @@ rule "$1 has one home"
 }
 home oneDNN '(oneapi/)?dnnl' 'src/tensor/gemm[a-z0-9_]*\.[ch]'
 home libarchive 'archive(_entry)?\.h' 'src/core/archive\.c'
+home zlib 'zlib\.h' 'src/core/gunzip\.c'
 home PCRE2 'pcre2' 'datasets/[a-z0-9_]*\.c' one
 home utf8proc 'utf8proc' 'datasets/[a-z0-9_]*\.c' one
 home SQLite 'sqlite3' 'experiments/[a-z0-9_]*\.[ch]'

@@ -198,8 +198,10 @@ done:
 #define DATA_CMD(verb, what)                                                                       \
     {                                                                                              \
         .name = #verb, .usage = "MODEL --data FILE... [options]", .summary = what,                 \
-        .details = "FILE is a JSON array or JSON lines of PESC, Alpaca, text or tokenised "        \
-                   "records, told apart\nby looking. MODEL gives the tokenizer.",                  \
+        .details =                                                                                 \
+            "FILE is JSON (an array or lines), CSV or text, plain or as gz, xz, zst, bz2; "        \
+            "a folder of\nsuch files, or a tar or zip. Names with train, valid and test in "       \
+            "them are parts: --split\nchooses, train otherwise. MODEL gives the tokenizer.",       \
         .opts = verb##_opts, .opts_size = sizeof(struct data_opts), .defaults = defaults,          \
         .run = verb                                                                                \
     }

@@ -106,6 +106,7 @@ static int look_at_libraries(json_t *libs, json_t *advice, struct pesc_error *er
         {"jansson", PESC_VERSION_JANSSON, jansson_version_str()},
         {"PCRE2", PESC_VERSION_LIBPCRE2_8, NULL},
         {"utf8proc", PESC_VERSION_LIBUTF8PROC, NULL},
+        {"zlib", PESC_VERSION_ZLIB, NULL},
         {"libyaml", PESC_VERSION_YAML_0_1, config_library()},
     };
     for (size_t i = 0; i < sizeof table / sizeof *table; i++) {

@@ -94,6 +94,7 @@ static int session_open(struct session *s, const struct options *o, const char *
     TRY(compute_arg(o->compute, &s->arg, &s->compute, NULL, 0, err));
     struct dataset_options data =
         data_options(&o->data, &o->data.data, base_config(s->arg.base)->vocab_size);
+    data.part = data_part_arg(&o->data, DATA_PART_HELD_OUT);
     TRY(data_arg_open(&o->data.data, &data, &s->arg, notes, &s->data, err));
     struct batch_options b = {.packing = PACK_NEXT, .tokens = o->batch_tokens};
     TRY(batcher_open(s->data, &b, &s->batcher, err));

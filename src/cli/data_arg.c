@@ -11,6 +11,14 @@ void data_defaults(struct data_options *o)
     o->long_records = "truncate";
 }
 
+enum data_part data_part_arg(const struct data_options *o, enum data_part otherwise)
+{
+    for (int p = DATA_PART_TRAIN; o->split && p <= DATA_PART_TEST; p++)
+        if (!strcmp(o->split, data_part_name((enum data_part)p)))
+            return (enum data_part)p;
+    return otherwise;
+}
+
 void mix_defaults(struct mix_options *o)
 {
     *o = (struct mix_options){.batch_size = 16};
@@ -30,6 +38,9 @@ struct dataset_options data_options(const struct data_options *o, const struct o
         .limits = own ? o->limits : NULL,
         .domain = own || (o->domain && !strchr(o->domain, ',')) ? o->domain : NULL,
         .train_on_prompt = o->train_on_prompt,
+        .part = data_part_arg(o, DATA_PART_ANY),
+        .member = o->member,
+        .max_unpacked = o->max_unpacked,
         .vocab_size = vocab_size,
         .spill_dir = tmp && *tmp ? tmp : "/var/tmp"};
 }

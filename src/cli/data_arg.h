@@ -10,13 +10,35 @@ struct data_options {
     const char *template_id, *domain, *limits, *long_records;
     long max_seq_length, bad_records, max_records;
     int train_on_prompt;
+    const char *split, *member;
+    uint64_t max_unpacked;
 };
 /* Rows for a command's option table; base is the offset of its struct data_options. */
 #define DATA_OPTIONS(base)                                                                         \
     {"data",    "d",                                                                               \
      OPT_LIST,  (base) + offsetof(struct data_options, data),                                      \
-     "FILE...", "records: JSON or JSONL",                                                          \
+     "FILE...", "records: files, folders, archives",                                               \
      0,         0},                                                                                \
+        {"split",                                                                                  \
+         NULL,                                                                                     \
+         OPT_CHOICE,                                                                               \
+         (base) + offsetof(struct data_options, split),                                            \
+         "train|valid|test",                                                                       \
+         "the part of a folder or an archive",                                                     \
+         0,                                                                                        \
+         0},                                                                                       \
+        {"member",   NULL,                                                                         \
+         OPT_STRING, (base) + offsetof(struct data_options, member),                               \
+         "NAME",     "the one file of an archive to read",                                         \
+         0,          0},                                                                           \
+        {"max-uncompressed",                                                                       \
+         NULL,                                                                                     \
+         OPT_SIZE,                                                                                 \
+         (base) + offsetof(struct data_options, max_unpacked),                                     \
+         "SIZE",                                                                                   \
+         "what a compressed file may unpack to (default 64GiB)",                                   \
+         0,                                                                                        \
+         0},                                                                                       \
         {"template",                                                                               \
          NULL,                                                                                     \
          OPT_CHOICE,                                                                               \
@@ -96,6 +118,8 @@ struct mix_options {
 /* clang-format on */
 
 void data_defaults(struct data_options *o);
+/* What --split says, or else. */
+enum data_part data_part_arg(const struct data_options *o, enum data_part otherwise);
 void mix_defaults(struct mix_options *o);
 /* What reading takes, for a model of that vocabulary; samples that are too many for memory go to
  * the folder for temporary files. files is the list that will be read (o->data, or another with

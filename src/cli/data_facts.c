@@ -23,6 +23,8 @@ json_t *data_source_json(const struct dataset_source *s)
                           s->sha256, "skipped_by_reason", data_reasons_json(s->skips));
     for (size_t i = 0; i < sizeof counts / sizeof *counts; i++)
         json_object_set_new(o, counts[i].key, json_integer(counts[i].n));
+    if (*s->archive_sha256)
+        json_object_set_new(o, "archive_sha256", json_string(s->archive_sha256));
     return o;
 }
 

@@ -78,6 +78,8 @@ void data_summary(struct cli *cli, const struct dataset *d, const struct dataset
                     o->max_seq_length, s->pieces_dropped);
         fprintf(f, "  tokens     %ld, %ld of them trained\n", s->tokens, s->trained_tokens);
         fprintf(f, "  sha256     %s\n", s->sha256);
+        if (*s->archive_sha256)
+            fprintf(f, "  archive    %s\n", s->archive_sha256);
     }
     fprintf(f, "\n%-24s %10s %12s %12s\n", "domain", "samples", "tokens", "trained");
     for (long i = 0; i < dataset_domain_count(d); i++) {

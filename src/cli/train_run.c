@@ -52,16 +52,26 @@ static int parse_rates(struct train_session *s, const char *text, struct pesc_er
     return 0;
 }
 
-/* Held out of --data, or files of their own. */
+/* What is evaluated: held out of --data, files of their own, or the validation part of what --data
+ * names. */
 static int open_eval_data(struct train_session *s, const struct train_cli *o,
                           const struct dataset_options *like, struct pesc_error *err)
 {
     struct batch_options b = {.packing = PACK_NEXT, .tokens = EVAL_TOKENS};
+    struct opt_list files = o->eval_data;
+    enum data_part part = DATA_PART_WATCHED;
     s->eval_data = dataset_take_valid(s->data);
-    if (o->eval_data.n) {
-        struct dataset_options d = data_options(&o->data, &o->eval_data, like->vocab_size);
+    if (!s->eval_data && !files.n && !o->data.split) {
+        part = DATA_PART_VALID;
+        for (int i = 0; i < o->data.data.n; i++)
+            if (dataset_has_valid(s->data, i))
+                files.v[files.n++] = o->data.data.v[i];
+    }
+    if (files.n) {
+        struct dataset_options d = data_options(&o->data, &files, like->vocab_size);
         d.spill_dir = like->spill_dir;
-        TRY(data_arg_open(&o->eval_data, &d, &s->arg, &s->rec.notes, &s->eval_data, err));
+        d.part = part;
+        TRY(data_arg_open(&files, &d, &s->arg, &s->rec.notes, &s->eval_data, err));
     }
     if (!s->eval_data)
         return 0;
@@ -180,8 +190,13 @@ static void show_header(struct train_session *s, const struct train_cli *o, long
     progress_header(p, "packing", "%s%s%s", data, o->mix.weights ? "; weights " : "",
                     o->mix.weights ? o->mix.weights : "");
     if (s->eval_data) {
+        int held_out = !o->eval_data.n && o->mix.valid_fraction > 0;
         data_line(s->eval_data, data, sizeof data);
-        progress_header(p, "held out", "%s", data);
+        if (held_out)
+            progress_header(p, "held out", "%s", data);
+        else
+            progress_header(p, "eval data", "%s%s: %s", dataset_source_at(s->eval_data, 0)->path,
+                            dataset_source_count(s->eval_data) > 1 ? " ..." : "", data);
     }
     progress_header(p, "steps", "%ld, at most %ld tokens each; lr %g %s", s->steps,
                     s->source.max_tokens * o->accumulation,

@@ -8,6 +8,7 @@
 #include <errno.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/stat.h>
 #include <unistd.h>
 
 enum { CHUNK = 64 * 1024 };
@@ -29,11 +30,14 @@ static const struct {
     {
         {ARC_RAW, ARCHIVE_FORMAT_RAW, archive_read_support_format_raw},
         {ARC_TAR, ARCHIVE_FORMAT_TAR, archive_read_support_format_tar},
+        {ARC_ZIP, ARCHIVE_FORMAT_ZIP, archive_read_support_format_zip_seekable},
 },
   filters_known[] = {
       {ARC_PLAIN, ARCHIVE_FILTER_NONE, archive_read_support_filter_none},
       {ARC_GZIP, ARCHIVE_FILTER_GZIP, archive_read_support_filter_gzip},
       {ARC_ZSTD, ARCHIVE_FILTER_ZSTD, archive_read_support_filter_zstd},
+      {ARC_XZ, ARCHIVE_FILTER_XZ, archive_read_support_filter_xz},
+      {ARC_BZIP2, ARCHIVE_FILTER_BZIP2, archive_read_support_filter_bzip2},
 };
 enum {
     N_FORMATS = sizeof formats_known / sizeof *formats_known,
@@ -42,30 +46,73 @@ enum {
 
 struct arc_reader {
     struct archive *a;
-    int fd;
+    struct byte_source from;
+    int fd; /* -1: only from */
     off_t off;
+    uint64_t pulled, last; /* bytes taken so far; behind the last one that is not zero */
+    uint64_t data_end;     /* behind the data of the last entry */
     unsigned formats, filters;
     struct pesc_error io; /* of the descriptor: it must not be told as a corrupt archive */
     const char *path;
     char path_buf[PATH_CAP];
+    int begun; /* an entry was asked for */
     unsigned char buf[CHUNK];
 };
 
-static la_ssize_t reader_pull(struct archive *a, void *ctx, const void **data)
+static long read_descriptor(void *ctx, void *buf, size_t cap, struct pesc_error *err)
 {
     struct arc_reader *r = ctx;
     ssize_t n;
     do
-        n = pread(r->fd, r->buf, sizeof r->buf, r->off);
+        n = pread(r->fd, buf, cap, r->off);
     while (n < 0 && (errno == EINTR || errno == EAGAIN));
+    if (n < 0)
+        return FAIL(err, IO, "%s: cannot read: %s", r->path, strerror(errno));
+    r->off += n;
+    return (long)n;
+}
+
+static long pull(struct arc_reader *r)
+{
+    long n = r->from.read(r->from.ctx, r->buf, sizeof r->buf, &r->io);
+    for (long i = n; i > 0; i--)
+        if (r->buf[i - 1]) {
+            r->last = r->pulled + (uint64_t)i;
+            break;
+        }
+    if (n > 0)
+        r->pulled += (uint64_t)n;
+    return n;
+}
+
+static la_ssize_t reader_pull(struct archive *a, void *ctx, const void **data)
+{
+    struct arc_reader *r = ctx;
+    long n = pull(r);
     if (n < 0) {
-        FAIL(&r->io, IO, "%s: cannot read: %s", r->path, strerror(errno));
         archive_set_error(a, EIO, "read");
         return -1;
     }
-    r->off += n;
     *data = r->buf;
     return n;
+}
+
+static la_int64_t reader_seek(struct archive *a, void *ctx, la_int64_t off, int whence)
+{
+    struct arc_reader *r = ctx;
+    off_t from = 0;
+    struct stat st;
+    if (whence == SEEK_CUR)
+        from = r->off;
+    else if (whence == SEEK_END && fstat(r->fd, &st) == 0)
+        from = st.st_size;
+    else if (whence != SEEK_SET)
+        return ARCHIVE_FATAL;
+    if (from + off < 0) {
+        archive_set_error(a, EINVAL, "an offset before the beginning");
+        return ARCHIVE_FATAL;
+    }
+    return r->off = from + off;
 }
 
 static int reader_fail(struct arc_reader *r, struct pesc_error *err)
@@ -97,13 +144,14 @@ static int is_listed(struct arc_reader *r)
     return filter_ok && format_ok;
 }
 
-int arc_reader_open(int fd, const char *path, unsigned formats, unsigned filters,
-                    struct arc_reader **out, struct pesc_error *err)
+static int open_reader(int fd, const struct byte_source *from, const char *path, unsigned formats,
+                       unsigned filters, struct arc_reader **out, struct pesc_error *err)
 {
     *out = NULL;
     struct arc_reader *r = calloc(1, sizeof *r);
     if (!r)
         return FAIL(err, MEMORY, "%s: no memory", path);
+    r->from = from ? *from : (struct byte_source){read_descriptor, r};
     strncpy(r->path_buf, path, PATH_CAP - 1);
     r->path = r->path_buf;
     r->fd = fd;
@@ -124,7 +172,8 @@ int arc_reader_open(int fd, const char *path, unsigned formats, unsigned filters
             reader_fail(r, err);
             goto fail;
         }
-    if (archive_read_open(r->a, r, NULL, reader_pull, NULL) != ARCHIVE_OK) {
+    if (((formats & ARC_ZIP) && archive_read_set_seek_callback(r->a, reader_seek) != ARCHIVE_OK) ||
+        archive_read_open(r->a, r, NULL, reader_pull, NULL) != ARCHIVE_OK) {
         reader_fail(r, err);
         goto fail;
     }
@@ -133,6 +182,69 @@ int arc_reader_open(int fd, const char *path, unsigned formats, unsigned filters
 fail:
     arc_reader_close(r);
     return -1;
+}
+
+int arc_reader_open(int fd, const char *path, unsigned formats, unsigned filters,
+                    struct arc_reader **out, struct pesc_error *err)
+{
+    return open_reader(fd, NULL, path, formats, filters, out, err);
+}
+
+int arc_reader_open_stream(const struct byte_source *from, const char *path, unsigned formats,
+                           unsigned filters, struct arc_reader **out, struct pesc_error *err)
+{
+    return open_reader(-1, from, path, formats, filters, out, err);
+}
+
+static const char *special(struct archive_entry *entry)
+{
+    if (archive_entry_hardlink(entry))
+        return "a hard link";
+    if (archive_entry_symlink(entry))
+        return "a symbolic link";
+    switch (archive_entry_filetype(entry)) {
+    case AE_IFREG:
+        return NULL;
+    case AE_IFDIR:
+        return "a folder";
+    case AE_IFLNK:
+        return "a symbolic link";
+    case AE_IFIFO:
+        return "a FIFO";
+    case AE_IFSOCK:
+        return "a socket";
+    default:
+        return "a device";
+    }
+}
+
+int arc_reader_any(struct arc_reader *r, struct arc_entry *e, struct pesc_error *err)
+{
+    struct archive_entry *entry;
+    int rc = r->begun ? archive_read_data_skip(r->a) : ARCHIVE_OK;
+    if (rc < ARCHIVE_WARN)
+        return reader_fail(r, err);
+    r->begun = 1;
+    r->data_end = (uint64_t)archive_filter_bytes(r->a, 0);
+    rc = archive_read_next_header(r->a, &entry);
+    if (rc == ARCHIVE_EOF)
+        return 0;
+    /* A warning is about a name that the C locale cannot show; such names are taken as UTF-8. */
+    if (rc != ARCHIVE_OK && rc != ARCHIVE_WARN)
+        return reader_fail(r, err);
+    if (!is_listed(r))
+        return FAIL(err, AR_FORMAT, "%s: %s in %s is not read here", r->path,
+                    archive_format_name(r->a), archive_filter_name(r->a, 0));
+    e->name = archive_entry_pathname_utf8(entry);
+    if (!e->name)
+        e->name = archive_entry_pathname(entry);
+    if (!e->name)
+        return FAIL(err, AR_MEMBER, "%s: an entry has no readable name", r->path);
+    e->has_size = archive_entry_size_is_set(entry) != 0;
+    e->size = e->has_size ? (uint64_t)archive_entry_size(entry) : 0;
+    e->special = special(entry);
+    e->encrypted = archive_entry_is_encrypted(entry) != 0;
+    return 1;
 }
 
 int arc_reader_next(struct arc_reader *r, struct arc_entry *e, struct pesc_error *err)
@@ -147,17 +259,43 @@ int arc_reader_next(struct arc_reader *r, struct arc_entry *e, struct pesc_error
         if (!is_listed(r))
             return FAIL(err, AR_FORMAT, "%s: %s in %s is not read here", r->path,
                         archive_format_name(r->a), archive_filter_name(r->a, 0));
-        int regular = archive_entry_filetype(entry) == AE_IFREG && !archive_entry_hardlink(entry) &&
-                      !archive_entry_symlink(entry);
+        e->special = special(entry);
+        e->encrypted = 0;
         e->name = archive_entry_pathname(entry);
-        e->size = archive_entry_size_is_set(entry) ? (uint64_t)archive_entry_size(entry) : 0;
+        e->has_size = archive_entry_size_is_set(entry) != 0;
+        e->size = e->has_size ? (uint64_t)archive_entry_size(entry) : 0;
         if (!e->name)
             return FAIL(err, AR_MEMBER, "%s: an entry has no readable name", r->path);
-        if (regular)
+        if (!e->special)
             return 1;
         if (archive_entry_filetype(entry) != AE_IFDIR)
             return FAIL(err, AR_MEMBER, "%s: '%s' is not a regular file", r->path, e->name);
     }
+}
+
+int arc_reader_end(struct arc_reader *r, struct pesc_error *err)
+{
+    enum { BLOCK = 512 };
+    long n;
+    int format = archive_format(r->a) & ARCHIVE_FORMAT_BASE_MASK;
+    uint64_t used = (uint64_t)archive_filter_bytes(r->a, -1),
+             end = (r->data_end + BLOCK - 1) / BLOCK * BLOCK;
+    if (format == ARCHIVE_FORMAT_ZIP)
+        return 0;
+    while ((n = pull(r)) > 0)
+        ;
+    if (n < 0)
+        return reader_fail(r, err);
+    if (format == ARCHIVE_FORMAT_TAR && (r->pulled % BLOCK || r->pulled < end + 2 * BLOCK))
+        return FAIL(err, AR_CORRUPT, "%s: the tar is cut off: its end is not marked", r->path);
+    if (format == ARCHIVE_FORMAT_TAR ? r->last > end : r->pulled != used)
+        return FAIL(err, AR_CORRUPT, "%s: data follows where it should end", r->path);
+    return 0;
+}
+
+int arc_reader_is_empty(const struct arc_reader *r, const struct pesc_error *err)
+{
+    return err->code == PESC_E_AR_FORMAT && archive_format(r->a) == 0 && !r->io.code;
 }
 
 int arc_reader_data(struct arc_reader *r, void *buf, size_t n, size_t *got, struct pesc_error *err)

@@ -32,6 +32,9 @@ X
 break_rule 'libarchive has one home' adapters/ar.c <<'X'
 #include <archive_entry.h>
 X
+break_rule 'zlib has one home' src/core/archive_z.c <<'X'
+#include <zlib.h>
+X
 break_rule 'PCRE2 has one home' datasets/re1.c <<'X'
 #include <pcre2.h>
 X
