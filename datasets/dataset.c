@@ -10,7 +10,7 @@ int dataset_open(const char *const *paths, long n_paths, const struct tokenizer 
 {
     if (n_paths <= 0)
         return FAIL(err, USAGE, "no data files");
-    if (o->template_id && !template_find(o->template_id))
+    if (o->template_id && !o->template_tree && !template_find(o->template_id))
         return FAIL(err, USAGE_VALUE, "template '%s' is none of %s", o->template_id,
                     template_ids());
     struct dataset *d = calloc(1, sizeof *d);
@@ -22,15 +22,19 @@ int dataset_open(const char *const *paths, long n_paths, const struct tokenizer 
         goto done;
     }
     TRY_OR(store_open(&d->store, err), done);
+    if (o->template_tree)
+        TRY_OR(template_from_json(o->template_tree, o->template_id, o->template_sha256,
+                                  &d->own_template, err),
+               done);
     for (long i = 0; i < n_paths; i++)
         TRY_OR(reading_file(&r, paths[i], err), done);
     const struct dataset_counts *c = &d->counts;
     if (c->used == 0) {
         FAIL(err, DS_EMPTY,
-             "%s%s: no usable record: %ld read, %ld bad, %ld empty, %ld without "
-             "trained tokens",
+             "%s%s: no usable record: %ld read, %ld bad, %ld empty, %ld without a place in the "
+             "template, %ld without trained tokens",
              paths[0], n_paths > 1 ? " ..." : "", c->read, c->skipped[SKIP_BAD],
-             c->skipped[SKIP_EMPTY], c->skipped[SKIP_NO_TARGET]);
+             c->skipped[SKIP_EMPTY], c->skipped[SKIP_TEMPLATE], c->skipped[SKIP_NO_TARGET]);
         goto done;
     }
     if (t && tokenizer_eos(t) < 0)
@@ -54,6 +58,7 @@ void dataset_close(struct dataset *d)
     if (!d)
         return;
     store_free(&d->store);
+    template_free(d->own_template);
     free(d->sources);
     free(d);
 }

@@ -4,12 +4,18 @@
 #define DATASETS_DATASET_H
 
 #include "core/batch.h"
+#include "core/json.h"
+#include "datasets/template.h"
 #include "datasets/tokenizer.h"
 
 /* X(identifier, name): how a record looks. */
 #define DATA_FORMATS(X)                                                                            \
     X(PESC, "pesc")           /* corpus, dataset, instruction, conversation[{input, output}] */    \
     X(ALPACA, "alpaca")       /* instruction, input, output */                                     \
+    X(SELF, "self-instruct")  /* instruction, instances[{input, output}] */                        \
+    X(PAIRS, "prompt/answer") /* prompt, completion and the like; texts or messages */             \
+    X(MESSAGES, "messages")   /* messages[{role, content}], tools */                               \
+    X(SHAREGPT, "sharegpt")   /* conversations[{from, value}], system, tools */                    \
     X(TEXT, "text")           /* text */                                                           \
     X(TOKENIZED, "tokenized") /* input_ids [, labels] */
 enum data_format {
@@ -22,9 +28,10 @@ const char *data_format_name(enum data_format f);
 
 /* Why a record was not used. */
 #define DATA_SKIPS(X)                                                                              \
-    X(BAD, "bad record")              /* only with bad_max > 0 */                                  \
+    X(BAD, "bad record") /* only with bad_max > 0 */                                               \
     X(EMPTY, "empty")                                                                              \
-    X(NO_TARGET, "no trained tokens") /* nothing to score, also after truncation */
+    X(TEMPLATE, "no place in the template") /* tools, a system text, roles out of turn */          \
+    X(NO_TARGET, "no trained tokens")       /* nothing to score, also after truncation */
 enum data_skip {
 #define PESC_X(id, text) SKIP_##id,
     DATA_SKIPS(PESC_X)
@@ -34,20 +41,26 @@ enum data_skip {
 const char *data_skip_name(enum data_skip s);
 
 struct dataset_options {
-    const char *template_id; /* camelidae | alpaca; NULL: by format (pesc camelidae, alpaca alpaca) */
-    long max_seq_length;     /* tokens; longer records are cut at the end and counted; 0: never */
-    long bad_max;            /* bad records tolerated (counted); 0: the first is an error */
-    long max_records;        /* 0: all */
-    const char *domain;      /* label for records without a field dataset or domain; NULL: the
-                                file's name without .json or .jsonl */
-    int train_on_prompt;     /* loss on everything instead of the answers only; labels that a
-                                tokenised record brings stay as they are */
-    long vocab_size;         /* every id must be below: E-DS-TOKEN, E-TOK-ID */
+    /* Name of a template, or of the file that template_tree was read from (template_from_json),
+     * with its digest. NULL: the model's own, if it has one; else alpaca for records of that kind
+     * and camelidae for others. */
+    const char *template_id;
+    const json_t *template_tree;
+    const char *template_sha256;
+    const char *system;   /* for conversations that bring no system text; NULL: none */
+    long max_seq_length;  /* tokens; longer records are cut at the end and counted; 0: never */
+    long bad_max;         /* bad records tolerated (counted); 0: the first is an error */
+    long max_records;     /* 0: all */
+    const char *domain;   /* label for records without a field dataset or domain; NULL: the
+                             file's name without .json or .jsonl */
+    enum loss_on loss_on; /* labels that a tokenised record brings stay as they are */
+    long vocab_size;      /* every id must be below: E-DS-TOKEN, E-TOK-ID */
 };
 
 struct dataset_source { /* one file, for the history */
     char path[4096], name[256], sha256[65];
     enum data_format format;
+    char template_id[160]; /* empty: plain text or token ids */
     uint64_t bytes;
     long read, used, skipped;
     long skips[SKIP_COUNT]; /* by reason; their sum is skipped */
@@ -69,9 +82,9 @@ struct dataset;
  * compressions come with the archive reader). The first record of a file says its format.
  * read = used + skipped. E-DS-*; t may be NULL if every record is tokenised.
  *
- * A sample ends at its last scored label: what stands behind (padding, or a prompt that was cut from
- * its answer) predicts nothing that counts. The label of the first token is masked, since nothing
- * predicts it. Samples are kept in memory, 8 bytes a token. */
+ * A sample ends at its last scored label: what stands behind (padding, or a prompt that was cut
+ * from its answer) predicts nothing that counts. The label of the first token is masked, since
+ * nothing predicts it. Samples are kept in memory, 8 bytes a token. */
 int dataset_open(const char *const *paths, long n_paths, const struct tokenizer *t,
                  const struct dataset_options *o, const struct notes *notes, struct dataset **out,
                  struct pesc_error *err) MUST_USE;

@@ -68,6 +68,8 @@ int reading_file(struct reading *r, const char *path, struct pesc_error *err)
         *dot = 0;
     r->domain = r->o->domain ? r->o->domain : domain;
     s->format = DATA_FORMAT_COUNT;
+    r->template = NULL;
+    r->told_template = r->told_system = r->told_remark = 0;
     struct byte_source bytes = data_file_source(f);
     r->records = records_open(&bytes, s->path, err);
     if (!r->records)

@@ -12,6 +12,7 @@
 
 struct dataset {
     struct store store;
+    struct template *own_template; /* made of a file */
     struct dataset_counts counts;
     struct dataset_source *sources;
     long n_sources;
@@ -26,7 +27,8 @@ struct reading {
     const struct notes *notes;
     struct dataset_source *source;
     struct records *records;
-    const struct template *template;
+    const struct template *template;             /* of this source; NULL: not needed so far */
+    int told_template, told_system, told_remark; /* remarks made about this source */
     const char *domain;
     long vocab;
     struct item item;

@@ -45,6 +45,86 @@ static int keep(struct reading *r, struct ids *ids, struct ids *labels, struct p
     return 0;
 }
 
+/* Where no template is named: the model's own, else that of the records' kind. */
+static int choose_template(struct reading *r, struct pesc_error *err)
+{
+    const struct dataset_options *o = r->o;
+    enum data_format f = r->source->format;
+    if (r->template)
+        return 0;
+    if (r->d->own_template)
+        r->template = r->d->own_template;
+    else if (o->template_id)
+        r->template = template_find(o->template_id);
+    else {
+        TRY(template_of_model(r->t, &r->template, err));
+        if (!r->template)
+            r->template =
+                template_find(f == DATA_ALPACA || f == DATA_SELF ? "alpaca" : "camelidae");
+    }
+    if (!r->template)
+        return FAIL(err, USAGE_VALUE, "template '%s' is none of %s", o->template_id,
+                    template_ids());
+    snprintf(r->source->template_id, sizeof r->source->template_id, "%s", template_id(r->template));
+    return 0;
+}
+
+/* An instruction and its input are one question, but for templates made for the two. */
+static int join_pair(struct item *it, const struct template *t, struct pesc_error *err)
+{
+    if (!it->is_pair || template_parts_pairs(t))
+        return 0;
+    json_t *both =
+        item_keep(it, json_sprintf("%s\n\n%s", it->messages[0].text, it->messages[1].text), err);
+    if (!both)
+        return -1;
+    memmove(it->messages, it->messages + 1, (size_t)(it->n_messages - 1) * sizeof *it->messages);
+    it->n_messages--;
+    it->messages[0].text = json_string_value(both);
+    it->is_pair = 0;
+    return 0;
+}
+
+/* Puts the system text that was asked for before a conversation that has none. */
+static int add_system(struct item *it, const char *system, struct pesc_error *err)
+{
+    if (!system || !*system || (it->n_messages > 0 && it->messages[0].role == ROLE_SYSTEM))
+        return 0;
+    TRY(add_message(it, ROLE_SYSTEM, "", err));
+    memmove(it->messages + 1, it->messages, (size_t)(it->n_messages - 1) * sizeof *it->messages);
+    it->messages[0] = (struct message){.role = ROLE_SYSTEM, .text = system};
+    return 0;
+}
+
+enum { TOLD = 3 }; /* records without a place in the template that are told one by one */
+
+static int render(struct reading *r, const char *where, struct pesc_error *err)
+{
+    struct item *it = &r->item;
+    struct pesc_error why = {0};
+    TRY(choose_template(r, err));
+    TRY(join_pair(it, r->template, err));
+    TRY(add_system(it, r->o->system, err));
+    if (it->messages[0].role == ROLE_SYSTEM && template_drops_system(r->template) &&
+        !r->told_system++)
+        note(r->notes, "W-DS-SYSTEM",
+             "%s: template %s has no place for a system text; it is left "
+             "out",
+             where, template_id(r->template));
+    struct chat c = {.messages = it->messages, .n = it->n_messages, .tools = it->tools};
+    if (template_render(r->template, r->t, &c, r->o->loss_on, &r->ids, &r->labels, &why) == 0)
+        return 0;
+    if (why.code != PESC_E_DS_TEMPLATE) {
+        if (err && !err->code)
+            *err = why;
+        return -1;
+    }
+    if (r->told_template++ < TOLD)
+        note(r->notes, "W-DS-TEMPLATE", "%s: skipped: %s", where, why.text);
+    it->skip = SKIP_TEMPLATE;
+    return 0;
+}
+
 static int tokenize(struct reading *r, const char *where, struct pesc_error *err)
 {
     struct ids *ids = &r->ids, *labels = &r->labels;
@@ -55,28 +135,34 @@ static int tokenize(struct reading *r, const char *where, struct pesc_error *err
     if (r->item.text)
         TRY(template_plain(r->t, r->item.text, ids, labels, err));
     else
-        TRY(template_render(r->template, r->t, r->item.system, r->item.turns, r->item.n_turns, ids,
-                            labels, err));
-    for (size_t i = 0; i < ids->n; i++) {
+        TRY(render(r, where, err));
+    if (r->item.skip >= 0) {
+        reading_skip(r, (enum data_skip)r->item.skip);
+        return 0;
+    }
+    for (size_t i = 0; i < ids->n; i++)
         if (ids->v[i] < 0 || ids->v[i] >= r->vocab)
             return FAIL(err, TOK_ID,
                         "%s: the tokenizer gives id %ld, but the model's ids are "
                         "0 .. %ld",
                         where, (long)ids->v[i], r->vocab - 1);
-        if (r->o->train_on_prompt)
-            labels->v[i] = ids->v[i];
-    }
     return keep(r, ids, labels, err);
 }
 
-static int choose_template(struct reading *r, struct pesc_error *err)
+/* One conversation of a record; most have one. */
+static int read_part(struct reading *r, json_t *v, long part, const char *where,
+                     struct pesc_error *err)
 {
-    const char *id = r->o->template_id;
-    if (!id)
-        id = r->source->format == DATA_ALPACA ? "alpaca" : "camelidae";
-    r->template = template_find(id);
-    return r->template ? 0
-                       : FAIL(err, USAGE_VALUE, "template '%s' is none of %s", id, template_ids());
+    struct item *it = &r->item;
+    TRY(format_read(r->source->format, v, part, r->vocab, where, it, err));
+    if (it->remark && !r->told_remark++)
+        note(r->notes, "W-DS-REMARK", "%s: %s", r->source->path, it->remark);
+    if (it->skip >= 0) {
+        reading_skip(r, (enum data_skip)it->skip);
+        return 0;
+    }
+    return r->source->format == DATA_TOKENIZED ? keep(r, &it->ids, &it->labels, err)
+                                               : tokenize(r, where, err);
 }
 
 int reading_record(struct reading *r, const struct record *rec, struct pesc_error *err)
@@ -100,19 +186,16 @@ int reading_record(struct reading *r, const struct record *rec, struct pesc_erro
                          rec->line + line - 1, column, (unsigned long long)rec->byte, text + 2);
     }
     int rc = -1;
-    if (r->source->format == DATA_FORMAT_COUNT) {
+    if (r->source->format == DATA_FORMAT_COUNT)
         TRY_OR(format_detect(v, where, &r->source->format, err), done);
-        TRY_OR(choose_template(r, err), done);
+    for (long part = 0; part == 0 || part < r->item.parts; part++) {
+        if (part > 0) { /* counts as a record of its own */
+            r->d->counts.read++;
+            r->source->read++;
+        }
+        TRY_OR(read_part(r, v, part, where, err), done);
     }
-    TRY_OR(format_read(r->source->format, v, r->vocab, where, &r->item, err), done);
-    if (r->item.skip >= 0) {
-        reading_skip(r, (enum data_skip)r->item.skip);
-        rc = 0;
-    } else if (r->source->format == DATA_TOKENIZED) {
-        rc = keep(r, &r->item.ids, &r->item.labels, err);
-    } else {
-        rc = tokenize(r, where, err);
-    }
+    rc = 0;
 done:
     json_decref(v);
     return rc;

@@ -7,6 +7,11 @@ tests_unit_test_records_SOURCES = tests/unit/test_records.c \
   tests/unit/fake_tokenizer.c tests/unit/fake_tokenizer.h
 TESTS += tests/cli/data.sh
 EXTRA_DIST += tests/cli/data.sh
+# chat templates
+check_PROGRAMS += tests/golden/golden_chat tests/golden/golden_data
+TESTS += tests/golden/golden_chat tests/golden/golden_data
+tests_golden_golden_data_SOURCES = tests/golden/golden_data.c
+tests_golden_golden_chat_SOURCES = tests/golden/golden_chat.c
 # tokenizer
 check_PROGRAMS += tests/golden/golden_tokenizer tests/unit/test_tokenizer \
   tests/unit/test_tokenizer_bad

@@ -44,6 +44,7 @@ struct loaded {
 static void unload(struct loaded *l)
 {
     dataset_close(l->data);
+    data_options_free(&l->options);
     if (l->tokenizer)
         tokenizer_close(l->tokenizer);
 }
@@ -61,7 +62,7 @@ static int load(struct cli *cli, const struct data_opts *o, int argc, char **arg
     if (o->data.data.n == 0)
         return FAIL(err, USAGE, "--data FILE... is needed");
     TRY_OR(model_tokenizer(argv[0], &notes, &l->tokenizer, &vocab, err), fail);
-    l->options = data_options(&o->data, vocab);
+    TRY_OR(data_options(&o->data, vocab, &l->options, err), fail);
     TRY_OR(dataset_open(o->data.data.v, o->data.data.n, l->tokenizer, &l->options, &notes, &l->data,
                         err),
            fail);

@@ -2,12 +2,13 @@
 #ifndef PESC_CLI_DATA_ARG_H
 #define PESC_CLI_DATA_ARG_H
 
+#include "cli/cmd.h"
 #include "cli/model_arg.h"
 #include "datasets/dataset.h"
 
 struct data_options {
     struct opt_list data;
-    const char *template_id, *domain;
+    const char *template_id, *system, *domain, *loss_on;
     long max_seq_length, bad_records, max_records;
     int train_on_prompt;
 };
@@ -19,10 +20,22 @@ struct data_options {
      0,         0},                                                                                \
         {"template",                                                                               \
          NULL,                                                                                     \
-         OPT_CHOICE,                                                                               \
+         OPT_STRING,                                                                               \
          (base) + offsetof(struct data_options, template_id),                                      \
-         "camelidae|alpaca",                                                                       \
-         "prompt template (default: by the records' format)",                                      \
+         "NAME|FILE.yaml",                                                                         \
+         "chat template (default: the model's own)",                                               \
+         0,                                                                                        \
+         0},                                                                                       \
+        {"system",   NULL,                                                                         \
+         OPT_STRING, (base) + offsetof(struct data_options, system),                               \
+         "TEXT",     "system text for records that bring none",                                    \
+         0,          0},                                                                           \
+        {"loss-on",                                                                                \
+         NULL,                                                                                     \
+         OPT_CHOICE,                                                                               \
+         (base) + offsetof(struct data_options, loss_on),                                          \
+         "answers|last|all",                                                                       \
+         "what is scored: every answer, the last, or all",                                         \
          0,                                                                                        \
          0},                                                                                       \
         {"domain",   NULL,                                                                         \
@@ -56,7 +69,7 @@ struct data_options {
     {                                                                                              \
         "train-on-prompt", NULL, OPT_FLAG,                                                         \
             (base) + offsetof(struct data_options, train_on_prompt), NULL,                         \
-            "score prompts too, not only answers", 0, 0                                            \
+            "the same as --loss-on all", 0, 0                                                      \
     }
 
 void data_defaults(struct data_options *o);
@@ -64,8 +77,15 @@ void data_defaults(struct data_options *o);
 int data_arg_open(const struct data_options *o, const struct opt_list *files,
                   const struct model_arg *a, const struct notes *notes, struct dataset **out,
                   struct pesc_error *err) MUST_USE;
-/* The same for dataset_open, for a model of that vocabulary. */
-struct dataset_options data_options(const struct data_options *o, long vocab_size);
+/* The same for dataset_open, for a model of that vocabulary. What it reads a template file into is
+ * freed with data_options_free when the data set is open. */
+int data_options(const struct data_options *o, long vocab_size, struct dataset_options *out,
+                 struct pesc_error *err) MUST_USE;
+void data_options_free(struct dataset_options *o);
+/* --template: the name of a known one is left as it is; a file is read, *id becomes its name, and
+ * tree and sha256 are the caller's. */
+int template_arg(const char *name, const char **id, const json_t **tree, const char **sha256,
+                 struct pesc_error *err) MUST_USE;
 /* "12 of 20 records, 8 skipped (...)...": one line for headers. */
 void data_line(const struct dataset *d, char *buf, size_t size);
 /* Domain names by number; the caller frees the array. NULL without memory. */

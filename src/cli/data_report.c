@@ -4,11 +4,9 @@
 #include <stdlib.h>
 #include <string.h>
 
-static const char *template_of(const struct dataset_source *s, const struct dataset_options *o)
+static const char *template_of(const struct dataset_source *s)
 {
-    if (s->format != DATA_PESC && s->format != DATA_ALPACA)
-        return NULL;
-    return o->template_id ? o->template_id : s->format == DATA_ALPACA ? "alpaca" : "camelidae";
+    return *s->template_id ? s->template_id : NULL;
 }
 
 static double percent(long part, long of)
@@ -58,7 +56,7 @@ void data_summary(struct cli *cli, const struct dataset *d, const struct dataset
     FILE *f = cli->out;
     for (long i = 0; i < dataset_source_count(d); i++) {
         const struct dataset_source *s = dataset_source_at(d, i);
-        const char *template = template_of(s, o);
+        const char *template = template_of(s);
         put_name(f, s->path);
         fprintf(f, "\n  format     %s%s%s\n", data_format_name(s->format),
                 template ? ", template " : "", template ? template : "");
@@ -103,7 +101,7 @@ json_t *data_summary_json(const struct dataset *d, const struct dataset_options 
         json_array_append_new(
             files, json_pack("{s:s, s:s, s:s?, s:I, s:s, s:I, s:I, s:I, s:o, s:I, s:I, s:I}",
                              "path", s->path, "format", data_format_name(s->format), "template",
-                             template_of(s, o), "bytes", (json_int_t)s->bytes, "sha256", s->sha256,
+                             template_of(s), "bytes", (json_int_t)s->bytes, "sha256", s->sha256,
                              "read", (json_int_t)s->read, "used", (json_int_t)s->used, "skipped",
                              (json_int_t)s->skipped, "skipped_by_reason", skips_json(s->skips),
                              "truncated", (json_int_t)s->truncated, "tokens", (json_int_t)s->tokens,
