@@ -301,6 +301,94 @@ static void check_recognition(void)
     }
 }
 
+/* A text without the white space around it. */
+static const char *stripped(const char *s, char *buf, size_t size)
+{
+    size_t n;
+    snprintf(buf, size, "%s", s + strspn(s, " \n"));
+    for (n = strlen(buf); n > 0 && (buf[n - 1] == ' ' || buf[n - 1] == '\n'); n--)
+        buf[n - 1] = 0;
+    return buf;
+}
+
+/* For every template: each run of trained ids decodes to an answer and what ends it, and what is
+ * before the run is what generation starts from. */
+static void check_round_trip(const char *dir, const char *id)
+{
+    static const struct message all[] = {
+        {.role = ROLE_SYSTEM, .text = "Be terse </s><|im_end|>."},
+        {.role = ROLE_USER, .text = "Name a colour.\n\n"},
+        {.role = ROLE_ASSISTANT, .text = "Blue <|im_end|></s> — 谢谢."},
+        {.role = ROLE_USER, .text = " <|eot_id|> and another? "},
+        {.role = ROLE_ASSISTANT, .text = "Red\nor green:\n\n  1.  2. 😀"},
+        {.role = ROLE_USER, .text = "Done?"},
+        {.role = ROLE_ASSISTANT, .text = "\"Yes\" [/INST]"},
+    };
+    struct tokenizer *t = tokenizer_of(dir);
+    const struct template *tpl = template_find(id);
+    struct ids ids = {0}, labels = {0}, prompt = {0}, none = {0};
+    struct pesc_error err = {0};
+    struct chat c = {.messages = all, .n = 7};
+    if (template_render(tpl, t, &c, LOSS_ANSWERS, &ids, &labels, &err) != 0 &&
+        err.code == PESC_E_DS_TEMPLATE) { /* no system text there */
+        err.code = 0;
+        c = (struct chat){.messages = all + 1, .n = 6};
+        ids.n = labels.n = 0;
+        if (template_render(tpl, t, &c, LOSS_ANSWERS, &ids, &labels, &err) != 0)
+            diag("%s", err.text);
+    }
+    long answers = 0, good = 0, starts = 0;
+    for (size_t i = 0, m = 0; i < ids.n; i++) {
+        size_t from = i, len, n;
+        char a[512], b[512];
+        if (labels.v[i] == LABEL_MASKED)
+            continue;
+        while (i < ids.n && labels.v[i] != LABEL_MASKED)
+            i++;
+        while (m < (size_t)c.n && c.messages[m].role != ROLE_ASSISTANT)
+            m++;
+        char *text = tokenizer_decode(t, ids.v + from, i - from, 1, &len, &err);
+        n = strlen(c.messages[m].text);
+        const char *end = text ? strstr(text, c.messages[m].text) : NULL;
+        answers++;
+        if (end) /* what ends a turn may be plain text for this tokenizer */
+            snprintf(b, sizeof b, "%.*s", (int)(end - text + (long)n), text);
+        if (end && !strcmp(stripped(b, a, sizeof a), c.messages[m].text) && strlen(end + n) < 20)
+            good++;
+        else
+            diag("got '%s', want '%s'", text, c.messages[m].text);
+        free(text);
+        prompt.n = none.n = 0;
+        struct chat open = {.messages = c.messages, .n = (long)m, .open = 1, .no_thinking = 1};
+        if (template_render(tpl, t, &open, LOSS_ANSWERS, &prompt, &none, &err) == 0 &&
+            prompt.n == from && !memcmp(prompt.v, ids.v, from * sizeof *ids.v))
+            starts++;
+        m++;
+    }
+    ok(answers == 3 && good == 3, "%s, %s: three answers come back", id, dir);
+    /* where thoughts or a system text move with the last question only the first or last fits */
+    int moves = !strcmp(id, "qwen3") || !strcmp(id, "mistral-nemo") || !strncmp(id, "smollm3", 7);
+    ok(moves ? starts <= 3 : starts == 3, "%s, %s: %ld prompts as generation has them", id, dir,
+       starts);
+    free(ids.v);
+    free(labels.v);
+    free(prompt.v);
+    free(none.v);
+    tokenizer_close(t);
+}
+
+static void check_round_trips(void)
+{
+    static const char *const dirs[] = {"tok-llama2", "tok-smollm2-instruct"};
+    char names[512], *save = NULL;
+    for (size_t i = 0; i < 2; i++) {
+        snprintf(names, sizeof names, "%s", template_ids());
+        for (char *id = strtok_r(names, "|", &save); id; id = strtok_r(NULL, "|", &save))
+            if (ok(template_find(id) != NULL, "%s is in the table", id))
+                check_round_trip(dirs[i], id);
+    }
+}
+
 int main(void)
 {
     material = tap_material();
@@ -308,5 +396,6 @@ int main(void)
         return tap_skip_all(TAP_NO_MATERIAL);
     check_renderings();
     check_recognition();
+    check_round_trips();
     return tap_done();
 }
