@@ -91,8 +91,9 @@ int put_tools(struct rendering *r, const json_t *tools, int first) MUST_USE;
 int put_llama3_tools(struct rendering *r, const json_t *tools) MUST_USE;
 /* The function calls of an answer; text: something stands before them. */
 int put_calls(struct rendering *r, const json_t *calls, int text, int trained) MUST_USE;
-/* template_smollm3.c: the composed system message; *thinking becomes 0 for /no_think. */
-int put_smollm3(struct rendering *r, const char *system, int *thinking) MUST_USE;
+/* template_smollm3.c: the composed system message; *thinking becomes 0 for /no_think, *bare 1 when
+ * the text asked to stand alone. */
+int put_smollm3(struct rendering *r, const char *system, int *thinking, int *bare) MUST_USE;
 
 /* Bounds of a text without the white space around it, as Python's str.strip. */
 const char *strip(const char *s, size_t *n, int left, int right);

@@ -225,8 +225,10 @@ static int put_system(struct walk *w)
         return 0;
     if (t->header) {
         TRY(put_piece(r, t->system_before, 0));
-        TRY(put_smollm3(r, text, &w->thinking));
-        return put_piece(r, t->system_after, 0);
+        int bare = 0;
+        TRY(put_smollm3(r, text, &w->thinking, &bare));
+        /* the dated template leaves the message open */
+        return t->header == HEADER_SMOLLM3 || bare ? put_piece(r, t->system_after, 0) : 0;
     }
     if (text && !*text && t->skip_empty_system)
         text = NULL;
@@ -275,9 +277,16 @@ static int put_user(struct walk *w, long i)
     if (systemic) {
         TRY(put_piece(r, t->system_before, 0));
         TRY(put_data(r, w->system_text, strlen(w->system_text), 0));
-        TRY(put_piece(r, t->system_after, 0));
         n = strlen(w->c->messages[i].text);
         text = t->trim ? strip(w->c->messages[i].text, &n, 0, 1) : text;
+        const char *rest = t->system_after ? t->system_after : "";
+        size_t after = strlen(rest); /* trimmed with a text that is empty */
+        if (t->trim && n == 0)
+            strip(rest, &after, 0, 1);
+        if (rest[after])
+            TRY(put_text(r, rest, after, 0));
+        else
+            TRY(put_piece(r, rest, 0));
     }
     TRY(put_data(r, text, n, 0));
     return put_piece(r, t->user_after, 0);

@@ -27,10 +27,10 @@ static void take_out(char *s, const char *what)
         memmove(at, at + n, strlen(at + n) + 1);
 }
 
-int put_smollm3(struct rendering *r, const char *system, int *thinking)
+int put_smollm3(struct rendering *r, const char *system, int *thinking, int *bare)
 {
     char *own = strdup(system ? system : "");
-    int rc = -1, bare = 0;
+    int rc = -1;
     if (!own)
         return FAIL(r->err, MEMORY, "no memory for a system text");
     if (strstr(own, "/no_think"))
@@ -46,7 +46,7 @@ int put_smollm3(struct rendering *r, const char *system, int *thinking)
         take_out(own, "/system_override");
         n = strlen(own);
         strip(own, &n, 0, 1);
-        bare = 1;
+        *bare = 1;
     } else {
         TRY_OR(put_literal(r, "## Metadata\n\nKnowledge Cutoff Date: June 2025\n", 0), done);
         if (r->tpl->header == HEADER_SMOLLM3_DATED) /* a fixed day, as for Llama 3.1 */
@@ -55,11 +55,11 @@ int put_smollm3(struct rendering *r, const char *system, int *thinking)
         TRY_OR(put_literal(r, *thinking ? "/think" : "/no_think", 0), done);
         TRY_OR(put_literal(r, "\n\n## Custom Instructions\n\n", 0), done);
     }
-    if (n == 0 && !bare)
+    if (n == 0 && !*bare)
         TRY_OR(put_literal(r, *thinking ? thorough : NAMED, 0), done);
     else
         TRY_OR(put_data(r, own, n, 0), done);
-    rc = bare ? 0 : put_literal(r, "\n\n", 0);
+    rc = *bare ? 0 : put_literal(r, "\n\n", 0);
 done:
     free(own);
     return rc;
