@@ -8,8 +8,9 @@ tests_unit_test_records_SOURCES = tests/unit/test_records.c \
 TESTS += tests/cli/data.sh
 EXTRA_DIST += tests/cli/data.sh
 # chat templates
-check_PROGRAMS += tests/golden/golden_chat tests/golden/golden_data
-TESTS += tests/golden/golden_chat tests/golden/golden_data
+check_PROGRAMS += tests/golden/golden_chat tests/golden/golden_data tests/unit/test_template
+TESTS += tests/golden/golden_chat tests/golden/golden_data tests/unit/test_template
+tests_unit_test_template_SOURCES = tests/unit/test_template.c
 tests_golden_golden_data_SOURCES = tests/golden/golden_data.c
 tests_golden_golden_chat_SOURCES = tests/golden/golden_chat.c
 # tokenizer

@@ -163,8 +163,8 @@ static int mask(struct cli *cli, void *opts, int argc, char **argv, struct pesc_
 #define DATA_CMD(verb, what)                                                                       \
     {                                                                                              \
         .name = #verb, .usage = "MODEL --data FILE... [options]", .summary = what,                 \
-        .details = "FILE is a JSON array or JSON lines of PESC, Alpaca, text or tokenised "        \
-                   "records, told apart\nby looking. MODEL gives the tokenizer.",                  \
+        .details = "FILE is a JSON array or JSON lines; what its records are is told by looking "  \
+                   "(man pesc).\nMODEL gives the tokenizer and the chat template.",                \
         .opts = verb##_opts, .opts_size = sizeof(struct data_opts), .defaults = defaults,          \
         .run = verb                                                                                \
     }

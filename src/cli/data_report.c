@@ -14,17 +14,70 @@ static double percent(long part, long of)
     return of ? 100.0 * (double)part / (double)of : 0;
 }
 
+/* Text in lines of so many columns; what is marked may begin and end within one. */
+struct page {
+    struct cli *cli;
+    int column;
+};
+enum { COLUMNS = 80 };
+
+/* Columns of a character of UTF-8 and its bytes; wide ones of the East and pictures take two. */
+static int columns(const char *s, size_t *n)
+{
+    const unsigned char *p = (const unsigned char *)s;
+    unsigned long c = *p;
+    *n = c < 0x80 ? 1 : c < 0xe0 ? 2 : c < 0xf0 ? 3 : 4;
+    if (*n > 1)
+        c &= 0xffu >> (*n + 1);
+    for (size_t i = 1; i < *n; i++) {
+        if ((p[i] & 0xc0) != 0x80) {
+            *n = 1;
+            return 1;
+        }
+        c = c << 6 | (p[i] & 0x3f);
+    }
+    return (c >= 0x1100 && c < 0x1160) || (c >= 0x2e80 && c < 0xd7a4) ||
+                   (c >= 0xf900 && c < 0xfb00) || (c >= 0xff00 && c < 0xff61) || c >= 0x1f300
+               ? 2
+               : 1;
+}
+
+/* Breaks a line before a word that would not fit; a word longer than a line is broken anywhere. */
+static void put_shown(struct page *page, const char *text)
+{
+    FILE *f = page->cli->out;
+    while (*text) {
+        size_t len = 0, n;
+        int width = 0;
+        for (const char *p = text; *p && (p == text || *p != ' '); p += n) {
+            int w = columns(p, &n);
+            if (width + w > COLUMNS)
+                break;
+            width += w;
+            len += n;
+        }
+        if (page->column + width > COLUMNS && page->column > 0) {
+            fputc('\n', f);
+            page->column = 0;
+        }
+        fwrite(text, 1, len, f);
+        page->column += width;
+        text += len;
+    }
+}
+
 /* User text: control characters shown, line ends and tabs obeyed. */
-static void put_text(FILE *f, const char *text, size_t n)
+static void put_text(struct page *page, const char *text, size_t n)
 {
     char piece[512], shown[4 * sizeof piece + 1];
     for (size_t i = 0; i < n;) {
         if (text[i] == '\n' || text[i] == '\t') {
-            fputc(text[i++], f);
+            page->column = text[i] == '\n' ? 0 : (page->column | 7) + 1;
+            fputc(text[i++], page->cli->out);
             continue;
         }
         if (!text[i]) {
-            fputs("\\x00", f);
+            put_shown(page, "\\x00");
             i++;
             continue;
         }
@@ -38,7 +91,7 @@ static void put_text(FILE *f, const char *text, size_t n)
         memcpy(piece, text + i, len);
         piece[len] = 0;
         text_escape(shown, sizeof shown, piece);
-        fputs(shown, f);
+        put_shown(page, shown);
         i += len;
     }
 }
@@ -183,14 +236,18 @@ done:
 
 static int print_span(void *ctx, const char *text, size_t n, int trained, struct pesc_error *err)
 {
-    struct cli *cli = ctx;
-    int color = cli->out_tty && cli->color;
+    struct page *page = ctx;
+    int color = page->cli->out_tty && page->cli->color;
     (void)err; /* a failed write is seen when the program ends */
-    if (trained)
-        fputs(color ? "\033[1;32m" : "[[", cli->out);
-    put_text(cli->out, text, n);
-    if (trained)
-        fputs(color ? "\033[0m" : "]]", cli->out);
+    if (trained && color)
+        fputs("\033[1;32m", page->cli->out);
+    else if (trained)
+        put_shown(page, "[[");
+    put_text(page, text, n);
+    if (trained && color)
+        fputs("\033[0m", page->cli->out);
+    else if (trained)
+        put_shown(page, "]]");
     return 0;
 }
 
@@ -201,7 +258,8 @@ int data_sample(struct cli *cli, const struct dataset *d, long i, const struct t
     fprintf(cli->out, "\nrecord %ld, domain ", s.record);
     put_name(cli->out, dataset_domain(d, s.domain));
     fprintf(cli->out, ": %ld tokens, %ld trained\n", s.n, s.trained);
-    TRY(each_span(&s, t, print_span, cli, err));
+    struct page page = {cli, 0};
+    TRY(each_span(&s, t, print_span, &page, err));
     fputc('\n', cli->out);
     return 0;
 }
