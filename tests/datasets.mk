@@ -5,8 +5,8 @@ tests_unit_test_dataset_SOURCES = tests/unit/test_dataset.c \
   tests/unit/fake_tokenizer.c tests/unit/fake_tokenizer.h
 tests_unit_test_records_SOURCES = tests/unit/test_records.c \
   tests/unit/fake_tokenizer.c tests/unit/fake_tokenizer.h
-TESTS += tests/cli/data.sh
-EXTRA_DIST += tests/cli/data.sh
+TESTS += tests/cli/data.sh tests/cli/chat.sh
+EXTRA_DIST += tests/cli/data.sh tests/cli/chat.sh
 # chat templates
 check_PROGRAMS += tests/golden/golden_chat tests/golden/golden_data tests/unit/test_template
 TESTS += tests/golden/golden_chat tests/golden/golden_data tests/unit/test_template
