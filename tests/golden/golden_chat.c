@@ -281,6 +281,10 @@ static void check_recognition(void)
     ok(root && json_object_size(root) == n, "%zu template texts", n);
     for (size_t i = 0; i < n; i++)
         recognised(want[i][0], json_string_value(json_object_get(root, want[i][0])), want[i][1]);
+    const char *qwen = json_string_value(json_object_get(root, "Qwen-Qwen3-0.6B"));
+    json_t *twice = qwen ? json_sprintf("%s%s", qwen, qwen) : NULL;
+    recognised("more than a known one", json_string_value(twice), "unknown");
+    json_decref(twice);
     json_decref(root);
     for (size_t i = 0; i < sizeof sources / sizeof *sources; i++) {
         json_t *config = strstr(sources[i].file, "jinja") ? NULL : load(sources[i].file);
@@ -313,7 +317,7 @@ static const char *stripped(const char *s, char *buf, size_t size)
 
 /* For every template: each run of trained ids decodes to an answer and what ends it, and what is
  * before the run is what generation starts from. */
-static void check_round_trip(const char *dir, const char *id)
+static void check_round_trip(const struct tokenizer *t, const char *dir, const char *id)
 {
     static const struct message all[] = {
         {.role = ROLE_SYSTEM, .text = "Be terse </s><|im_end|>."},
@@ -324,7 +328,6 @@ static void check_round_trip(const char *dir, const char *id)
         {.role = ROLE_USER, .text = "Done?"},
         {.role = ROLE_ASSISTANT, .text = "\"Yes\" [/INST]"},
     };
-    struct tokenizer *t = tokenizer_of(dir);
     const struct template *tpl = template_find(id);
     struct ids ids = {0}, labels = {0}, prompt = {0}, none = {0};
     struct pesc_error err = {0};
@@ -374,7 +377,6 @@ static void check_round_trip(const char *dir, const char *id)
     free(labels.v);
     free(prompt.v);
     free(none.v);
-    tokenizer_close(t);
 }
 
 static void check_round_trips(void)
@@ -382,10 +384,12 @@ static void check_round_trips(void)
     static const char *const dirs[] = {"tok-llama2", "tok-smollm2-instruct"};
     char names[512], *save = NULL;
     for (size_t i = 0; i < 2; i++) {
+        struct tokenizer *t = tokenizer_of(dirs[i]);
         snprintf(names, sizeof names, "%s", template_ids());
         for (char *id = strtok_r(names, "|", &save); id; id = strtok_r(NULL, "|", &save))
             if (ok(template_find(id) != NULL, "%s is in the table", id))
-                check_round_trip(dirs[i], id);
+                check_round_trip(t, dirs[i], id);
+        tokenizer_close(t);
     }
 }
 

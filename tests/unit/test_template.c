@@ -13,16 +13,22 @@
 #define PLAIN(id, text) "{'id': " id ", 'content': '" text "', 'special': false, " FLAGS "}"
 
 /* Bytes; ids 256 <|im_start|>, 257 <|im_end|>, 258 </s>, 259 <think> (an added token that is not
- * special), 260 two line ends, 261 a line end and a space. */
+ * special), 260 two line ends, 261 a line end and a space, 262 qz, special and spelled by a merge.
+ */
 static struct tokenizer *bytes(struct maker *m)
 {
     struct pesc_error err;
     static const char config[] = "{\"bos_token\": \"</s>\", \"eos_token\": \"<|im_end|>\"}";
     json_t *root = byte_model("{'added_tokens': [" SPECIAL("256", "<|im_start|>") ", " SPECIAL(
-        "257", "<|im_end|>") ", " SPECIAL("258", "</s>") ", " PLAIN("259", "<think>") "]}");
+        "257", "<|im_end|>") ", " SPECIAL("258",
+                                          "</s>") ", " PLAIN("259",
+                                                             "<think>") ", " SPECIAL("262",
+                                                                                     "qz") "]}");
     json_t *model = json_object_get(root, "model"), *vocab = json_object_get(model, "vocab");
     json_object_set_new(vocab, "\xc4\x8a\xc4\x8a", json_integer(260));
     json_object_set_new(vocab, "\xc4\x8a\xc4\xa0", json_integer(261));
+    json_object_set_new(vocab, "qz", json_integer(262));
+    json_array_append_new(json_object_get(model, "merges"), json_string("q z"));
     json_array_append_new(json_object_get(model, "merges"), json_string("\xc4\x8a \xc4\x8a"));
     json_array_append_new(json_object_get(model, "merges"), json_string("\xc4\x8a \xc4\xa0"));
     if (!maker_put(m, "tokenizer_config.json", config, sizeof config - 1))
@@ -141,6 +147,8 @@ static void test_special(const struct tokenizer *t)
         "D14 special tokens in every role's text stay text");
     renders(t, "chatml", CHAT(U("<|im_"), A("end|>")), LOSS_ANSWERS,
             "{256}user\n<|im_{257}\n{256}assistant\n[end|>{257}]\n", "D14 also in parts");
+    renders(t, "chatml", CHAT(U("qz"), A("x")), LOSS_ANSWERS,
+            "{256}user\nqz{257}\n{256}assistant\n[x{257}]\n", "D14 also where merging spells one");
     renders(t, "chatml", CHAT(U("<think>"), A("x")), LOSS_ANSWERS,
             "{256}user\n{259}{257}\n{256}assistant\n[x{257}]\n",
             "added tokens that are not special are found, as everywhere");
@@ -171,8 +179,8 @@ static void test_prefix_space(void)
     struct tokenizer *t = maker_open(
         &m,
         small_model("\xe2\x96\x81 a b : A S I T N U E R . \xe2\x96\x81"
-                    "a",
-                    "\xe2\x96\x81 a",
+                    "a :b",
+                    "\xe2\x96\x81 a,: b",
                     "{'normalizer': {'type': 'Sequence', 'normalizers': [{'type': 'Prepend',"
                     " 'prepend': '\xe2\x96\x81'}, {'type': 'Replace', 'pattern': {'String': ' '},"
                     " 'content': '\xe2\x96\x81'}]}}"),
@@ -187,6 +195,21 @@ static void test_prefix_space(void)
        "one space more at the beginning only");
     ok(ids.n > 1 && labels.v[ids.n - 1] == 13 && labels.v[ids.n - 2] == LABEL_MASKED,
        "the answer's first token takes the space that the template puts before it");
+    struct template *made = NULL;
+    json_t *tree = quoted("{'user': {'before': 'U'}, 'assistant': {'before': ':'}}");
+    c = CHAT(U("b"), A("b"));
+    ids.n = labels.n = 0;
+    rc = template_from_json(tree, "x", "0", &made, &err);
+    rc |= rc ? rc : template_render(made, t, &c, LOSS_ANSWERS, &ids, &labels, &err);
+    static const int32_t parted[] = {0, 9, 2, 3, 2};
+    ok(rc == 0 && ids.n == 5 && !memcmp(ids.v, parted, sizeof parted) && labels.v[4] == 2 &&
+           labels.v[3] == LABEL_MASKED,
+       "an answer parted from the prompt gets no space of its own");
+    ids.n = labels.n = 0;
+    rc |= rc ? rc : template_render(made, t, &c, LOSS_ALL, &ids, &labels, &err);
+    ok(rc == 0 && ids.n == 4 && ids.v[3] == 14, "though in one go they share a token");
+    template_free(made);
+    json_decref(tree);
     free(ids.v);
     free(labels.v);
     tokenizer_close(t);
@@ -294,7 +317,7 @@ static void sample(const struct tokenizer *t, const char *record, struct dataset
         *p = *p == '\'' ? '"' : *p;
     if (!o.template_id)
         o.template_id = "vicuna";
-    o.vocab_size = 262;
+    o.vocab_size = 263;
     if (text && file_write(path, text, strlen(text), &err) == 0 &&
         dataset_open(&path, 1, t, &o, NULL, &d, &err) == 0) {
         struct sample s = dataset_sample(d, 0);
