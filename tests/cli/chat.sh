@@ -43,9 +43,6 @@ check "and told" grep -qF 'warning[W-DS-TEMPLATE] chat.jsonl, line 2: skipped' e
 check "mask" run 0 data mask "$base" --data chat.jsonl
 check "shows every answer trained" has "[[two<|eos|>]]"
 check "and the special token in the question as text" has "one <|eos|>"
-run 0 data mask "$base" --data chat.jsonl --json
-check "which is several tokens, and no end" \
-    test "$(grep -o '"ids":\[[^]]*\]' out | tr ',[]' '\n\n\n' | grep -cx 1)" -le 2
 check "mask of the last answer" run 0 data mask "$base" --data chat.jsonl --loss-on last
 check "has it alone" sh -c 'grep -qF "[[four<|eos|>]]" out && ! grep -qF "[[two" out'
 check "mask of everything" run 0 data mask "$base" --data chat.jsonl --loss-on all
@@ -108,5 +105,6 @@ check "training in a file's template" run 0 train crafted --data chat.jsonl -o r
     --batch-size 1 --template own.yaml
 check "the run knows it" grep -qF "own.yaml sha256:" r/run.json
 check "exporting" run 0 pack export r -o r.pescpack
-check "and its pack" sh -c '"$PESC" pack inspect r.pescpack | grep -qF "own.yaml sha256:"'
+check "looking into it" run 0 pack inspect r.pescpack
+check "its pack knows it too" has "own.yaml sha256:"
 echo "1..$n"
