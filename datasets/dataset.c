@@ -123,7 +123,7 @@ int dataset_open(const char *const *paths, long n_paths, const struct tokenizer 
 {
     if (n_paths <= 0)
         return FAIL(err, USAGE, "no data files");
-    if (o->template_id && !template_find(o->template_id))
+    if (o->template_id && !o->template_tree && !template_find(o->template_id))
         return FAIL(err, USAGE_VALUE, "template '%s' is none of %s", o->template_id,
                     template_ids());
     struct dataset *d = calloc(1, sizeof *d);
@@ -136,6 +136,10 @@ int dataset_open(const char *const *paths, long n_paths, const struct tokenizer 
         goto done;
     }
     d->n_paths = n_paths;
+    if (o->template_tree)
+        TRY_OR(template_from_json(o->template_tree, o->template_id, o->template_sha256,
+                                  &d->own_template, err),
+               done);
     TRY_OR(open_store(d, o, err), done);
     if (d->valid)
         TRY_OR(open_store(d->valid, o, err), done);
@@ -192,6 +196,7 @@ void dataset_close(struct dataset *d)
         return;
     dataset_close(d->valid);
     store_free(&d->store);
+    template_free(d->own_template);
     free(d->sources);
     free(d->has_valid);
     free(d);

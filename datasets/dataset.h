@@ -4,12 +4,18 @@
 #define DATASETS_DATASET_H
 
 #include "core/batch.h"
+#include "core/json.h"
+#include "datasets/template.h"
 #include "datasets/tokenizer.h"
 
 /* X(identifier, name): how a record looks. */
 #define DATA_FORMATS(X)                                                                            \
     X(PESC, "pesc")           /* corpus, dataset, instruction, conversation[{input, output}] */    \
     X(ALPACA, "alpaca")       /* instruction, input, output */                                     \
+    X(SELF, "self-instruct")  /* instruction, instances[{input, output}] */                        \
+    X(PAIRS, "prompt/answer") /* prompt, completion and the like; texts or messages */             \
+    X(MESSAGES, "messages")   /* messages[{role, content}], tools */                               \
+    X(SHAREGPT, "sharegpt")   /* conversations[{from, value}], system, tools */                    \
     X(TEXT, "text")           /* text */                                                           \
     X(TOKENIZED, "tokenized") /* input_ids [, labels] */
 enum data_format {
@@ -24,9 +30,10 @@ const char *data_format_name(enum data_format f);
 #define DATA_SKIPS(X)                                                                              \
     X(BAD, "bad record") /* only with bad_max > 0 */                                               \
     X(EMPTY, "empty")                                                                              \
-    X(NO_TARGET, "no trained tokens") /* nothing to score, also after truncation */                \
-    X(LONG, "too long")               /* only where such are dropped */                            \
-    X(HELD_OUT, "held out")           /* it is in dataset_take_valid's */
+    X(TEMPLATE, "no place in the template") /* tools, a system text, roles out of turn */          \
+    X(NO_TARGET, "no trained tokens")       /* nothing to score, also after truncation */          \
+    X(LONG, "too long")                     /* only where such are dropped */                      \
+    X(HELD_OUT, "held out")                 /* it is in dataset_take_valid's */
 enum data_skip {
 #define PESC_X(id, text) SKIP_##id,
     DATA_SKIPS(PESC_X)
@@ -69,8 +76,15 @@ struct dataset_options {
     const char *member;    /* the one to read of an archive; NULL: its only one */
     uint64_t max_unpacked; /* bytes that one compressed file or archive may give; 0: 64 GiB */
 
-    const char *template_id; /* camelidae | alpaca; NULL: by format (pesc camelidae, else alpaca) */
-    long max_seq_length;     /* tokens; what to do with longer records, counted; 0: never */
+    /* Name of a template, or of the file that template_tree was read from (template_from_json),
+     * with its digest. NULL: the model's own, if it has one; else alpaca for records of that kind
+     * and camelidae for others. */
+    const char *template_id;
+    const json_t *template_tree;
+    const char *template_sha256;
+    const char *system;   /* for conversations that bring no system text; NULL: none */
+    enum loss_on loss_on; /* labels that a tokenised record brings stay as they are */
+    long max_seq_length;  /* tokens; what to do with longer records, counted; 0: never */
     enum data_long long_records;
     long bad_max;          /* bad records tolerated (counted); 0: the first is an error */
     long max_records;      /* 0: all */
@@ -79,8 +93,6 @@ struct dataset_options {
                               each path with commas between; NULL: the file's name without its
                               ending */
     double valid_fraction; /* of the records, to be taken by dataset_take_valid */
-    int train_on_prompt;   /* loss on everything instead of the answers only; labels that a
-                              tokenised record brings stay as they are */
     long vocab_size;       /* every id must be below: E-DS-TOKEN, E-TOK-ID */
     const char *spill_dir; /* where samples that are too many for memory go, in a file without a
                               name; NULL: they stay in memory */
@@ -92,6 +104,7 @@ struct dataset_source { /* one file or member, for the history */
     char path[4096], name[256], sha256[65];
     char archive_sha256[65]; /* of the archive that it is a member of, else empty */
     enum data_format format;
+    char template_id[160]; /* empty: plain text or token ids */
     uint64_t bytes;
     long read, used, skipped;
     long skips[SKIP_COUNT];                /* by reason; their sum is skipped */

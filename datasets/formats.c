@@ -1,8 +1,6 @@
 #include "config.h"
 #include "datasets/formats.h"
 
-#include "core/batch.h"
-
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -55,41 +53,68 @@ static const char *fields_seen(const json_t *record, char *buf, size_t size)
     return buf;
 }
 
-static int bad_field(const json_t *record, const char *where, const char *name, const char *want,
-                     struct pesc_error *err)
+int bad_field(const json_t *record, const char *where, const char *name, const char *want,
+              struct pesc_error *err)
 {
     char seen[512];
     return FAIL(err, DS_FIELD, "%s: '%s' %s; fields seen: %s", where, name, want,
                 fields_seen(record, seen, sizeof seen));
 }
 
+static int has(const json_t *record, const char *name)
+{
+    return json_object_get(record, name) != NULL;
+}
+
+/* Files that come close but hold one half only. */
+static int half(const json_t *record, const char *where, struct pesc_error *err)
+{
+    if (has(record, "turns"))
+        return FAIL(err, DS_FIELD,
+                    "%s: questions without answers ('turns'): there is nothing to train on", where);
+    if (has(record, "choices"))
+        return FAIL(err, DS_FIELD,
+                    "%s: answers without their questions ('choices'): there is nothing to train on",
+                    where);
+    return 0;
+}
+
 int format_detect(const json_t *record, const char *where, enum data_format *out,
                   struct pesc_error *err)
 {
+    char seen[512];
     if (!json_is_object(record))
         return FAIL(err, DS_FIELD, "%s: the record is no JSON object", where);
-    if (json_object_get(record, "input_ids"))
+    if (has(record, "input_ids"))
         *out = DATA_TOKENIZED;
-    else if (json_object_get(record, "conversation") || json_object_get(record, "corpus"))
+    else if (has(record, "messages"))
+        *out = DATA_MESSAGES;
+    else if (has(record, "conversations") ||
+             is_message_list(json_object_get(record, "conversation")))
+        *out = DATA_SHAREGPT;
+    else if (has(record, "conversation") || has(record, "corpus"))
         *out = DATA_PESC;
-    else if (json_object_get(record, "instruction") && json_object_get(record, "output"))
+    else if (has(record, "instruction") && has(record, "instances"))
+        *out = DATA_SELF;
+    else if (has(record, "instruction") &&
+             (has(record, "output") || has(record, "response") || has(record, "chosen")))
         *out = DATA_ALPACA; /* before text: published Alpaca files also carry it rendered */
-    else if (json_object_get(record, "text"))
+    else if (is_pairs(record))
+        *out = DATA_PAIRS;
+    else if (has(record, "text"))
         *out = DATA_TEXT;
     else {
-        char seen[512];
+        TRY(half(record, where, err));
         return FAIL(err, DS_FIELD,
-                    "%s: no known format (pesc: conversation; alpaca: instruction, output; text: "
-                    "text; tokenized: input_ids); fields seen: %s",
+                    "%s: no known format (messages; conversations; instruction, output; prompt, "
+                    "completion; question, answer; conversation; text; input_ids); fields seen: %s",
                     where, fields_seen(record, seen, sizeof seen));
     }
     return 0;
 }
 
-/* A string field. need: absent or null is an error, otherwise it reads as "". of: the object that
- * holds it, part of record. */
-static int text_field(const json_t *record, const json_t *of, const char *name, int need,
-                      const char *where, const char **out, struct pesc_error *err)
+int text_field(const json_t *record, const json_t *of, const char *name, int need,
+               const char *where, const char **out, struct pesc_error *err)
 {
     const json_t *v = json_object_get(of, name);
     *out = "";
@@ -101,33 +126,46 @@ static int text_field(const json_t *record, const json_t *of, const char *name, 
     return 0;
 }
 
-static int is_blank(const char *s)
+int is_blank(const char *s)
 {
     return s[strspn(s, " \t\r\n")] == 0;
 }
 
-static int add_turn(struct item *it, const char *input, const char *output, struct pesc_error *err)
+int add_message(struct item *it, enum role role, const char *text, struct pesc_error *err)
 {
-    if (it->n_turns == it->cap_turns) {
-        long cap = it->cap_turns ? 2 * it->cap_turns : 8;
-        struct turn *grown = realloc(it->turns, (size_t)cap * sizeof *grown);
+    if (it->n_messages == it->cap_messages) {
+        long cap = it->cap_messages ? 2 * it->cap_messages : 8;
+        struct message *grown = realloc(it->messages, (size_t)cap * sizeof *grown);
         if (!grown)
-            return FAIL(err, MEMORY, "no memory for a conversation of %ld turns", cap);
-        it->turns = grown;
-        it->cap_turns = cap;
+            return FAIL(err, MEMORY, "no memory for a conversation of %ld messages", cap);
+        it->messages = grown;
+        it->cap_messages = cap;
     }
-    it->turns[it->n_turns++] = (struct turn){input, output};
+    it->messages[it->n_messages++] = (struct message){.role = role, .text = text};
     return 0;
+}
+
+json_t *item_keep(struct item *it, json_t *v, struct pesc_error *err)
+{
+    if (!it->made)
+        it->made = json_array();
+    if (!v || json_array_append_new(it->made, v) != 0) {
+        FAIL(err, MEMORY, "no memory for a record");
+        return NULL;
+    }
+    return v;
 }
 
 static int read_pesc(const json_t *record, const char *where, struct item *it,
                      struct pesc_error *err)
 {
-    const char *corpus;
+    const char *corpus, *system;
     int has_text = 0, empty = 0;
     TRY(text_field(record, record, "corpus", 0, where, &corpus, err));
-    TRY(text_field(record, record, "instruction", 0, where, &it->system, err));
+    TRY(text_field(record, record, "instruction", 0, where, &system, err));
     const json_t *turns = json_object_get(record, "conversation");
+    if (!is_blank(system))
+        TRY(add_message(it, ROLE_SYSTEM, system, err));
     if (turns && !json_is_null(turns) && !json_is_array(turns))
         return bad_field(record, where, "conversation", "is not an array", err);
     for (size_t i = 0; i < json_array_size(turns); i++) {
@@ -139,8 +177,9 @@ static int read_pesc(const json_t *record, const char *where, struct item *it,
         TRY(text_field(turn, turn, "input", 1, where, &input, err));
         TRY(text_field(turn, turn, "output", 1, where, &output, err));
         has_text |= !is_blank(input) || !is_blank(output);
-        empty |= is_blank(output) || (i == 0 && is_blank(input) && is_blank(it->system));
-        TRY(add_turn(it, input, output, err));
+        empty |= is_blank(output) || (i == 0 && is_blank(input) && is_blank(system));
+        TRY(add_message(it, ROLE_USER, input, err));
+        TRY(add_message(it, ROLE_ASSISTANT, output, err));
     }
     if (!is_blank(corpus)) {
         if (has_text)
@@ -150,24 +189,9 @@ static int read_pesc(const json_t *record, const char *where, struct item *it,
     }
     if (!turns && !json_object_get(record, "corpus"))
         return bad_field(record, where, "conversation", "is missing", err);
-    if (it->n_turns == 0 || empty)
+    if (json_array_size(turns) == 0 || empty)
         it->skip = SKIP_EMPTY;
     return 0;
-}
-
-static int read_alpaca(const json_t *record, const char *where, struct item *it,
-                       struct pesc_error *err)
-{
-    const char *instruction, *input, *output;
-    TRY(text_field(record, record, "instruction", 1, where, &instruction, err));
-    TRY(text_field(record, record, "input", 0, where, &input, err));
-    TRY(text_field(record, record, "output", 1, where, &output, err));
-    if (is_blank(output) || (is_blank(instruction) && is_blank(input))) {
-        it->skip = SKIP_EMPTY;
-        return 0;
-    }
-    it->system = is_blank(input) ? "" : instruction;
-    return add_turn(it, is_blank(input) ? instruction : input, output, err);
 }
 
 static int read_text(const json_t *record, const char *where, struct item *it,
@@ -179,80 +203,17 @@ static int read_text(const json_t *record, const char *where, struct item *it,
     return 0;
 }
 
-/* An array of whole numbers in [0, vocab), or also LABEL_MASKED. */
-static int read_numbers(const json_t *record, const char *name, long vocab, int labels,
-                        const char *where, struct ids *out, struct pesc_error *err)
-{
-    const json_t *a = json_object_get(record, name);
-    if (!json_is_array(a))
-        return bad_field(record, where, name, "is not an array", err);
-    for (size_t i = 0; i < json_array_size(a); i++) {
-        const json_t *v = json_array_get(a, i);
-        if (!json_is_integer(v))
-            return bad_field(record, where, name, "holds something that is no whole number", err);
-        json_int_t x = json_integer_value(v);
-        if (labels ? x != LABEL_MASKED && (x < 0 || x >= vocab) : x < 0 || x >= vocab)
-            return FAIL(err, DS_TOKEN, "%s: %s[%zu] is %lld, but the model's ids are 0 .. %ld",
-                        where, name, i, (long long)x, vocab - 1);
-        TRY(ids_push(out, (int32_t)x, err));
-    }
-    return 0;
-}
-
-/* attention_mask may only say where right padding begins; that tail is cut off. */
-static int cut_padding(const json_t *record, int own_labels, const char *where, struct item *it,
-                       struct pesc_error *err)
-{
-    const json_t *mask = json_object_get(record, "attention_mask");
-    if (!mask || json_is_null(mask))
-        return 0;
-    if (json_array_size(mask) != it->ids.n)
-        return bad_field(record, where, "attention_mask", "is not as long as 'input_ids'", err);
-    size_t ones = it->ids.n;
-    for (size_t i = 0; i < it->ids.n; i++) {
-        const json_t *v = json_array_get(mask, i);
-        json_int_t x = json_is_integer(v) ? json_integer_value(v) : -1;
-        if (x == 0 && ones == it->ids.n)
-            ones = i;
-        if (x != (i < ones))
-            return bad_field(record, where, "attention_mask", "is not ones up to a tail of zeros",
-                             err);
-    }
-    for (size_t i = ones; i < it->labels.n; i++)
-        if (own_labels && it->labels.v[i] != LABEL_MASKED)
-            return bad_field(record, where, "labels", "score tokens that 'attention_mask' hides",
-                             err);
-    it->ids.n = it->labels.n = ones;
-    return 0;
-}
-
-static int read_tokenized(const json_t *record, long vocab, const char *where, struct item *it,
-                          struct pesc_error *err)
-{
-    const json_t *labels = json_object_get(record, "labels");
-    int own_labels = labels && !json_is_null(labels);
-    TRY(read_numbers(record, "input_ids", vocab, 0, where, &it->ids, err));
-    if (own_labels) {
-        TRY(read_numbers(record, "labels", vocab, 1, where, &it->labels, err));
-        if (it->labels.n != it->ids.n)
-            return bad_field(record, where, "labels", "is not as long as 'input_ids'", err);
-    } else {
-        for (size_t i = 0; i < it->ids.n; i++)
-            TRY(ids_push(&it->labels, it->ids.v[i], err));
-    }
-    TRY(cut_padding(record, own_labels, where, it, err));
-    if (it->ids.n == 0)
-        it->skip = SKIP_EMPTY;
-    return 0;
-}
-
-int format_read(enum data_format f, const json_t *record, long vocab_size, const char *where,
+int format_read(enum data_format f, json_t *record, long part, long vocab_size, const char *where,
                 struct item *out, struct pesc_error *err)
 {
-    out->domain = out->text = out->system = NULL;
-    out->n_turns = 0;
+    out->domain = out->text = out->remark = NULL;
+    out->tools = NULL;
+    out->n_messages = 0;
+    out->parts = 1;
+    out->is_pair = 0;
     out->ids.n = out->labels.n = 0;
     out->skip = -1;
+    json_array_clear(out->made);
     if (!json_is_object(record))
         return FAIL(err, DS_FIELD, "%s: the record is no JSON object", where);
     TRY(text_field(record, record, "dataset", 0, where, &out->domain, err));
@@ -265,6 +226,13 @@ int format_read(enum data_format f, const json_t *record, long vocab_size, const
         return read_pesc(record, where, out, err);
     case DATA_ALPACA:
         return read_alpaca(record, where, out, err);
+    case DATA_SELF:
+        return read_self(record, part, where, out, err);
+    case DATA_PAIRS:
+        return read_pairs(record, where, out, err);
+    case DATA_MESSAGES:
+    case DATA_SHAREGPT:
+        return read_chat(record, where, out, err);
     case DATA_TEXT:
         return read_text(record, where, out, err);
     case DATA_TOKENIZED:
@@ -277,7 +245,8 @@ int format_read(enum data_format f, const json_t *record, long vocab_size, const
 
 void item_free(struct item *it)
 {
-    free(it->turns);
+    free(it->messages);
     free(it->ids.v);
     free(it->labels.v);
+    json_decref(it->made);
 }

@@ -139,13 +139,13 @@ static int split(struct reading *r, const struct side *to, struct ids *ids, stru
     return 0;
 }
 
-int reading_keep(struct reading *r, struct draft *d, struct pesc_error *err)
+int reading_keep(struct reading *r, struct made *m, struct pesc_error *err)
 {
-    struct ids *ids = &d->ids, *labels = &d->labels;
+    struct ids *ids = &m->ids, *labels = &m->labels;
     long n = scored_length(labels, (long)ids->n), max = r->o->max_seq_length, kept = n > 0;
     int over = max > 0 && n > max;
     enum data_long how = r->o->long_records;
-    struct side to = {r->d, r->source, d->domain ? d->domain : r->domain};
+    struct side to = {r->d, r->source, m->domain ? m->domain : r->domain};
     if (over && how == LONG_DROP) {
         reading_skip(r, SKIP_LONG);
         return 0;

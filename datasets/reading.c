@@ -116,16 +116,10 @@ static int bad_record(struct reading *r, const struct pesc_error *e, int resumab
     return 0;
 }
 
-static void count_record(struct reading *r)
+void reading_count(struct reading *r)
 {
     r->d->counts.read++;
     r->source->read++;
-}
-
-static void trim(struct draft *d)
-{
-    if (d->ids.cap > DRAFT_IDS || d->item.ids.cap > DRAFT_IDS)
-        draft_free(d);
 }
 
 static int keep_all(struct reading *r, struct block *b, struct pesc_error *err)
@@ -140,9 +134,8 @@ static int keep_all(struct reading *r, struct block *b, struct pesc_error *err)
                 made = b->n;
             }
         }
-        count_record(r);
+        reading_count(r);
         if (!b->err[i].code && draft_keep(r, &b->draft[i], &b->err[i]) == 0) {
-            trim(&b->draft[i]);
             continue;
         }
         TRY(bad_record(r, &b->err[i], 1, err));
@@ -172,7 +165,7 @@ static int read_records(struct reading *r, struct block *b, struct pesc_error *e
             continue;
         int resumable = records_resumable(r->records);
         if (resumable)
-            count_record(r);
+            reading_count(r);
         TRY(bad_record(r, &end, resumable, err));
     }
     return 0;
@@ -194,6 +187,8 @@ static int add_source(struct reading *r, const struct input *in, struct pesc_err
     snprintf(s->path, sizeof s->path, "%s", in->path);
     snprintf(s->name, sizeof s->name, "%s", in->name);
     s->format = DATA_FORMAT_COUNT;
+    r->template = NULL;
+    r->told_template = r->told_system = r->told_remark = 0;
     return 0;
 }
 

@@ -1,182 +1,99 @@
 #include "config.h"
-#include "datasets/template.h"
+#include "datasets/template_form.h"
 
 #include "core/batch.h"
 
 #include <stdlib.h>
 #include <string.h>
 
-/* What surrounds the texts of an exchange:
- *   first, with a system text    with[0] SYSTEM with[1] INPUT with[2]
- *   first, without               plain[0] INPUT plain[1]
- *   later                        later[0] INPUT later[1]
- * then the answer and EOS. An Alpaca record's instruction stands as the system text when there is
- * an input, which is how the two formats' field names correspond. */
-struct template
+static void rendering_free(struct rendering *r)
 {
-    const char *id;
-    const char *with[3], *plain[2], *later[2];
-};
-
-static const struct template templates[] = {
-    /* Camelidae (Wu et al., arXiv 2401.02731) */
-    {"camelidae",
-     {"### System:\n", "\n### Human:\n", "\n### Assistant:\n"},
-     {"### Human:\n", "\n### Assistant:\n"},
-     {"### Human:\n", "\n### Assistant:\n"}},
-    /* Stanford Alpaca (Taori et al., 2023); later exchanges have no form there */
-    {"alpaca",
-     {"Below is an instruction that describes a task, paired with an input that provides further "
-      "context. Write a response that appropriately completes the request.\n\n### Instruction:\n",
-      "\n\n### Input:\n", "\n\n### Response:"},
-     {"Below is an instruction that describes a task. Write a response that appropriately "
-      "completes "
-      "the request.\n\n### Instruction:\n",
-      "\n\n### Response:"},
-     {"### Instruction:\n", "\n\n### Response:"}},
-};
-
-const struct template *template_find(const char *id)
-{
-    for (size_t i = 0; i < sizeof templates / sizeof *templates; i++)
-        if (!strcmp(templates[i].id, id))
-            return &templates[i];
-    return NULL;
+    buf_free(&r->text);
+    free(r->ranges);
+    free(r->runs);
 }
 
-const char *template_ids(void)
-{
-    return "camelidae|alpaca";
-}
-
-const char *template_id(const struct template *t)
-{
-    return t->id;
-}
-
-/* Labels for the ids from position from on: the ids themselves, or masked. */
-static int label(struct ids *ids, size_t from, int trained, struct ids *labels,
-                 struct pesc_error *err)
-{
-    for (size_t i = from; i < ids->n; i++)
-        TRY(ids_push(labels, trained ? ids->v[i] : LABEL_MASKED, err));
-    return 0;
-}
-
-static char *joined(const char *const *parts, int n, size_t *len)
-{
-    size_t size = 0;
-    for (int i = 0; i < n; i++)
-        size += strlen(parts[i]);
-    char *text = malloc(size + 1);
-    *len = size;
-    if (!text)
-        return NULL;
-    text[0] = 0;
-    size = 0;
-    for (int i = 0; i < n; i++) {
-        size_t part = strlen(parts[i]);
-        memcpy(text + size, parts[i], part + 1);
-        size += part;
-    }
-    return text;
-}
-
-static int prompt(const struct template *tpl, const struct tokenizer *t, const char *system,
-                  const char *input, int first, struct ids *ids, struct pesc_error *err)
-{
-    const char *parts[5];
-    int n = 0;
-    if (first && system && *system) {
-        parts[n++] = tpl->with[0];
-        parts[n++] = system;
-        parts[n++] = tpl->with[1];
-        parts[n++] = input;
-        parts[n++] = tpl->with[2];
-    } else {
-        const char *const *around = first ? tpl->plain : tpl->later;
-        parts[n++] = around[0];
-        parts[n++] = input;
-        parts[n++] = around[1];
-    }
-    size_t len;
-    char *text = joined(parts, n, &len);
-    if (!text)
-        return FAIL(err, MEMORY, "no memory for a prompt of %zu bytes", len);
-    int rc = tokenizer_encode(t, text, len, TOK_PLAIN, ids, err);
-    free(text);
-    return rc;
-}
-
-/* The ids of "\n" text without those of "\n"; of text alone where the two do not part cleanly (a
- * text that begins with line ends may merge with the one before). */
-static int answer(const struct tokenizer *t, const char *text, struct ids *ids,
+/* To ids, with labels for every run. */
+static int encode(const struct rendering *r, struct ids *ids, struct ids *labels,
                   struct pesc_error *err)
 {
-    struct ids edge = {0}, both = {0};
+    size_t *cuts = malloc((r->n_runs + 1) * 2 * sizeof *cuts), *at = cuts + r->n_runs + 1;
     int rc = -1;
-    size_t len;
-    char *line = joined((const char *const[]){"\n", text}, 2, &len);
-    if (!line) {
-        FAIL(err, MEMORY, "no memory for an answer of %zu bytes", len);
-        goto done;
-    }
-    TRY_OR(tokenizer_encode(t, "\n", 1, TOK_PLAIN, &edge, err), done);
-    TRY_OR(tokenizer_encode(t, line, len, TOK_PLAIN, &both, err), done);
-    if (edge.n > 0 && both.n >= edge.n && !memcmp(edge.v, both.v, edge.n * sizeof *edge.v)) {
-        for (size_t i = edge.n; i < both.n; i++)
-            TRY_OR(ids_push(ids, both.v[i], err), done);
-    } else {
-        TRY_OR(tokenizer_encode(t, text, len - 1, TOK_PLAIN, ids, err), done);
-    }
+    if (!cuts)
+        return FAIL(err, MEMORY, "no memory for a conversation");
+    for (size_t i = 0; i < r->n_runs; i++)
+        cuts[i] = r->runs[i].at;
+    struct mixed_text m = {
+        r->text.n ? r->text.p : "", r->text.n, r->ranges, r->n_ranges, cuts, r->n_runs};
+    TRY_OR(tokenizer_encode_mixed(r->t, &m, ids, at, err), done);
+    at[r->n_runs] = ids->n;
+    for (size_t i = 0; i < r->n_runs; i++)
+        for (size_t k = at[i]; k < at[i + 1]; k++)
+            TRY_OR(ids_push(labels, r->runs[i].trained ? ids->v[k] : LABEL_MASKED, err), done);
     rc = 0;
 done:
-    free(line);
-    free(edge.v);
-    free(both.v);
+    free(cuts);
     return rc;
 }
 
-static int begin(const struct tokenizer *t, struct ids *ids, struct pesc_error *err)
+static const char *token_text(const struct tokenizer *t, int32_t id)
 {
-    if (tokenizer_adds_bos(t) && tokenizer_bos(t) >= 0)
-        TRY(ids_push(ids, tokenizer_bos(t), err));
-    return 0;
+    return id >= 0 ? tokenizer_token(t, id) : NULL;
 }
 
-static int end(const struct tokenizer *t, struct ids *ids, struct pesc_error *err)
+static struct rendering rendering_for(const struct tokenizer *t, struct pesc_error *err)
 {
-    if (tokenizer_eos(t) >= 0)
-        TRY(ids_push(ids, tokenizer_eos(t), err));
-    return 0;
+    return (struct rendering){.t = t,
+                              .bos = token_text(t, tokenizer_bos(t)),
+                              .eos = token_text(t, tokenizer_eos(t)),
+                              .err = err};
 }
 
-int template_render(const struct template *tpl, const struct tokenizer *t, const char *system,
-                    const struct turn *turns, long n, struct ids *ids, struct ids *labels,
-                    struct pesc_error *err)
+int template_render(const struct template *tpl, const struct tokenizer *t, const struct chat *c,
+                    enum loss_on loss, struct ids *ids, struct ids *labels, struct pesc_error *err)
 {
-    size_t from = ids->n;
-    TRY(begin(t, ids, err));
-    for (long i = 0; i < n; i++) {
-        TRY(prompt(tpl, t, system, turns[i].input, i == 0, ids, err));
-        TRY(label(ids, from, 0, labels, err));
-        from = ids->n;
-        if (!turns[i].output)
-            break;
-        TRY(answer(t, turns[i].output, ids, err));
-        TRY(end(t, ids, err));
-        TRY(label(ids, from, 1, labels, err));
-        from = ids->n;
+    struct rendering r = rendering_for(t, err);
+    r.tpl = tpl;
+    int rc = render_chat(&r, c, loss);
+    if (loss == LOSS_ALL) { /* nothing is cut: ids are those of the text in one go */
+        r.n_runs = r.n_runs > 0;
+        if (r.n_runs)
+            r.runs[0].trained = 1;
     }
-    return 0;
+    if (rc == 0)
+        rc = encode(&r, ids, labels, err);
+    rendering_free(&r);
+    return rc;
+}
+
+char *template_text(const struct template *tpl, const char *bos, const char *eos,
+                    const struct chat *c, size_t *len, struct pesc_error *err)
+{
+    struct rendering r = {.tpl = tpl, .bos = bos, .eos = eos, .err = err};
+    int rc = render_chat(&r, c, LOSS_ANSWERS);
+    if (rc == 0)
+        rc = buf_put(&r.text, "", 1, err);
+    char *text = NULL;
+    if (rc == 0) {
+        text = r.text.p;
+        *len = r.text.n - 1;
+        r.text = (struct buf){0};
+    }
+    rendering_free(&r);
+    return text;
 }
 
 int template_plain(const struct tokenizer *t, const char *text, struct ids *ids, struct ids *labels,
                    struct pesc_error *err)
 {
-    size_t from = ids->n;
-    TRY(begin(t, ids, err));
-    TRY(tokenizer_encode(t, text, strlen(text), TOK_PLAIN, ids, err));
-    TRY(end(t, ids, err));
-    return label(ids, from, 1, labels, err);
+    struct rendering r = rendering_for(t, err);
+    int rc = put_piece(&r, "{bos?}", 1);
+    if (rc == 0)
+        rc = put_data(&r, text, strlen(text), 1);
+    if (rc == 0)
+        rc = put_piece(&r, "{eos}", 1);
+    if (rc == 0)
+        rc = encode(&r, ids, labels, err);
+    rendering_free(&r);
+    return rc;
 }

@@ -91,25 +91,32 @@ int added_split(struct tok_work *w, const struct trie *trie, const char *text, s
     const struct tokenizer *t = w->t;
     size_t done = 0, i = 0, len, step;
     int32_t id;
-    if (!trie->n)
+    if (!trie->n && !w->mixed)
         return n ? rest(w, text, n, at_start) : 0;
     while (i < n) {
-        len = trie_match(trie, text, n, i, &id);
+        size_t forced = w->mixed ? mixed_token(w->mixed, i, &id) : 0;
+        len = forced ? forced : trie_match(trie, text, n, i, &id);
         if (!len) {
             i++;
             continue;
         }
         size_t start = i, stop = i + len;
         i = stop;
-        const struct added *a = &t->added[t->added_of[id]];
-        if ((w->plain && a->special) || (a->single_word && !stands_alone(text, n, start, stop)))
+        static const struct added bare = {.special = 1};
+        const struct added *a = t->added_of[id] >= 0 ? &t->added[t->added_of[id]] : &bare;
+        size_t low = done, high = n;
+        if ((w->plain && a->special) || (a->single_word && !stands_alone(text, n, start, stop)) ||
+            (w->mixed && !forced && !mixed_allows(w->mixed, a, start, stop, &low, &high)))
             continue;
-        while (a->lstrip && start > done && is_at(text + char_before(text, start), UC_SPACE))
+        low = low > done ? low : done;
+        while (a->lstrip && start > low && is_at(text + char_before(text, start), UC_SPACE))
             start = char_before(text, start);
-        for (; a->rstrip && stop < n && is_at(text + stop, UC_SPACE); stop += step)
+        for (; a->rstrip && stop < high && is_at(text + stop, UC_SPACE); stop += step)
             utf8_get(text + stop, &step);
         if (done < start)
             TRY(rest(w, text + done, start - done, at_start && done == 0));
+        if (w->mixed)
+            mixed_settle(w, start);
         TRY(ids_push(w->out, id, w->err));
         done = stop;
     }

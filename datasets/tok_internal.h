@@ -185,9 +185,11 @@ struct tokenizer {
 };
 
 /* One encode call. */
+struct mixed_work;
 struct tok_work {
     const struct tokenizer *t;
     int plain;
+    struct mixed_work *mixed; /* while the text of tokenizer_encode_mixed is split */
     struct ids *out;
     struct pesc_error *err;
     struct regex_match *match;
@@ -199,6 +201,16 @@ struct tok_work {
     size_t heap_n, heap_cap;
 };
 void tok_work_free(struct tok_work *w);
+/* Text between added tokens that need no normalizing, to ids. */
+int tok_raw_piece(struct tok_work *w, const char *text, size_t n, int at_start) MUST_USE;
+
+/* tok_mixed.c, for added_split; start and stop are bytes of the whole text. */
+/* The length of a token that must stand at this byte, or 0. */
+size_t mixed_token(struct mixed_work *m, size_t at, int32_t *id);
+/* Whether an added token may be found there; *low and *high: how far it may eat white space. */
+int mixed_allows(const struct mixed_work *m, const struct added *a, size_t start, size_t stop,
+                 size_t *low, size_t *high);
+void mixed_settle(struct tok_work *w, size_t upto);
 
 /* tok_added.c */
 int trie_add(struct trie *t, const char *p, size_t n, int32_t id, struct pesc_error *err) MUST_USE;

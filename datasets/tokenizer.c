@@ -41,7 +41,7 @@ static int normal_piece(struct tok_work *w, const char *text, size_t n, int at_s
     return pre_run(w, 0, text, n, at_start);
 }
 
-static int raw_piece(struct tok_work *w, const char *text, size_t n, int at_start)
+int tok_raw_piece(struct tok_work *w, const char *text, size_t n, int at_start)
 {
     TRY(norm_run(w, text, n, &text, &n, &at_start));
     return added_split(w, &w->t->normal_tokens, text, n, at_start, normal_piece);
@@ -72,7 +72,7 @@ int tokenizer_encode(const struct tokenizer *t, const char *text, size_t n, int 
     }
     if (flags & TOK_SPECIAL)
         TRY_OR(push_all(out, &t->before, err), done);
-    TRY_OR(added_split(&w, &t->raw_tokens, text, n, 1, raw_piece), done);
+    TRY_OR(added_split(&w, &t->raw_tokens, text, n, 1, tok_raw_piece), done);
     if (flags & TOK_SPECIAL)
         TRY_OR(push_all(out, &t->after, err), done);
     rc = 0;
@@ -277,4 +277,9 @@ int tokenizer_is_special(const struct tokenizer *t, int32_t id)
 const char *tokenizer_sha256(const struct tokenizer *t)
 {
     return t->sha256;
+}
+
+const char *tokenizer_path(const struct tokenizer *t)
+{
+    return t->path;
 }

@@ -37,6 +37,28 @@ enum { TOK_SPECIAL = 1, TOK_PLAIN = 2 };
 int tokenizer_encode(const struct tokenizer *t, const char *text, size_t n, int flags,
                      struct ids *out, struct pesc_error *err) MUST_USE;
 
+/* A text of which a template wrote one part and a user the other, for tokenizer_encode_mixed. */
+struct mixed_range {
+    size_t start, stop; /* bytes, in order, apart */
+    int32_t id;         /* the token that stands here; -1: data */
+};
+struct mixed_text {
+    const char *text; /* valid UTF-8 */
+    size_t n;
+    const struct mixed_range *ranges;
+    size_t n_ranges;
+    const size_t *cuts; /* bytes where no token may span, ascending */
+    size_t n_cuts;
+};
+/* Appends the ids of the whole text in one go: added tokens that the template spells are found,
+ * special ones in the data stay text. at[i] becomes the number of ids in out before cuts[i].
+ *
+ * No token spans a cut. The ids before one are those of the text up to there alone, which is what
+ * generation starts from. What follows it is as in one go where that parts cleanly; where it does
+ * not it is tokenized as the middle of a text, without the space that some tokenizers put first. */
+int tokenizer_encode_mixed(const struct tokenizer *t, const struct mixed_text *m, struct ids *out,
+                           size_t *at, struct pesc_error *err) MUST_USE;
+
 /* Text of ids as the file's decoder says; special tokens left out if skip_special, ids without a
  * token always. Caller frees. */
 char *tokenizer_decode(const struct tokenizer *t, const int32_t *ids, size_t n, int skip_special,
@@ -60,5 +82,6 @@ const char *tokenizer_token(const struct tokenizer *t,
                             int32_t id); /* as in the vocabulary, or NULL */
 int tokenizer_is_special(const struct tokenizer *t, int32_t id);
 const char *tokenizer_sha256(const struct tokenizer *t); /* of tokenizer.json */
+const char *tokenizer_path(const struct tokenizer *t);   /* of tokenizer.json */
 
 #endif

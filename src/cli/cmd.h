@@ -6,6 +6,7 @@
 #define PESC_CLI_CMD_H
 
 #include "core/error.h"
+#include "core/json.h"
 
 #include <stdio.h>
 
@@ -99,6 +100,9 @@ void config_text_free(struct config_text *text); /* NULL is fine */
  * (but "config"). Caller frees; NULL without memory. */
 char *config_yaml(const struct cmd *cmd, const void *opts);
 const char *config_library(void); /* libyaml's version at run time */
+/* Any YAML file as a tree of objects, arrays and strings (every scalar is one, null is left out);
+ * sha256 (SHA256_HEX bytes) becomes the file's. NULL with err. */
+json_t *config_tree(const char *path, char *sha256, struct pesc_error *err);
 
 /* src/cli/talk.c */
 /* Warnings of the library as lines on talk: "pesc: warning[W-...] text". */

@@ -51,6 +51,7 @@ static void unload(struct loaded *l)
 {
     dataset_close(l->data);
     dataset_close(l->valid);
+    data_options_free(&l->options);
     if (l->tokenizer)
         tokenizer_close(l->tokenizer);
 }
@@ -68,7 +69,7 @@ static int load(struct cli *cli, const struct data_opts *o, int argc, char **arg
     if (o->data.data.n == 0)
         return FAIL(err, USAGE, "--data FILE... is needed");
     TRY_OR(model_tokenizer(argv[0], &notes, &l->tokenizer, &vocab, err), fail);
-    l->options = data_options(&o->data, &o->data.data, vocab);
+    TRY_OR(data_options(&o->data, &o->data.data, vocab, &l->options, err), fail);
     l->options.valid_fraction = o->mix.valid_fraction;
     TRY_OR(mix_batches(&o->mix, &o->data, &l->batches_of, err), fail);
     TRY_OR(dataset_open(o->data.data.v, o->data.data.n, l->tokenizer, &l->options, &notes, &l->data,
@@ -201,7 +202,8 @@ done:
         .details =                                                                                 \
             "FILE is JSON (an array or lines), CSV or text, plain or as gz, xz, zst, bz2; "        \
             "a folder of\nsuch files, or a tar or zip. Names with train, valid and test in "       \
-            "them are parts: --split\nchooses, train otherwise. MODEL gives the tokenizer.",       \
+            "them are parts: --split\nchooses, train otherwise. What records are is told by "      \
+            "looking (man pesc).\nMODEL gives the tokenizer and the chat template.",               \
         .opts = verb##_opts, .opts_size = sizeof(struct data_opts), .defaults = defaults,          \
         .run = verb                                                                                \
     }

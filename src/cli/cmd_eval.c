@@ -92,10 +92,12 @@ static int session_open(struct session *s, const struct options *o, const char *
     TRY(model_arg_open(model, o->base, notes, &s->arg, err));
     TRY(pack_arg_open(o->pack, o->force_base, &s->arg, notes, &s->pack, err));
     TRY(compute_arg(o->compute, &s->arg, &s->compute, NULL, 0, err));
-    struct dataset_options data =
-        data_options(&o->data, &o->data.data, base_config(s->arg.base)->vocab_size);
+    struct dataset_options data;
+    TRY(data_options(&o->data, &o->data.data, base_config(s->arg.base)->vocab_size, &data, err));
     data.part = data_part_arg(&o->data, DATA_PART_HELD_OUT);
-    TRY(data_arg_open(&o->data.data, &data, &s->arg, notes, &s->data, err));
+    int rc = data_arg_open(&o->data.data, &data, &s->arg, notes, &s->data, err);
+    data_options_free(&data);
+    TRY(rc);
     struct batch_options b = {.packing = PACK_NEXT, .tokens = o->batch_tokens};
     TRY(batcher_open(s->data, &b, &s->batcher, err));
     s->source = batcher_source(s->batcher);

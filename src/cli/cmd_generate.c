@@ -1,7 +1,6 @@
 #include "config.h"
 #include "cli/cmd.h"
-#include "cli/model_arg.h"
-#include "datasets/template.h"
+#include "cli/data_arg.h"
 #include "model/decode.h"
 
 #include <stddef.h>
@@ -13,22 +12,25 @@ struct options {
     const char *prompt, *prompt_file, *system, *template_id, *pack, *base, *compute;
     long max_new_tokens, top_k, seed, threads;
     double temperature, top_p;
-    int json, quiet, force_base;
+    int json, quiet, force_base, thinking;
 };
 
 static void defaults(void *opts)
 {
     struct options *o = opts;
-    *o = (struct options){.compute = "auto", .max_new_tokens = 128, .seed = 42, .top_p = 1};
+    *o = (struct options){
+        .compute = "auto", .max_new_tokens = 128, .seed = 42, .top_p = 1, .thinking = 1};
 }
 
 #define AT(field) offsetof(struct options, field)
 static const struct opt options[] = {
     {"prompt", "p", OPT_STRING, AT(prompt), "TEXT", "what to continue", 0, 0},
     {"prompt-file", NULL, OPT_STRING, AT(prompt_file), "FILE", "the same from a file", 0, 0},
-    {"template", NULL, OPT_CHOICE, AT(template_id), "camelidae|alpaca",
-     "put the prompt into a template first (default: plain text)", 0, 0},
+    {"template", NULL, OPT_STRING, AT(template_id), "NAME|FILE.yaml",
+     "ask in this chat template; auto: the model's own", 0, 0},
     {"system", NULL, OPT_STRING, AT(system), "TEXT", "system text of the template", 0, 0},
+    {"thinking", NULL, OPT_FLAG, AT(thinking), NULL,
+     "--no-thinking: ask a model that thinks to answer at once", 0, 0},
     {"pack", NULL, OPT_STRING, AT(pack), "P", "adapters: a pack, a safetensors file or a run", 0,
      0},
     {"base", NULL, OPT_STRING, AT(base), "DIR", "where a crafted folder's base is now", 0, 0},
@@ -56,6 +58,8 @@ struct session {
     struct token_stream *stream;
     struct candidate *scratch;
     struct ids prompt, made;
+    const struct template *template; /* NULL: plain text */
+    struct template *own;            /* made of a file */
 };
 
 static void session_close(struct session *s)
@@ -65,9 +69,47 @@ static void session_close(struct session *s)
     model_close(s->model);
     pack_arg_close(&s->pack);
     model_arg_close(&s->arg);
+    template_free(s->own);
     free(s->scratch);
     free(s->prompt.v);
     free(s->made.v);
+}
+
+static int choose_template(struct session *s, const char *name, struct pesc_error *err)
+{
+    const json_t *tree;
+    const char *id = name, *sha256;
+    if (!name)
+        return 0;
+    if (!strcmp(name, "auto")) {
+        TRY(template_of_model(s->arg.tokenizer, &s->template, err));
+        return s->template ? 0
+                           : FAIL(err, TOK_TEMPLATE, "%s has no chat template; choose one of %s",
+                                  base_dir(s->arg.base), template_ids());
+    }
+    TRY(template_arg(name, &id, &tree, &sha256, err));
+    int rc = tree ? template_from_json(tree, id, sha256, &s->own, err) : 0;
+    s->template = tree ? s->own : template_find(name);
+    json_decref((json_t *)tree);
+    free((char *)sha256);
+    return rc;
+}
+
+/* The question in its template, up to where the answer begins. */
+static int ask(struct session *s, const struct options *o, const char *text, struct pesc_error *err)
+{
+    struct message m[2] = {{.role = ROLE_SYSTEM, .text = o->system ? o->system : ""},
+                           {.role = ROLE_USER, .text = text}};
+    int systemic = o->system && *o->system;
+    struct chat c = {.messages = systemic ? m : m + 1,
+                     .n = systemic ? 2 : 1,
+                     .open = 1,
+                     .no_thinking = !o->thinking};
+    struct ids labels = {0};
+    int rc =
+        template_render(s->template, s->arg.tokenizer, &c, LOSS_ANSWERS, &s->prompt, &labels, err);
+    free(labels.v);
+    return rc;
 }
 
 static int encode_prompt(struct session *s, const struct options *o, struct pesc_error *err)
@@ -84,12 +126,8 @@ static int encode_prompt(struct session *s, const struct options *o, struct pesc
         }
     }
     int rc;
-    if (o->template_id) {
-        struct ids labels = {0};
-        struct turn turn = {text, NULL};
-        rc = template_render(template_find(o->template_id), s->arg.tokenizer, o->system, &turn, 1,
-                             &s->prompt, &labels, err);
-        free(labels.v);
+    if (s->template) {
+        rc = ask(s, o, text, err);
     } else {
         rc = tokenizer_encode(s->arg.tokenizer, text, strlen(text), TOK_SPECIAL, &s->prompt, err);
     }
@@ -109,6 +147,7 @@ static int session_open(struct session *s, const struct options *o, const char *
         return FAIL(err, IO_MISSING, "%s has no tokenizer.json", base_dir(s->arg.base));
     TRY(pack_arg_open(o->pack, o->force_base, &s->arg, notes, &s->pack, err));
     TRY(compute_arg(o->compute, &s->arg, &compute, NULL, 0, err));
+    TRY(choose_template(s, o->template_id, err));
     TRY(encode_prompt(s, o, err));
     TRY(model_shape(base_config(s->arg.base), s->arg.is_crafted ? &s->arg.craft.moe : NULL,
                     TRAIN_NOTHING, compute, &s->model, err));
@@ -128,6 +167,9 @@ static int is_end(const struct session *s, int32_t id)
     const struct model_config *c = &s->model->c;
     for (long i = 0; i < c->n_eos; i++)
         if (c->eos_ids[i] == id)
+            return 1;
+    for (int i = 0; s->template && template_stop(s->template, i); i++)
+        if (tokenizer_id(s->arg.tokenizer, template_stop(s->template, i)) == id)
             return 1;
     return id == tokenizer_eos(s->arg.tokenizer);
 }
@@ -202,6 +244,8 @@ static int run(struct cli *cli, void *opts, int argc, char **argv, struct pesc_e
         return FAIL(err, USAGE, "pesc generate takes a model and --prompt TEXT or --prompt-file");
     if (o->system && !o->template_id)
         return FAIL(err, USAGE, "--system goes with --template");
+    if (!o->thinking && !o->template_id)
+        return FAIL(err, USAGE, "--no-thinking goes with --template");
     int rc = session_open(&s, o, argv[0], &notes, err);
     clock_gettime(CLOCK_MONOTONIC, &t0);
     if (rc == 0)

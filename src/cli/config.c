@@ -2,6 +2,7 @@
 #include "cli/cmd.h"
 
 #include "core/file.h"
+#include "core/hash.h"
 
 #include <stdlib.h>
 #include <string.h>
@@ -217,6 +218,105 @@ done:
     free(r.seen);
     free(data);
     return rc;
+}
+
+enum { TREE_DEPTH = 8 };
+
+/* The tree of the current event; what it opens is read to its end. NULL with err. */
+static json_t *read_tree(struct reader *r, int depth, struct pesc_error *err)
+{
+    json_t *v = NULL, *item;
+    const char *key;
+    if (depth > TREE_DEPTH) {
+        HERE(r, "%s", "nested too deeply");
+        return NULL;
+    }
+    switch (r->event.type) {
+    case YAML_SCALAR_EVENT:
+        if (scalar_text(r, &key, err) != 0)
+            return NULL;
+        v = is_null(&r->event) ? json_null() : json_string(key);
+        if (!v)
+            HERE(r, "%s", "a text that is not UTF-8");
+        return v;
+    case YAML_SEQUENCE_START_EVENT:
+        v = json_array();
+        for (;;) {
+            if (advance(r, err) != 0)
+                break;
+            if (r->event.type == YAML_SEQUENCE_END_EVENT)
+                return v;
+            if (!(item = read_tree(r, depth + 1, err)))
+                break;
+            json_array_append_new(v, item);
+        }
+        break;
+    case YAML_MAPPING_START_EVENT:
+        v = json_object();
+        for (;;) {
+            if (advance(r, err) != 0)
+                break;
+            if (r->event.type == YAML_MAPPING_END_EVENT)
+                return v;
+            if (r->event.type != YAML_SCALAR_EVENT) {
+                HERE(r, "%s", "a key must be a word");
+                break;
+            }
+            if (scalar_text(r, &key, err) != 0)
+                break;
+            if (json_object_get(v, key)) {
+                HERE(r, "%s stands here twice", key);
+                break;
+            }
+            if (advance(r, err) != 0 || !(item = read_tree(r, depth + 1, err)))
+                break;
+            if (json_is_null(item))
+                continue;
+            json_object_set_new(v, key, item);
+        }
+        break;
+    default:
+        HERE(r, "%s", "aliases are not supported");
+        break;
+    }
+    json_decref(v);
+    return NULL;
+}
+
+json_t *config_tree(const char *path, char *sha256, struct pesc_error *err)
+{
+    struct config_text *text = NULL;
+    struct reader r = {.path = path, .text = &text};
+    char *data = NULL;
+    size_t len;
+    json_t *v = NULL;
+    if (file_read(path, FILE_CAP, &data, &len, err) != 0)
+        return NULL;
+    if (hash_bytes(data, len, sha256, err) != 0 || !yaml_parser_initialize(&r.yaml)) {
+        FAIL(err, MEMORY, "%s: no memory", path);
+        free(data);
+        return NULL;
+    }
+    yaml_parser_set_input_string(&r.yaml, (const unsigned char *)data, len);
+    if (advance(&r, err) == 0 && advance(&r, err) == 0) {
+        if (r.event.type == YAML_STREAM_END_EVENT)
+            HERE(&r, "%s", "the file is empty");
+        else if (advance(&r, err) == 0)
+            v = read_tree(&r, 0, err);
+    }
+    if (v && (advance(&r, err) != 0 || advance(&r, err) != 0)) {
+        json_decref(v);
+        v = NULL;
+    } else if (v && r.event.type != YAML_STREAM_END_EVENT) {
+        HERE(&r, "%s", "a second document; one is expected");
+        json_decref(v);
+        v = NULL;
+    }
+    yaml_event_delete(&r.event);
+    yaml_parser_delete(&r.yaml);
+    config_text_free(text);
+    free(data);
+    return v;
 }
 
 /* Writing, by hand: the text is hashed, so it must not change with the library's version. */

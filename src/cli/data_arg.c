@@ -1,6 +1,9 @@
 #include "config.h"
 #include "cli/data_arg.h"
 
+#include "core/file.h"
+#include "core/hash.h"
+
 #include <stdlib.h>
 #include <string.h>
 
@@ -8,6 +11,7 @@ void data_defaults(struct data_options *o)
 {
     memset(o, 0, sizeof *o);
     o->max_seq_length = 512;
+    o->loss_on = "answers";
     o->long_records = "truncate";
 }
 
@@ -19,30 +23,69 @@ enum data_part data_part_arg(const struct data_options *o, enum data_part otherw
     return otherwise;
 }
 
+void data_options_free(struct dataset_options *o)
+{
+    json_decref((json_t *)o->template_tree);
+    free((char *)o->template_sha256);
+    o->template_tree = NULL;
+    o->template_sha256 = NULL;
+}
+
+int template_arg(const char *name, const char **id, const json_t **tree, const char **sha256,
+                 struct pesc_error *err)
+{
+    *tree = NULL;
+    *sha256 = NULL;
+    if (!name || template_find(name))
+        return 0;
+    if (!strchr(name, '/') && !strchr(name, '.'))
+        return FAIL(err, USAGE_VALUE, "template '%s' is none of %s, and no file", name,
+                    template_ids());
+    char *digest = malloc(SHA256_HEX);
+    json_t *read = digest ? config_tree(name, digest, err) : NULL;
+    if (!digest)
+        return FAIL(err, MEMORY, "no memory for a template");
+    if (!read) {
+        free(digest);
+        return -1;
+    }
+    *id = path_base(name);
+    *tree = read;
+    *sha256 = digest;
+    return 0;
+}
+
 void mix_defaults(struct mix_options *o)
 {
     *o = (struct mix_options){.batch_size = 16};
 }
 
-struct dataset_options data_options(const struct data_options *o, const struct opt_list *files,
-                                    long vocab_size)
+int data_options(const struct data_options *o, const struct opt_list *files, long vocab_size,
+                 struct dataset_options *out, struct pesc_error *err)
 {
     const char *tmp = getenv("TMPDIR");
     int own = files == &o->data;
-    return (struct dataset_options){
+    *out = (struct dataset_options){
         .template_id = o->template_id,
+        .system = o->system,
+        .loss_on = LOSS_ANSWERS,
         .max_seq_length = o->max_seq_length,
         .long_records = data_long_from_name(o->long_records),
         .bad_max = o->bad_records,
         .max_records = o->max_records,
         .limits = own ? o->limits : NULL,
         .domain = own || (o->domain && !strchr(o->domain, ',')) ? o->domain : NULL,
-        .train_on_prompt = o->train_on_prompt,
         .part = data_part_arg(o, DATA_PART_ANY),
         .member = o->member,
         .max_unpacked = o->max_unpacked,
         .vocab_size = vocab_size,
         .spill_dir = tmp && *tmp ? tmp : "/var/tmp"};
+    if (o->train_on_prompt || !strcmp(o->loss_on, "all"))
+        out->loss_on = LOSS_ALL;
+    else if (!strcmp(o->loss_on, "last"))
+        out->loss_on = LOSS_LAST;
+    return template_arg(o->template_id, &out->template_id, &out->template_tree,
+                        &out->template_sha256, err);
 }
 
 int data_arg_open(const struct opt_list *files, const struct dataset_options *d,

@@ -2,12 +2,13 @@
 #ifndef PESC_CLI_DATA_ARG_H
 #define PESC_CLI_DATA_ARG_H
 
+#include "cli/cmd.h"
 #include "cli/model_arg.h"
 #include "datasets/batcher.h"
 
 struct data_options {
     struct opt_list data;
-    const char *template_id, *domain, *limits, *long_records;
+    const char *template_id, *system, *domain, *loss_on, *limits, *long_records;
     long max_seq_length, bad_records, max_records;
     int train_on_prompt;
     const char *split, *member;
@@ -41,10 +42,22 @@ struct data_options {
          0},                                                                                       \
         {"template",                                                                               \
          NULL,                                                                                     \
-         OPT_CHOICE,                                                                               \
+         OPT_STRING,                                                                               \
          (base) + offsetof(struct data_options, template_id),                                      \
-         "camelidae|alpaca",                                                                       \
-         "prompt template (default: by the records' format)",                                      \
+         "NAME|FILE.yaml",                                                                         \
+         "chat template (default: the model's own)",                                               \
+         0,                                                                                        \
+         0},                                                                                       \
+        {"system",   NULL,                                                                         \
+         OPT_STRING, (base) + offsetof(struct data_options, system),                               \
+         "TEXT",     "system text for records that bring none",                                    \
+         0,          0},                                                                           \
+        {"loss-on",                                                                                \
+         NULL,                                                                                     \
+         OPT_CHOICE,                                                                               \
+         (base) + offsetof(struct data_options, loss_on),                                          \
+         "answers|last|all",                                                                       \
+         "what is scored: every answer, the last, or all",                                         \
          0,                                                                                        \
          0},                                                                                       \
         {"domain",   NULL,                                                                         \
@@ -94,7 +107,7 @@ struct data_options {
     {                                                                                              \
         "train-on-prompt", NULL, OPT_FLAG,                                                         \
             (base) + offsetof(struct data_options, train_on_prompt), NULL,                         \
-            "score prompts too, not only answers", 0, 0                                            \
+            "the same as --loss-on all", 0, 0                                                      \
     }
 
 /* How samples become batches, for training and for what shows it beforehand. */
@@ -123,15 +136,21 @@ enum data_part data_part_arg(const struct data_options *o, enum data_part otherw
 void mix_defaults(struct mix_options *o);
 /* What reading takes, for a model of that vocabulary; samples that are too many for memory go to
  * the folder for temporary files. files is the list that will be read (o->data, or another with
- * the same options, to which what stands for each of --data does not apply). */
-struct dataset_options data_options(const struct data_options *o, const struct opt_list *files,
-                                    long vocab_size);
+ * the same options, to which what stands for each of --data does not apply). What it reads a
+ * template file into is freed with data_options_free when the data set is open. */
+int data_options(const struct data_options *o, const struct opt_list *files, long vocab_size,
+                 struct dataset_options *out, struct pesc_error *err) MUST_USE;
+void data_options_free(struct dataset_options *o);
 int data_arg_open(const struct opt_list *files, const struct dataset_options *d,
                   const struct model_arg *a, const struct notes *notes, struct dataset **out,
                   struct pesc_error *err) MUST_USE;
 /* What batches are made of, in sequential order; E-USAGE. */
 int mix_batches(const struct mix_options *m, const struct data_options *o,
                 struct batch_options *out, struct pesc_error *err) MUST_USE;
+/* --template: the name of a known one is left as it is; a file is read, *id becomes its name, and
+ * tree and sha256 are the caller's. */
+int template_arg(const char *name, const char **id, const json_t **tree, const char **sha256,
+                 struct pesc_error *err) MUST_USE;
 /* "12 of 20 records, 8 skipped (...)...": one line for headers. */
 void data_line(const struct dataset *d, char *buf, size_t size);
 /* "next, at most 2048 tokens: 31 batches an epoch, 97.3 % full". */

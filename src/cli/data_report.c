@@ -6,11 +6,9 @@
 #include <stdlib.h>
 #include <string.h>
 
-static const char *template_of(const struct dataset_source *s, const struct dataset_options *o)
+static const char *template_of(const struct dataset_source *s)
 {
-    if (s->format != DATA_PESC && s->format != DATA_ALPACA)
-        return NULL;
-    return o->template_id ? o->template_id : s->format == DATA_ALPACA ? "alpaca" : "camelidae";
+    return *s->template_id ? s->template_id : NULL;
 }
 
 static double percent(long part, long of)
@@ -18,17 +16,70 @@ static double percent(long part, long of)
     return of ? 100.0 * (double)part / (double)of : 0;
 }
 
+/* Text in lines of so many columns; what is marked may begin and end within one. */
+struct page {
+    struct cli *cli;
+    int column;
+};
+enum { COLUMNS = 80 };
+
+/* Columns of a character of UTF-8 and its bytes; wide ones of the East and pictures take two. */
+static int columns(const char *s, size_t *n)
+{
+    const unsigned char *p = (const unsigned char *)s;
+    unsigned long c = *p;
+    *n = c < 0x80 ? 1 : c < 0xe0 ? 2 : c < 0xf0 ? 3 : 4;
+    if (*n > 1)
+        c &= 0xffu >> (*n + 1);
+    for (size_t i = 1; i < *n; i++) {
+        if ((p[i] & 0xc0) != 0x80) {
+            *n = 1;
+            return 1;
+        }
+        c = c << 6 | (p[i] & 0x3f);
+    }
+    return (c >= 0x1100 && c < 0x1160) || (c >= 0x2e80 && c < 0xd7a4) ||
+                   (c >= 0xf900 && c < 0xfb00) || (c >= 0xff00 && c < 0xff61) || c >= 0x1f300
+               ? 2
+               : 1;
+}
+
+/* Breaks a line before a word that would not fit; a word longer than a line is broken anywhere. */
+static void put_shown(struct page *page, const char *text)
+{
+    FILE *f = page->cli->out;
+    while (*text) {
+        size_t len = 0, n;
+        int width = 0;
+        for (const char *p = text; *p && (p == text || *p != ' '); p += n) {
+            int w = columns(p, &n);
+            if (width + w > COLUMNS)
+                break;
+            width += w;
+            len += n;
+        }
+        if (page->column + width > COLUMNS && page->column > 0) {
+            fputc('\n', f);
+            page->column = 0;
+        }
+        fwrite(text, 1, len, f);
+        page->column += width;
+        text += len;
+    }
+}
+
 /* User text: control characters shown, line ends and tabs obeyed. */
-static void put_text(FILE *f, const char *text, size_t n)
+static void put_text(struct page *page, const char *text, size_t n)
 {
     char piece[512], shown[4 * sizeof piece + 1];
     for (size_t i = 0; i < n;) {
         if (text[i] == '\n' || text[i] == '\t') {
-            fputc(text[i++], f);
+            page->column = text[i] == '\n' ? 0 : (page->column | 7) + 1;
+            fputc(text[i++], page->cli->out);
             continue;
         }
         if (!text[i]) {
-            fputs("\\x00", f);
+            put_shown(page, "\\x00");
             i++;
             continue;
         }
@@ -42,7 +93,7 @@ static void put_text(FILE *f, const char *text, size_t n)
         memcpy(piece, text + i, len);
         piece[len] = 0;
         text_escape(shown, sizeof shown, piece);
-        fputs(shown, f);
+        put_shown(page, shown);
         i += len;
     }
 }
@@ -60,7 +111,7 @@ void data_summary(struct cli *cli, const struct dataset *d, const struct dataset
     FILE *f = cli->out;
     for (long i = 0; i < dataset_source_count(d); i++) {
         const struct dataset_source *s = dataset_source_at(d, i);
-        const char *template = template_of(s, o);
+        const char *template = template_of(s);
         put_name(f, s->path);
         fprintf(f, "\n  format     %s%s%s\n", data_format_name(s->format),
                 template ? ", template " : "", template ? template : "");
@@ -94,14 +145,14 @@ void data_summary(struct cli *cli, const struct dataset *d, const struct dataset
     fprintf(f, "\nlongest sample %ld tokens\nsamples sha256 %s\n", c->longest, dataset_sha256(d));
 }
 
-static json_t *files_json(const struct dataset *d, const struct dataset_options *o)
+static json_t *files_json(const struct dataset *d)
 {
     json_t *files = data_sources_json(d), *f;
     size_t i;
     json_array_foreach(files, i, f)
     {
         const struct dataset_source *s = dataset_source_at(d, (long)i);
-        const char *template = template_of(s, o);
+        const char *template = template_of(s);
         json_object_set_new(f, "path", json_string(s->path));
         json_object_set_new(f, "template", template ? json_string(template) : json_null());
     }
@@ -120,7 +171,7 @@ json_t *data_summary_json(const struct dataset *d, const struct dataset_options 
                                "trained_tokens", (json_int_t)dc->trained_tokens));
     }
     return json_pack("{s:o, s:o, s:I, s:I, s:o, s:I, s:s, s:I, s:I, s:I, s:I, s:I, s:I, s:I, s:s}",
-                     "files", files_json(d, o), "domains", domains, "read", (json_int_t)c->read,
+                     "files", files_json(d), "domains", domains, "read", (json_int_t)c->read,
                      "used", (json_int_t)c->used, "skipped_by_reason",
                      data_reasons_json(c->skipped), "max_seq_length", (json_int_t)o->max_seq_length,
                      "long", data_long_name(o->long_records), "truncated", (json_int_t)c->truncated,
@@ -190,14 +241,18 @@ done:
 
 static int print_span(void *ctx, const char *text, size_t n, int trained, struct pesc_error *err)
 {
-    struct cli *cli = ctx;
-    int color = cli->out_tty && cli->color;
+    struct page *page = ctx;
+    int color = page->cli->out_tty && page->cli->color;
     (void)err; /* a failed write is seen when the program ends */
-    if (trained)
-        fputs(color ? "\033[1;32m" : "[[", cli->out);
-    put_text(cli->out, text, n);
-    if (trained)
-        fputs(color ? "\033[0m" : "]]", cli->out);
+    if (trained && color)
+        fputs("\033[1;32m", page->cli->out);
+    else if (trained)
+        put_shown(page, "[[");
+    put_text(page, text, n);
+    if (trained && color)
+        fputs("\033[0m", page->cli->out);
+    else if (trained)
+        put_shown(page, "]]");
     return 0;
 }
 
@@ -209,7 +264,8 @@ int data_sample(struct cli *cli, const struct dataset *d, long i, const struct t
     fprintf(cli->out, "\nrecord %ld, domain ", s.record);
     put_name(cli->out, dataset_domain(d, s.domain));
     fprintf(cli->out, ": %ld tokens, %ld trained\n", s.n, s.trained);
-    TRY(each_span(&s, t, print_span, cli, err));
+    struct page page = {cli, 0};
+    TRY(each_span(&s, t, print_span, &page, err));
     fputc('\n', cli->out);
     return 0;
 }

@@ -140,12 +140,12 @@ static json_t *data_json(const struct dataset *d)
 }
 
 /* The template that the records were rendered with; empty for plain text and token ids. */
-static const char *template_of(const struct train_session *s, const struct train_cli *o)
+static const char *template_of(const struct train_session *s)
 {
-    if (o->data.template_id)
-        return o->data.template_id;
-    enum data_format f = dataset_source_at(s->data, 0)->format;
-    return f == DATA_PESC ? "camelidae" : f == DATA_ALPACA ? "alpaca" : "";
+    for (long i = 0; i < dataset_source_count(s->data); i++)
+        if (*dataset_source_at(s->data, i)->template_id)
+            return dataset_source_at(s->data, i)->template_id;
+    return "";
 }
 
 static int write_run(struct train_session *s, const struct train_cli *o, const char *status,
@@ -171,7 +171,7 @@ static int write_run(struct train_session *s, const struct train_cli *o, const c
                   full ? "full" : "adapters", "model", s->arg.dir, "base", base, "status", status,
                   "steps", (json_int_t)(r ? r->steps : s->resume_step), "tokens",
                   (json_int_t)(r ? r->tokens : s->rec.tokens), "seed", (json_int_t)o->seed,
-                  "template", template_of(s, o), "data", data_json(s->data), "eval", eval);
+                  "template", template_of(s), "data", data_json(s->data), "eval", eval);
     if (run && s->eval_data)
         json_object_set_new(run, "held_out", data_json(s->eval_data));
     if (run && r)

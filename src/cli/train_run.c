@@ -68,10 +68,13 @@ static int open_eval_data(struct train_session *s, const struct train_cli *o,
                 files.v[files.n++] = o->data.data.v[i];
     }
     if (files.n) {
-        struct dataset_options d = data_options(&o->data, &files, like->vocab_size);
+        struct dataset_options d;
+        TRY(data_options(&o->data, &files, like->vocab_size, &d, err));
         d.spill_dir = like->spill_dir;
         d.part = part;
-        TRY(data_arg_open(&files, &d, &s->arg, &s->rec.notes, &s->eval_data, err));
+        int rc = data_arg_open(&files, &d, &s->arg, &s->rec.notes, &s->eval_data, err);
+        data_options_free(&d);
+        TRY(rc);
     }
     if (!s->eval_data)
         return 0;
@@ -83,14 +86,16 @@ static int open_eval_data(struct train_session *s, const struct train_cli *o,
 
 static int open_data(struct train_session *s, const struct train_cli *o, struct pesc_error *err)
 {
-    struct dataset_options d =
-        data_options(&o->data, &o->data.data, base_config(s->arg.base)->vocab_size);
+    struct dataset_options d;
+    TRY(data_options(&o->data, &o->data.data, base_config(s->arg.base)->vocab_size, &d, err));
     d.spill_dir = rundir_path(s->rec.dir); /* where there has to be room for checkpoints, too */
     d.valid_fraction = o->mix.valid_fraction;
     TRY(mix_batches(&o->mix, &o->data, &s->batches_of, err));
     s->batches_of.order = strcmp(o->order, "shuffled") ? ORDER_SEQUENTIAL : ORDER_SHUFFLED;
     s->batches_of.seed = (uint64_t)o->seed;
-    TRY(data_arg_open(&o->data.data, &d, &s->arg, &s->rec.notes, &s->data, err));
+    int rc = data_arg_open(&o->data.data, &d, &s->arg, &s->rec.notes, &s->data, err);
+    data_options_free(&d);
+    TRY(rc);
     TRY(batcher_open(s->data, &s->batches_of, &s->batcher, err));
     s->source = batcher_source(s->batcher);
     s->domains = data_domains(s->data);

@@ -57,6 +57,7 @@
     X(TOK_ADDED, "E-TOK-ADDED", 3)                                                                 \
     X(TOK_BYTES, "E-TOK-BYTES", 3)                                                                 \
     X(TOK_UNSUP, "E-TOK-UNSUP", 7)                                                                 \
+    X(TOK_TEMPLATE, "E-TOK-TEMPLATE", 7)                                                           \
     X(DS_EMPTY, "E-DS-EMPTY", 4)                                                                   \
     X(DS_JSON, "E-DS-JSON", 4)                                                                     \
     X(DS_ENC, "E-DS-ENC", 4)                                                                       \
@@ -64,6 +65,7 @@
     X(DS_BIG, "E-DS-BIG", 4)                                                                       \
     X(DS_TOKEN, "E-DS-TOKEN", 4)                                                                   \
     X(DS_FORMAT, "E-DS-FORMAT", 4)                                                                 \
+    X(DS_TEMPLATE, "E-DS-TEMPLATE", 4)                                                             \
     X(DS_CHANGED, "E-DS-CHANGED", 7)                                                               \
     X(AR_FORMAT, "E-AR-FORMAT", 4)                                                                 \
     X(AR_CORRUPT, "E-AR-CORRUPT", 4)                                                               \

@@ -18,6 +18,25 @@ int ids_push(struct ids *l, int32_t id, struct pesc_error *err)
     return 0;
 }
 
+/* Bytes up to n, none of them special. */
+static int put_bytes(const struct tokenizer *t, const char *text, size_t n,
+                     const struct mixed_text *m, size_t from, struct ids *out, size_t *at,
+                     size_t *cut, struct pesc_error *err)
+{
+    for (size_t i = 0; i < n; i++) {
+        int32_t id = FAKE_BYTE + (unsigned char)text[i];
+        for (; m && *cut < m->n_cuts && m->cuts[*cut] == from + i; ++*cut)
+            at[*cut] = out->n;
+        if (t->merges_lines && n - i >= 2 && text[i] == '\n' && text[i + 1] == '\n' &&
+            !(m && *cut < m->n_cuts && m->cuts[*cut] == from + i + 1)) {
+            id = FAKE_LINES;
+            i++;
+        }
+        TRY(ids_push(out, id, err));
+    }
+    return 0;
+}
+
 int tokenizer_encode(const struct tokenizer *t, const char *text, size_t n, int flags,
                      struct ids *out, struct pesc_error *err)
 {
@@ -25,16 +44,28 @@ int tokenizer_encode(const struct tokenizer *t, const char *text, size_t n, int 
         TRY(ids_push(out, t->bos, err));
     if (t->prefix_space && n > 0)
         TRY(ids_push(out, FAKE_SPACE, err));
-    for (size_t i = 0; i < n; i++) {
-        int32_t id = FAKE_BYTE + (unsigned char)text[i];
-        if (!(flags & TOK_PLAIN) && n - i >= 4 && !memcmp(text + i, "</s>", 4)) {
-            id = FAKE_EOS;
-            i += 3;
-        } else if (t->merges_lines && n - i >= 2 && text[i] == '\n' && text[i + 1] == '\n') {
-            id = FAKE_LINES;
-            i++;
-        }
-        TRY(ids_push(out, id, err));
+    return put_bytes(t, text, n, NULL, 0, out, NULL, NULL, err);
+}
+
+int tokenizer_encode_mixed(const struct tokenizer *t, const struct mixed_text *m, struct ids *out,
+                           size_t *at, struct pesc_error *err)
+{
+    size_t cut = 0, done = 0;
+    for (size_t i = 0; i <= m->n_ranges; i++) {
+        const struct mixed_range end = {m->n, m->n, -1},
+                                 *r = i < m->n_ranges ? &m->ranges[i] : &end;
+        if (r->id < 0 && i < m->n_ranges)
+            continue;
+        for (; cut < m->n_cuts && m->cuts[cut] <= done; cut++)
+            at[cut] = out->n;
+        if (t->prefix_space && done < r->start)
+            TRY(ids_push(out, FAKE_SPACE, err));
+        TRY(put_bytes(t, m->text + done, r->start - done, m, done, out, at, &cut, err));
+        for (; cut < m->n_cuts && m->cuts[cut] <= r->start; cut++)
+            at[cut] = out->n;
+        if (r->id >= 0)
+            TRY(ids_push(out, r->id, err));
+        done = r->stop;
     }
     return 0;
 }
@@ -52,4 +83,15 @@ int32_t tokenizer_eos(const struct tokenizer *t)
 int tokenizer_adds_bos(const struct tokenizer *t)
 {
     return t->adds_bos;
+}
+
+const char *tokenizer_token(const struct tokenizer *t, int32_t id)
+{
+    return id == t->bos ? "<s>" : id == t->eos ? "</s>" : NULL;
+}
+
+const char *tokenizer_path(const struct tokenizer *t)
+{
+    (void)t;
+    return "";
 }

@@ -257,6 +257,42 @@ static void test_round_trip(void)
     free(yaml);
 }
 
+/* Any file as a tree, for templates. */
+static void test_tree(void)
+{
+    static const struct {
+        const char *text, *want; /* canonical JSON, or part of an error */
+    } files[] = {
+        {"a: 1\nb: {c: \"x\\n\", d: [y, \"\", yes]}\n",
+         "{\"a\":\"1\",\"b\":{\"c\":\"x\\n\",\"d\":[\"y\",\"\",\"yes\"]}}"},
+        {"a: ~\nb: \"~\"\n", "{\"b\":\"~\"}"},
+        {"- a\n- b\n", "[\"a\",\"b\"]"},
+        {"a: 1\na: 2\n", ":2: a stands here twice"},
+        {"a: *b\n", ":1: aliases"},
+        {"a: &b 1\n", ":1: anchors (&b)"},
+        {"a: {b: {c: {d: {e: {f: {g: {h: {i: 1}}}}}}}}\n", "nested too deeply"},
+        {"[a]: 1\n", "a key must be a word"},
+        {"a: [1\n", ": "},
+        {"", "the file is empty"},
+        {"a: 1\n---\nb: 1\n", "a second document"},
+    };
+    for (size_t i = 0; i < sizeof files / sizeof *files; i++) {
+        struct pesc_error err = {0};
+        char sha[65];
+        if (file_write(file, files[i].text, strlen(files[i].text), &err) != 0)
+            return;
+        json_t *v = config_tree(file, sha, &err);
+        char *got = v ? json_canonical(v) : NULL;
+        if (got)
+            is_str(got, files[i].want, files[i].text);
+        else
+            ok(err.code == PESC_E_USAGE_CONFIG && strstr(err.text, files[i].want), "refused: %s",
+               err.text);
+        free(got);
+        json_decref(v);
+    }
+}
+
 int main(void)
 {
     if (!mkdtemp(dir))
@@ -266,6 +302,7 @@ int main(void)
     test_precedence();
     test_refusals();
     test_round_trip();
+    test_tree();
     unlink(file);
     rmdir(dir);
     return tap_done();

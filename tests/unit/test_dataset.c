@@ -120,7 +120,7 @@ static void test_samples(void)
               "pesc in the other template");
     is_sample("{\"text\":\"ab\",\"meta\":{\"x\":[1]}}", &tok, NONE, "<1>^a^b^<2>", "text");
     is_sample("{\"conversation\":[{\"input\":\"Q\",\"output\":\"A\"}]}", &tok,
-              (struct dataset_options){.train_on_prompt = 1},
+              (struct dataset_options){.loss_on = LOSS_ALL},
               "<1>^#^#^#^ ^H^u^m^a^n^:^\n^Q^\n^#^#^#^ ^A^s^s^i^s^t^a^n^t^:^\n^A^<2>",
               "loss on the prompt too");
     is_sample("{\"conversation\":[{\"input\":\"</s>\",\"output\":\"</s>\"}]}", &tok, NONE,
@@ -145,9 +145,10 @@ static void test_boundary(void)
               "<1>### Human:\nQ\n### Assistant:\n^\n^A^<4>^<2>", "no token spans the boundary");
     struct pesc_error err = {0};
     struct ids ids = {0}, labels = {0};
-    struct turn open = {"Q", NULL};
-    int rc =
-        template_render(template_find("camelidae"), &spaced, "", &open, 1, &ids, &labels, &err);
+    struct message question = {.role = ROLE_USER, .text = "Q"};
+    struct chat open = {.messages = &question, .n = 1, .open = 1};
+    int rc = template_render(template_find("camelidae"), &spaced, &open, LOSS_ANSWERS, &ids,
+                             &labels, &err);
     char got[256];
     struct sample s = {ids.v, labels.v, (long)ids.n, 0, 0, 0};
     show(&s, got, sizeof got);
@@ -170,7 +171,7 @@ static void test_tokenized(void)
     is_sample("{\"input_ids\":[75,76,77],\"labels\":[-100,80,-100]}", NULL, NONE, "A!^B",
               "labels need not be the ids");
     is_sample("{\"input_ids\":[75,76,77],\"labels\":[-100,76,-100]}", NULL,
-              (struct dataset_options){.train_on_prompt = 1}, "A^B", "labels given are kept");
+              (struct dataset_options){.loss_on = LOSS_ALL}, "A^B", "labels given are kept");
     struct pesc_error err = {0};
     struct dataset_options o = {.vocab_size = 20};
     struct dataset *d = NULL;
