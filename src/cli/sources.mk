@@ -12,7 +12,9 @@ pesc_SOURCES += \
   src/cli/table.c src/cli/table.h
 
 # data
-pesc_SOURCES += src/cli/data_lengths.c src/cli/data_report.c src/cli/data_report.h
+pesc_SOURCES += \
+  src/cli/data_lengths.c src/cli/data_report.c src/cli/data_report.h \
+  src/cli/data_tokens.c src/cli/data_tokens.h src/cli/lines.c src/cli/lines.h
 
 # pack
 pesc_SOURCES += src/cli/cmd_pack.h src/cli/cmd_pack_export.c src/cli/pack_record.c
