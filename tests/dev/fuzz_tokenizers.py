@@ -34,7 +34,7 @@ PIECES = ["the", "The", "THE", "and", "ing", "er", "hello", "Hello", "world", "I
           "\u212b", "\ufb01", "\u0130", "\u03a3", "\u03a3\u03a3", "\u01c5", "\u0345", "\u20dd", "\u0f73", "\u0958",
           "\U0001f468\u200d\U0001f469\u200d\U0001f467", "\U0001f1e9\U0001f1ea", "\u2764\ufe0f", "\U0001f44d\U0001f3fd",
           "\u4e2d\u6587", "\u3042\u308a", "\ud55c\uad6d\uc5b4", "<0x0A>", "<0x41>", "<0x", "\x00", "\ufffd",
-          "</w>", "##", "_", "__init__", "for (int i=0;i<n;i++)", "https://a.b/c?d=e", "\u2581the", "the\u2581"]
+          "</w>", "##", "_", "__init__", "for (int i=0;i<n;i++)", "x://a.b/c?d=e", "\u2581the", "the\u2581"]
 ADDED = ["<s>", "</s>", "<unk>", "<a>", "<A>", "<|x|>", "<|x|>y", "tok", "tok tok", "Caf\u00e9", "cafe\u0301", " lead",
          "trail ", "\u2581sp", "\u00c5", "A", "1", "\n", "  ", "<\u00fcml>", "\u4e2d", "[MASK]", "\U0001f468\u200d"]
 

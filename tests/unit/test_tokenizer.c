@@ -114,6 +114,11 @@ static void test_regex_dialect(struct maker *m)
     pieces(m, REGEX("\\\\p{Han}+"), "a漢字、b", "a|漢字|、b");
     pieces(m, REGEX("\\\\u0041|\\\\x{42}"), "cABc", "c|A|B|c");
     pieces(m, REGEX("a*"), "bab", "b|a|b");
+    pieces(m, REGEX("\\\\b"), "ab é\xcc\x81-", "ab| |é\xcc\x81|-");
+    pieces(m, REGEX("\\\\Bb"), "abb b", "a|b|b| b");
+    pieces(m, REGEX("[^\\\\S\\\\n]+"), "a \t\nb", "a| \t|\nb");
+    pieces(m, REGEX("[\\\\s\\\\S]"), "a b", "a| |b");
+    pieces(m, REGEX(" ?[^(\\\\s|[.,!])]+"), "ab, c(d", "ab|,| c|(|d");
 #undef REGEX
 }
 
@@ -509,6 +514,33 @@ static void test_long_word(struct maker *m)
     free(text);
 }
 
+/* K07 of the SentencePiece kind: a text is one word, spaces and all, and may be the same character
+ * throughout. */
+static void test_long_spaces(struct maker *m)
+{
+    enum { N = 1 << 20 };
+    struct pesc_error err;
+    struct ids ids = {0};
+    struct tokenizer *t = maker_open(
+        m,
+        small_model("▁ ▁▁ ▁▁▁▁ a aa aaaa", "▁ ▁,▁▁ ▁▁,a a,aa aa",
+                    NORM("{'type': 'Sequence', 'normalizers': [{'type': 'Prepend', 'prepend': '▁'},"
+                         " {'type': 'Replace', 'pattern': {'String': ' '}, 'content': '▁'}]}")),
+        &err);
+    char *text = malloc(N);
+    for (const char *c = " a"; t && *c; c++) {
+        memset(text, *c, N);
+        ids.n = 0;
+        clock_t start = clock();
+        int rc = tokenizer_encode(t, text, N, 0, &ids, &err);
+        double s = (double)(clock() - start) / CLOCKS_PER_SEC;
+        ok(rc == 0 && ids.n == N / 4 + 1 && s < LIMIT, "K07 1 MiB of '%c' in %.3f s", *c, s);
+    }
+    tokenizer_close(t);
+    free(ids.v);
+    free(text);
+}
+
 /* K07: the normal forms of a word that is all marks, which are to be sorted. */
 static void test_marks(struct maker *m)
 {
@@ -550,6 +582,7 @@ int main(void)
     test_post(&m);
     test_decoders(&m);
     test_long_word(&m);
+    test_long_spaces(&m);
     test_marks(&m);
     maker_end(&m);
     return tap_done();
