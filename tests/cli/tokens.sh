@@ -73,14 +73,18 @@ bad "a negative id" decode E-DS-TOKEN '{"ids": [-1]}'
 bad "an id of 2^32" decode E-DS-TOKEN '[4294967296]'
 check "and says which" grep -q 'ids\[0\] is 4294967296' err
 
-# Memory is that of one line.
+# Memory is that of one line. A sanitizer takes terabytes of addresses for itself.
+limit='ulimit -v 200000'
+case $("$PESC" --version) in *-fsanitize=*) limit= ;; esac
+# shellcheck disable=SC2016
 yes '"abababababababababababababab"' | head -n 400000 >in
-check "many lines in little memory" sh -c \
-    'ulimit -v 200000 2>/dev/null; "$1" data encode model <in >out 2>err' sh "$PESC"
+little() { (eval "$limit"; exec "$PESC" data encode model <in >out 2>err); }
+check "many lines in little memory" little
 check "are all answered" test "$(wc -l <out)" = 400000
 { printf '"'; head -c 17000000 /dev/zero | tr '\0' a; echo '"'; } >in
 check "a line of 17 MB" run 4 encode model
 check "is E-DS-BIG" says E-DS-BIG
+# shellcheck disable=SC2016
 check "a reader that goes away is no error" sh -c \
     'yes "\"ab\"" | head -n 100000 | { "$1" data encode model 2>err; echo $? >status; } | head -n 1 >out
     test "$(cat status)" = 0' sh "$PESC"
