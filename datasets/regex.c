@@ -28,15 +28,24 @@ struct regex_match {
     "\\p{L}\\p{Nl}\\p{M}\\p{Nd}\\p{Pc}\\x{24b6}-\\x{24e9}\\x{1f130}-\\x{1f149}"                    \
     "\\x{1f150}-\\x{1f169}\\x{1f170}-\\x{1f189}"
 
+/* Complement of ONIG_S. */
+#define ONIG_NOT_S                                                                                 \
+    "\\x{0}-\\x{8}\\x{e}-\\x{1f}!-\\x{84}\\x{86}-\\x{9f}\\x{a1}-\\x{167f}\\x{1681}-\\x{1fff}"      \
+    "\\x{200b}-\\x{2027}\\x{202a}-\\x{202e}\\x{2030}-\\x{205e}\\x{2060}-\\x{2fff}"                 \
+    "\\x{3001}-\\x{10ffff}"
+
 /* Outside a class Oniguruma also takes these for \w. */
 #define ONIG_W_ALONE "\\x{b2}\\x{b3}\\x{b9}\\x{bc}-\\x{be}"
+
+#define WORD "[" ONIG_W ONIG_W_ALONE "]"
 
 struct translation {
     const char *p, *end, *whole;
     size_t whole_n;
     struct buf out;
-    size_t atom;             /* where the last repeatable item starts in out */
-    size_t group[DEPTH_CAP]; /* where each open group starts in out */
+    size_t atom;                  /* where the last repeatable item starts in out */
+    size_t group[DEPTH_CAP];      /* where each open group starts in out */
+    char caseless[DEPTH_CAP + 1]; /* by depth */
     int depth;
 };
 
@@ -46,9 +55,34 @@ static int refuse(const struct translation *t, const char *what, struct pesc_err
                 t->whole_n > 200 ? 200 : (int)t->whole_n, t->whole);
 }
 
+/* Without regard to case Oniguruma also takes one character for several: sharp s for ss. PCRE2 does
+ * not, so what could meet such a character is refused: letters beyond ASCII, and these pairs. */
+static const char beyond_ascii[] = "regardless of case, what is not ASCII";
+
+static int meets_ligature(const struct translation *t)
+{
+    static const char *const pairs[] = {"ss", "st", "ff", "fi", "fl"};
+    if (t->end - t->p < 2)
+        return 0;
+    for (size_t i = 0; i < sizeof pairs / sizeof *pairs; i++)
+        if ((t->p[0] | 32) == pairs[i][0] && (t->p[1] | 32) == pairs[i][1])
+            return 1;
+    return 0;
+}
+
 static int put(struct translation *t, const char *s, struct pesc_error *err)
 {
     return buf_put(&t->out, s, strlen(s), err);
+}
+
+static int is_category(const char *name, size_t n)
+{
+    static const char known[] = "C Cc Cf Cn Co Cs L Ll Lm Lo Lt Lu M Mc Me Mn N Nd Nl No "
+                                "P Pc Pd Pe Pf Pi Po Ps S Sc Sk Sm So Z Zl Zp Zs ";
+    for (const char *p = known; *p; p = strchr(p, ' ') + 1)
+        if (!memcmp(p, name, n) && p[n] == ' ')
+            return n > 0;
+    return 0;
 }
 
 /* \p{Name}: general categories mean the same in both; any other name is a script for us, and a
@@ -64,6 +98,8 @@ static int translate_property(struct translation *t, struct pesc_error *err)
     TRY(buf_put(&t->out, t->p, 3 + caret, err));
     if (n - caret > 2)
         TRY(put(t, "sc:", err));
+    else if (!is_category(name + caret, n - caret))
+        return refuse(t, "unknown property", err);
     TRY(buf_put(&t->out, name + caret, n - caret + 1, err));
     t->p = close + 1;
     return 0;
@@ -73,6 +109,8 @@ static int translate_escape(struct translation *t, int in_class, struct pesc_err
 {
     if (t->p + 1 >= t->end)
         return refuse(t, "lone backslash", err);
+    if (t->caseless[t->depth] && strchr("pPwWxu", t->p[1]))
+        return refuse(t, beyond_ascii, err);
     char c = t->p[1], msg[] = "unsupported \\x";
     const char *with = NULL;
     switch (c) {
@@ -80,13 +118,19 @@ static int translate_escape(struct translation *t, int in_class, struct pesc_err
         with = in_class ? ONIG_S : "[" ONIG_S "]";
         break;
     case 'w':
-        with = in_class ? ONIG_W : "[" ONIG_W ONIG_W_ALONE "]";
+        with = in_class ? ONIG_W : WORD;
         break;
     case 'S':
-        with = in_class ? NULL : "[^" ONIG_S "]";
+        with = in_class ? ONIG_NOT_S : "[^" ONIG_S "]";
         break;
     case 'W':
         with = in_class ? NULL : "[^" ONIG_W ONIG_W_ALONE "]";
+        break;
+    case 'b':
+        with = in_class ? NULL : "(?:(?<=" WORD ")(?!" WORD ")|(?<!" WORD ")(?=" WORD "))";
+        break;
+    case 'B':
+        with = in_class ? NULL : "(?:(?<=" WORD ")(?=" WORD ")|(?<!" WORD ")(?!" WORD "))";
         break;
     case 'h':
         with = in_class ? "0-9a-fA-F" : "[0-9a-fA-F]";
@@ -128,8 +172,10 @@ static int translate_escape(struct translation *t, int in_class, struct pesc_err
             return 0;
         }
     }
-    if (!with && (c == 'S' || c == 'W'))
-        return refuse(t, "negated \\S or \\W inside a class", err);
+    if (!with && c == 'W')
+        return refuse(t, "\\W inside a class", err);
+    if (!with && (c == 'b' || c == 'B'))
+        return refuse(t, "\\b inside a class", err);
     if (c == 'v')
         with = "\\x{0b}"; /* a list of line ends in PCRE2 */
     if (with)
@@ -140,27 +186,42 @@ static int translate_escape(struct translation *t, int in_class, struct pesc_err
     return 0;
 }
 
-static int translate_class(struct translation *t, struct pesc_error *err)
+/* What stands between the brackets of a class; a class within it adds its members to it. */
+static int translate_members(struct translation *t, int nested, struct pesc_error *err)
 {
-    TRY(buf_put(&t->out, t->p++, 1, err));
-    if (t->p < t->end && *t->p == '^')
-        TRY(buf_put(&t->out, t->p++, 1, err));
-    if (t->p < t->end && *t->p == ']')
-        return refuse(t, "class that starts with ]", err);
+    t->p++;
+    if (t->p < t->end && (*t->p == ']' || (nested && (*t->p == '^' || *t->p == ':'))))
+        return refuse(t, nested ? "class within a class" : "class that starts with ]", err);
     while (t->p < t->end && *t->p != ']') {
-        if (*t->p == '\\') {
-            TRY(translate_escape(t, 1, err));
-            continue;
-        }
-        if (*t->p == '[')
-            return refuse(t, "class within a class", err);
+        if ((unsigned char)*t->p >= 0x80 && t->caseless[t->depth])
+            return refuse(t, beyond_ascii, err);
         if (*t->p == '&' && t->p + 1 < t->end && t->p[1] == '&')
             return refuse(t, "intersection of classes", err);
-        TRY(buf_put(&t->out, t->p++, 1, err));
+        if (*t->p == '\\') {
+            TRY(translate_escape(t, 1, err));
+        } else if (*t->p == '[') {
+            if (nested)
+                return refuse(t, "class within a class within a class", err);
+            TRY(translate_members(t, 1, err));
+        } else if (nested && *t->p == '-') {
+            return refuse(t, "range in a class within a class", err);
+        } else {
+            TRY(buf_put(&t->out, t->p++, 1, err));
+        }
     }
     if (t->p >= t->end)
         return refuse(t, "class without end", err);
-    return buf_put(&t->out, t->p++, 1, err);
+    t->p++;
+    return 0;
+}
+
+static int translate_class(struct translation *t, struct pesc_error *err)
+{
+    int negated = t->p + 1 < t->end && t->p[1] == '^';
+    TRY(put(t, negated ? "[^" : "[", err));
+    t->p += negated;
+    TRY(translate_members(t, 0, err));
+    return put(t, "]", err);
 }
 
 static int translate_group(struct translation *t, struct pesc_error *err)
@@ -169,6 +230,7 @@ static int translate_group(struct translation *t, struct pesc_error *err)
     if (t->depth == DEPTH_CAP)
         return refuse(t, "groups nested too deep", err);
     t->group[t->depth++] = t->out.n;
+    t->caseless[t->depth] = t->caseless[t->depth - 1];
     size_t left = (size_t)(t->end - t->p);
     if (left < 2 || (t->p[1] != '?' && t->p[1] != '*')) {
         t->p++;
@@ -183,11 +245,14 @@ static int translate_group(struct translation *t, struct pesc_error *err)
     }
     if (left > 4 && !memcmp(t->p, "(?i:", 4)) {
         t->p += 4;
+        t->caseless[t->depth] = 1;
         return put(t, "(?i:", err);
     }
-    if (left >= 4 && !memcmp(t->p, "(?i)", 4)) {
+    /* elsewhere the alternatives behind it would belong to it */
+    if (left >= 4 && !memcmp(t->p, "(?i)", 4) && t->out.n == 0) {
         t->p += 4;
         t->depth--;
+        t->caseless[t->depth] = 1;
         return put(t, "(?i)", err);
     }
     return refuse(t, "unsupported kind of group", err);
@@ -242,6 +307,10 @@ static int translate(struct translation *t, struct pesc_error *err)
             break;
         default:
             utf8_get(t->p, &len);
+            if (t->caseless[t->depth] && len > 1)
+                return refuse(t, beyond_ascii, err);
+            if (t->caseless[t->depth] && meets_ligature(t))
+                return refuse(t, "regardless of case, letters that a ligature has", err);
             if (!strchr("*+?|^$", *t->p))
                 t->atom = at;
             TRY(buf_put(&t->out, t->p, len, err));
@@ -253,7 +322,7 @@ static int translate(struct translation *t, struct pesc_error *err)
 
 struct regex *regex_new(const char *pattern, size_t n, struct pesc_error *err)
 {
-    struct translation t = {pattern, pattern + n, pattern, n, {0}, 0, {0}, 0};
+    struct translation t = {.p = pattern, .end = pattern + n, .whole = pattern, .whole_n = n};
     if (n > PATTERN_CAP || memchr(pattern, 0, n)) {
         refuse(&t, "pattern too long or with a zero byte", err);
         return NULL;

@@ -113,6 +113,13 @@ int added_split(struct tok_work *w, const struct trie *trie, const char *text, s
             start = char_before(text, start);
         for (; a->rstrip && stop < high && is_at(text + stop, UC_SPACE); stop += step)
             utf8_get(text + stop, &step);
+        /* The token before may have taken (part of) this one for white space. As in the reference
+         * library it then is what is left of it when it takes white space on its left itself, and
+         * otherwise counts in full. */
+        if (a->lstrip && start < done)
+            start = done;
+        if (start >= stop)
+            continue;
         if (done < start)
             TRY(rest(w, text + done, start - done, at_start && done == 0));
         if (w->mixed)

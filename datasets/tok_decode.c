@@ -139,7 +139,7 @@ static int feed_replace(struct token_stream *s, int step, const char *p, size_t 
     const struct dec_step *d = &s->t->dec[step];
     struct buf *b = &s->st[step].tmp;
     b->n = 0;
-    TRY(replace_all(b, p, n, d->regex, &d->from, &d->to, s->match, s->err));
+    TRY(replace_all(b, p, n, d->regex, &d->from, &d->to, NULL, s->match, s->err));
     return feed(s, step + 1, b->p ? b->p : "", b->n);
 }
 

@@ -226,12 +226,12 @@ int byte_map_put(const struct byte_map *m, struct buf *out, const char *p, size_
                  struct pesc_error *err) MUST_USE;
 
 /* tok_normalize.c: *out points into text or into work; *at_start becomes 0 when the beginning of
- * the text was stripped. */
+ * the text was taken away. */
 int norm_run(struct tok_work *w, const char *text, size_t n, const char **out, size_t *out_n,
              int *at_start) MUST_USE;
-/* Non-overlapping matches of from (or regex) replaced by to. */
+/* Non-overlapping matches of from (or regex) replaced by to; at_start (may be NULL) as above. */
 int replace_all(struct buf *out, const char *text, size_t n, const struct regex *regex,
-                const struct buf *from, const struct buf *to, struct regex_match *m,
+                const struct buf *from, const struct buf *to, int *at_start, struct regex_match *m,
                 struct pesc_error *err) MUST_USE;
 /* The next match at or after *from, which it moves; the way Oniguruma walks over empty ones.
  * last is the end of the match before, or SIZE_MAX. 1, 0, or -1. */

@@ -13,7 +13,7 @@ int next_match(const struct regex *regex, const struct buf *lit, struct regex_ma
             if (rc <= 0)
                 return rc;
         } else {
-            const char *p = lit->n ? memmem(text + *from, n - *from, lit->p, lit->n) : NULL;
+            const char *p = lit->n ? memmem(text + *from, n - *from, lit->p, lit->n) : text + *from;
             if (!p)
                 return 0;
             *start = (size_t)(p - text);
@@ -31,8 +31,18 @@ int next_match(const struct regex *regex, const struct buf *lit, struct regex_ma
     return 0;
 }
 
+/* Whether what replaced the beginning of a text counts as standing at its start: in the reference
+ * library it stands where the last character that it replaced stood. */
+static int keeps_start(const char *text, size_t end, const struct buf *to)
+{
+    size_t first = 0;
+    if (end)
+        utf8_get(text, &first);
+    return end == 0 || (to->n && end == first);
+}
+
 int replace_all(struct buf *out, const char *text, size_t n, const struct regex *regex,
-                const struct buf *from, const struct buf *to, struct regex_match *m,
+                const struct buf *from, const struct buf *to, int *at_start, struct regex_match *m,
                 struct pesc_error *err)
 {
     size_t at = 0, last = SIZE_MAX, done = 0, start, end;
@@ -40,16 +50,22 @@ int replace_all(struct buf *out, const char *text, size_t n, const struct regex 
     while ((rc = next_match(regex, from, m, text, n, &at, &last, &start, &end, err)) == 1) {
         TRY(buf_put(out, text + done, start - done, err));
         TRY(buf_put(out, to->p, to->n, err));
+        if (at_start && start == 0)
+            *at_start &= keeps_start(text, end, to);
         done = end;
     }
     return rc < 0 ? -1 : buf_put(out, text + done, n - done, err);
 }
 
-static int drop_marks(struct buf *out, const char *text, size_t n, struct pesc_error *err)
+static int drop_marks(struct buf *out, const char *text, size_t n, int *at_start,
+                      struct pesc_error *err)
 {
-    for (size_t i = 0, len; i < n; i += len)
+    for (size_t i = 0, len; i < n; i += len) {
         if (!uc_is(utf8_get(text + i, &len), UC_MARK))
             TRY(buf_put(out, text + i, len, err));
+        else if (i == 0)
+            *at_start = 0;
+    }
     return 0;
 }
 
@@ -92,10 +108,10 @@ int norm_run(struct tok_work *w, const char *text, size_t n, const char **out, s
             TRY(buf_put(b, text, n, err));
             break;
         case NORM_REPLACE:
-            TRY(replace_all(b, text, n, s->regex, &s->from, &s->to, w->match, err));
+            TRY(replace_all(b, text, n, s->regex, &s->from, &s->to, at_start, w->match, err));
             break;
         case NORM_MARKS:
-            TRY(drop_marks(b, text, n, err));
+            TRY(drop_marks(b, text, n, at_start, err));
             break;
         case NORM_BYTES:
             TRY(byte_map_put(&t->bytes, b, text, n, err));

@@ -259,6 +259,12 @@ int tokenizer_adds_bos(const struct tokenizer *t)
     return t->bos >= 0 && t->before.n > 0 && t->before.v[0] == t->bos;
 }
 
+void tokenizer_around(const struct tokenizer *t, size_t *before, size_t *after)
+{
+    *before = t->before.n;
+    *after = t->after.n;
+}
+
 int32_t tokenizer_id(const struct tokenizer *t, const char *token)
 {
     return strmap_get(&t->by_name, &t->names, token, strlen(token));

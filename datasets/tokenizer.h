@@ -77,6 +77,8 @@ long tokenizer_size(const struct tokenizer *t);    /* highest id + 1 */
 int32_t tokenizer_bos(const struct tokenizer *t);  /* or -1 */
 int32_t tokenizer_eos(const struct tokenizer *t);  /* or -1 */
 int tokenizer_adds_bos(const struct tokenizer *t); /* encode with TOK_SPECIAL adds it */
+/* How many ids TOK_SPECIAL adds before and after a text's own. */
+void tokenizer_around(const struct tokenizer *t, size_t *before, size_t *after);
 int32_t tokenizer_id(const struct tokenizer *t, const char *token); /* or -1 */
 const char *tokenizer_token(const struct tokenizer *t,
                             int32_t id); /* as in the vocabulary, or NULL */

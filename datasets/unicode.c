@@ -217,6 +217,68 @@ static int normalize_part(struct buf *out, const char *text, size_t n, int optio
     return rc;
 }
 
+/* utf8proc sorts marks by bubbles: a run of a million of them would take hours. Long runs are
+ * therefore brought into their order beforehand. */
+enum { MARKS_LONG = 64 };
+
+static int is_mark(uint32_t cp)
+{
+    return cp >= 0x300 &&
+           (utf8proc_get_property((utf8proc_int32_t)cp)->combining_class || uc_is(cp, UC_MARK));
+}
+
+static int has_long_marks(const char *text, size_t n)
+{
+    size_t run = 0, len;
+    for (size_t i = 0; i < n && run <= MARKS_LONG; i += len)
+        run = is_mark(utf8_get(text + i, &len)) ? run + 1 : 0;
+    return run > MARKS_LONG;
+}
+
+/* Empties marks into out, sorted by class and otherwise as they came. */
+static int put_marks(struct buf *out, struct buf *marks, struct pesc_error *err)
+{
+    const uint32_t *cp = (const uint32_t *)(const void *)marks->p;
+    size_t n = marks->n / sizeof *cp;
+    uint8_t present[256] = {0};
+    marks->n = 0;
+    for (size_t i = 0; i < n; i++)
+        present[utf8proc_get_property((utf8proc_int32_t)cp[i])->combining_class & 255] = 1;
+    for (int c = 1; n && c < 256; c++)
+        for (size_t i = 0; present[c] && i < n; i++)
+            if (utf8proc_get_property((utf8proc_int32_t)cp[i])->combining_class == c)
+                TRY(buf_put_cp(out, cp[i], err));
+    return 0;
+}
+
+/* Decomposes text and orders its marks. */
+static int order_marks(struct buf *out, const char *text, size_t n, int options,
+                       struct pesc_error *err)
+{
+    struct buf marks = {0};
+    int rc = -1;
+    options = (options & ~UTF8PROC_COMPOSE) | UTF8PROC_DECOMPOSE;
+    for (size_t i = 0, len; i < n; i += len) {
+        utf8proc_int32_t part[32];
+        int bounds = 0;
+        utf8proc_ssize_t k = utf8proc_decompose_char((utf8proc_int32_t)utf8_get(text + i, &len),
+                                                     part, sizeof part / sizeof *part,
+                                                     (utf8proc_option_t)options, &bounds);
+        for (utf8proc_ssize_t j = 0; j < k; j++) {
+            if (utf8proc_get_property(part[j])->combining_class) {
+                TRY_OR(buf_put(&marks, &part[j], sizeof part[j], err), done);
+                continue;
+            }
+            TRY_OR(put_marks(out, &marks, err), done);
+            TRY_OR(buf_put_cp(out, (uint32_t)part[j], err), done);
+        }
+    }
+    rc = put_marks(out, &marks, err);
+done:
+    buf_free(&marks);
+    return rc;
+}
+
 int uc_normalize(struct buf *out, const char *text, size_t n, enum uc_form form,
                  struct pesc_error *err)
 {
@@ -234,16 +296,27 @@ int uc_normalize(struct buf *out, const char *text, size_t n, enum uc_form form,
             break;
     if (i == n)
         return buf_put(out, text, n, err);
+    struct buf ordered = {0};
+    int rc = -1;
+    if (has_long_marks(text, n)) {
+        TRY_OR(order_marks(&ordered, text, n, options[form], err), done);
+        text = ordered.p;
+        n = ordered.n;
+    }
     for (;;) {
         const char *cut = memmem(text, n, filler, 3);
         size_t part = cut ? (size_t)(cut - text) : n;
-        TRY(normalize_part(out, text, part, options[form], err));
+        TRY_OR(normalize_part(out, text, part, options[form], err), done);
         if (!cut)
-            return 0;
-        TRY(buf_put(out, filler, 3, err));
+            break;
+        TRY_OR(buf_put(out, filler, 3, err), done);
         text += part + 3;
         n -= part + 3;
     }
+    rc = 0;
+done:
+    buf_free(&ordered);
+    return rc;
 }
 
 int uc_lower(struct buf *out, const char *text, size_t n, struct pesc_error *err)

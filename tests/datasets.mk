@@ -38,6 +38,9 @@ tests_unit_test_tokenizer_bad_SOURCES = tests/unit/test_tokenizer_bad.c
 EXTRA_PROGRAMS = tests/dev/tok_dump tests/dev/template_dump tests/dev/make_stream
 EXTRA_DIST += tests/dev/compare_tokenizers.py tests/dev/check_templates.py tests/dev/stream_10g.sh
 tests_dev_template_dump_SOURCES = tests/dev/template_dump.c
+EXTRA_DIST += tests/dev/fuzz_tokenizers.py
+TESTS += tests/cli/tokens.sh
+EXTRA_DIST += tests/cli/tokens.sh
 tests_dev_tok_dump_SOURCES = tests/dev/tok_dump.c
 tests_dev_make_stream_SOURCES = tests/dev/make_stream.c \
   tests/unit/packing.c tests/unit/packing.h

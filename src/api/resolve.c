@@ -97,6 +97,20 @@ fail:
     return -1;
 }
 
+static int read_vocab_size(const char *dir, long *out, struct pesc_error *err)
+{
+    char path[PATH_CAP];
+    TRY(path_join(path, dir, "config.json", err));
+    json_t *config = json_file(path, 1 << 20, PESC_E_CFG_JSON, err);
+    if (!config)
+        return -1;
+    const json_t *v = json_object_get(config, "vocab_size");
+    *out = json_is_integer(v) ? (long)json_integer_value(v) : 0;
+    json_decref(config);
+    return *out >= 1 && *out <= INT_MAX ? 0
+                                        : FAIL(err, CFG_VOCAB, "%s: no usable vocab_size", path);
+}
+
 int model_tokenizer(const char *model, const struct notes *notes, struct tokenizer **out,
                     long *vocab_size, struct pesc_error *err)
 {
@@ -110,17 +124,12 @@ int model_tokenizer(const char *model, const struct notes *notes, struct tokeniz
         TRY(crafted_read(dir, &c, err));
         strcpy(dir, c.base);
     }
-    TRY(path_join(path, dir, "config.json", err));
-    json_t *config = json_file(path, 1 << 20, PESC_E_CFG_JSON, err);
-    if (!config)
-        return -1;
-    const json_t *v = json_object_get(config, "vocab_size");
-    *vocab_size = json_is_integer(v) ? (long)json_integer_value(v) : 0;
-    json_decref(config);
-    if (*vocab_size < 1 || *vocab_size > INT_MAX)
-        return FAIL(err, CFG_VOCAB, "%s: no usable vocab_size", path);
+    if (vocab_size)
+        TRY(read_vocab_size(dir, vocab_size, err));
     TRY(path_join(path, dir, "tokenizer.json", err));
-    return path_exists(path) ? tokenizer_open(dir, notes, out, err) : 0;
+    if (path_exists(path))
+        return tokenizer_open(dir, notes, out, err);
+    return vocab_size ? 0 : FAIL(err, IO_MISSING, "%s has no tokenizer.json", dir);
 }
 
 void model_arg_close(struct model_arg *a)

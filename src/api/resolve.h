@@ -22,7 +22,8 @@ struct model_arg {
 int model_arg_open(const char *model, const char *base_override, const struct notes *notes,
                    struct model_arg *a, struct pesc_error *err) MUST_USE;
 /* Only the tokenizer and the vocabulary's size, without opening weights: enough to look at data. A
- * base without tokenizer.json gives a NULL tokenizer. */
+ * base without tokenizer.json gives a NULL tokenizer. With a NULL vocab_size config.json is not
+ * read, and a missing tokenizer is E-IO-MISSING. */
 int model_tokenizer(const char *model, const struct notes *notes, struct tokenizer **out,
                     long *vocab_size, struct pesc_error *err) MUST_USE;
 void model_arg_close(struct model_arg *a);

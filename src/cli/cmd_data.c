@@ -3,6 +3,7 @@
 
 #include "cli/data_arg.h"
 #include "cli/data_report.h"
+#include "cli/data_tokens.h"
 
 #include <stddef.h>
 #include <stdlib.h>
@@ -213,9 +214,10 @@ static const struct cmd data_inspect =
 static const struct cmd data_stats =
     DATA_CMD(stats, "As inspect, with a histogram of lengths and the number of repeated samples");
 static const struct cmd data_mask = DATA_CMD(mask, "One record with its trained tokens marked");
-static const struct cmd *const subs[] = {&data_inspect, &data_stats, &data_mask, NULL};
+static const struct cmd *const subs[] = {&data_inspect, &data_stats,  &data_mask,
+                                         &data_encode,  &data_decode, NULL};
 
 const struct cmd cmd_data = {.name = "data",
-                             .usage = "COMMAND MODEL --data FILE... [options]",
+                             .usage = "COMMAND MODEL [options]",
                              .summary = "Shows what the trainer would really see",
                              .subs = subs};

@@ -13,7 +13,9 @@ pesc_SOURCES += \
   src/cli/table.c src/cli/table.h
 
 # data
-pesc_SOURCES += src/cli/data_lengths.c src/cli/data_packing.c src/cli/data_report.c src/cli/data_report.h
+pesc_SOURCES += \
+  src/cli/data_lengths.c src/cli/data_packing.c src/cli/data_report.c src/cli/data_report.h \
+  src/cli/data_tokens.c src/cli/data_tokens.h src/cli/lines.c src/cli/lines.h
 
 # eval
 pesc_SOURCES += src/cli/eval_experts.c src/cli/eval_experts.h

@@ -7,10 +7,11 @@
 #include <stdlib.h>
 #include <string.h>
 
-json_t *json_parse(const char *text, size_t len, enum json_fault *fault, char *why, size_t why_size)
+static json_t *parse(const char *text, size_t len, size_t flags, enum json_fault *fault, char *why,
+                     size_t why_size)
 {
     json_error_t e;
-    json_t *v = json_loadb(text, len, JSON_REJECT_DUPLICATES | JSON_DECODE_ANY, &e);
+    json_t *v = json_loadb(text, len, JSON_REJECT_DUPLICATES | JSON_DECODE_ANY | flags, &e);
     if (v)
         return v;
     enum json_fault f = JSON_FAULT_SYNTAX;
@@ -38,6 +39,17 @@ json_t *json_parse(const char *text, size_t len, enum json_fault *fault, char *w
     if (why && why_size)
         snprintf(why, why_size, "line %d, column %d: %s", e.line, e.column, e.text);
     return NULL;
+}
+
+json_t *json_parse(const char *text, size_t len, enum json_fault *fault, char *why, size_t why_size)
+{
+    return parse(text, len, 0, fault, why, why_size);
+}
+
+json_t *json_parse_nul(const char *text, size_t len, enum json_fault *fault, char *why,
+                       size_t why_size)
+{
+    return parse(text, len, JSON_ALLOW_NUL, fault, why, why_size);
 }
 
 json_t *json_file(const char *path, size_t cap, enum pesc_code code, struct pesc_error *err)

@@ -20,6 +20,10 @@ enum json_fault {
 json_t *json_parse(const char *text, size_t len, enum json_fault *fault, char *why,
                    size_t why_size);
 
+/* The same for text that is data and nothing else: \u0000 may stand in it. */
+json_t *json_parse_nul(const char *text, size_t len, enum json_fault *fault, char *why,
+                       size_t why_size);
+
 /* Reads and parses a file of at most cap bytes; any JSON fault gets the given code. */
 json_t *json_file(const char *path, size_t cap, enum pesc_code code, struct pesc_error *err);
 

@@ -5,7 +5,8 @@
     python3 tests/dev/compare_tokenizers.py tests/dev/tok_dump TEXTS... -- MODEL...
 
 TEXTS are text, JSON or JSONL files (every string in them is a text), MODELs folders with a
-tokenizer.json. Random mixtures of scripts, spaces, marks and special tokens are added. Prints the
+tokenizer.json. Random mixtures of scripts, spaces, marks and special tokens, Chinese, emoji and repaired broken
+UTF-8 are added. Prints the
 number of differing texts (it should be 0) and the ratio of single-thread speeds.
 """
 import json
@@ -63,15 +64,39 @@ def mixture(rng):
                    if unicodedata.category(c) not in ("Cn", "Cs") and ord(c) not in newer)
 
 
+def broken(rng, texts):
+    """Bytes of texts with some changed, so that they are no UTF-8, and then repaired."""
+    for text in rng.sample(texts, min(len(texts), 3000)):
+        data = bytearray(text.encode("utf-8", "replace")[:2000])
+        for _ in range(len(data) // 50 + 1):
+            if data:
+                data[rng.randrange(len(data))] = rng.randrange(256)
+        yield data.decode("utf-8", "replace")
+
+
+def chinese(rng):
+    """Sentences of frequent characters, with punctuation, digits, Latin words and emoji among them."""
+    common = [chr(0x4E00 + k * k % 7000) for k in range(1, 2500)]
+    out = ""
+    for _ in range(rng.randint(1, 12)):
+        out += "".join(rng.choice(common) for _ in range(rng.randint(2, 25)))
+        out += rng.choice(["\uff0c", "\u3002", "\uff01", "\u3001", " ", "\n", "2024", " GPU ", "\U0001f600",
+                           "\U0001f468\u200d\U0001f469\u200d\U0001f467", "\u2764\ufe0f"])
+    return out
+
+
 def main():
     dump, rest = sys.argv[1], sys.argv[2:]
     files, models = rest[:rest.index("--")], rest[rest.index("--") + 1:]
     rng = random.Random(1)
     texts = [s for f in files for s in texts_of(f)] + [mixture(rng) for _ in range(20000)]
+    texts += [*broken(rng, texts), *(chinese(rng) for _ in range(10000))]
     texts = [s.encode("utf-8", "replace").decode() for s in texts if "\0" not in s]
+    rng.shuffle(texts)
     size = sum(len(s.encode()) for s in texts)
     lines = "".join(json.dumps(s) + "\n" for s in texts).encode()
     failed = 0
+    print(f"{size / 1e6:.1f} MB in {len(texts)} texts", flush=True)
     for model in models:
         ref = Tokenizer.from_file(os.path.join(model, "tokenizer.json"))
         ref.no_truncation()

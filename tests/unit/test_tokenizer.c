@@ -114,6 +114,11 @@ static void test_regex_dialect(struct maker *m)
     pieces(m, REGEX("\\\\p{Han}+"), "a漢字、b", "a|漢字|、b");
     pieces(m, REGEX("\\\\u0041|\\\\x{42}"), "cABc", "c|A|B|c");
     pieces(m, REGEX("a*"), "bab", "b|a|b");
+    pieces(m, REGEX("\\\\b"), "ab é\xcc\x81-", "ab| |é\xcc\x81|-");
+    pieces(m, REGEX("\\\\Bb"), "abb b", "a|b|b| b");
+    pieces(m, REGEX("[^\\\\S\\\\n]+"), "a \t\nb", "a| \t|\nb");
+    pieces(m, REGEX("[\\\\s\\\\S]"), "a b", "a| |b");
+    pieces(m, REGEX(" ?[^(\\\\s|[.,!])]+"), "ab, c(d", "ab|,| c|(|d");
 #undef REGEX
 }
 
@@ -142,6 +147,16 @@ static void test_normalizers(struct maker *m)
     pieces(m, NORM("{'type': 'Replace', 'pattern': {'String': 'a.'}, 'content': '<$1>'}"), "a.ab",
            "<$1>ab");
     pieces(m, NORM("{'type': 'Replace', 'pattern': {'Regex': 'a.'}, 'content': ''}"), "a.abc", "c");
+    pieces(m, NORM("{'type': 'Replace', 'pattern': {'String': ''}, 'content': '-'}"), "ab",
+           "-a-b-");
+#define FIRST                                                                                      \
+    "'pre_tokenizer': {'type': 'Metaspace', 'replacement': '_', 'prepend_scheme': 'first'}"
+    pieces(m, "{'normalizer': {'type': 'StripAccents'}, " FIRST "}", "\xcc\x81x", "x");
+    pieces(m, "{'normalizer': {'type': 'StripAccents'}, " FIRST "}", "x\xcc\x81", "_x");
+    pieces(m,
+           "{'normalizer': {'type': 'Replace', 'pattern': {'Regex': 'aa?'}, 'content': 'b'}, " FIRST
+           "}",
+           "aax", "bx");
     pieces(m,
            NORM("{'type': 'Sequence', 'normalizers': [{'type': 'Lowercase'}, {'type': 'Prepend',"
                 " 'prepend': 'x'}, {'type': 'ByteLevel'}]}"),
@@ -183,6 +198,15 @@ static void test_added(struct maker *m)
           "a <x>  b", 0, "0 4 9 1", "rstrip");
     added(m, "[{'id': 9, 'content': '<x>', " FLAGS("false", "true", "true", "false", "true") "}]",
           "a <x>  <x>\n b", 0, "0 9 9 1", "both");
+    /* white space that one token took and that is another */
+#define SPACES(l, r, l2)                                                                           \
+    "[{'id': 9, 'content': '<x>', " FLAGS(                                                         \
+        "false", l, r, "false", "false") "}, {'id': 8, 'content': '  ', " FLAGS("false", l2,       \
+                                                                                "false", "false",  \
+                                                                                "false") "}]"
+    added(m, SPACES("false", "true", "true"), "a<x>  b", 0, "0 9 1", "taken by the one before");
+    added(m, SPACES("false", "true", "false"), "a<x>  b", 0, "0 9 8 1", "and found all the same");
+    added(m, SPACES("true", "false", "false"), "a  <x>b", 0, "0 8 9 1", "not taken from it");
 #define SPECIAL "[{'id': 9, 'content': '<s>', " FLAGS("false", "false", "false", "false", "true")
     added(m, SPECIAL "}, {'id': 8, 'content': '<t>', " PLAIN_FLAGS "}]", "<s>a<t>", 0, "9 0 8",
           "special and not");
@@ -437,13 +461,13 @@ static void check_merging(const struct tokenizer *t)
 }
 
 /* K07 */
+#ifdef __SANITIZE_ADDRESS__
+#define LIMIT 20.
+#else
+#define LIMIT 1.
+#endif
 static void test_long_word(struct maker *m)
 {
-#ifdef __SANITIZE_ADDRESS__
-    const double limit = 20;
-#else
-    const double limit = 1;
-#endif
     enum { N = 1 << 20 };
     struct pesc_error err;
     struct ids ids = {0};
@@ -479,12 +503,66 @@ static void test_long_word(struct maker *m)
         int rc = tokenizer_encode(t, text, N, 0, &ids, &err);
         double s = (double)(clock() - start) / CLOCKS_PER_SEC;
         ok(rc == 0 && ids.n >= N / 8 && ids.n < N / 2, "a word of 1 MiB: %zu ids", ids.n);
-        ok(s < limit, "K07 in %.3f s", s);
+        ok(s < LIMIT, "K07 in %.3f s", s);
         size_t len = 0;
         for (size_t i = 0; i < ids.n; i++)
             len += strlen(tokenizer_token(t, ids.v[i]));
         is_long((long)len, N, "all of it is there");
     }
+    tokenizer_close(t);
+    free(ids.v);
+    free(text);
+}
+
+/* K07 of the SentencePiece kind: a text is one word, spaces and all, and may be the same character
+ * throughout. */
+static void test_long_spaces(struct maker *m)
+{
+    enum { N = 1 << 20 };
+    struct pesc_error err;
+    struct ids ids = {0};
+    struct tokenizer *t = maker_open(
+        m,
+        small_model("▁ ▁▁ ▁▁▁▁ a aa aaaa", "▁ ▁,▁▁ ▁▁,a a,aa aa",
+                    NORM("{'type': 'Sequence', 'normalizers': [{'type': 'Prepend', 'prepend': '▁'},"
+                         " {'type': 'Replace', 'pattern': {'String': ' '}, 'content': '▁'}]}")),
+        &err);
+    char *text = malloc(N);
+    for (const char *c = " a"; t && *c; c++) {
+        memset(text, *c, N);
+        ids.n = 0;
+        clock_t start = clock();
+        int rc = tokenizer_encode(t, text, N, 0, &ids, &err);
+        double s = (double)(clock() - start) / CLOCKS_PER_SEC;
+        ok(rc == 0 && ids.n == N / 4 + 1 && s < LIMIT, "K07 1 MiB of '%c' in %.3f s", *c, s);
+    }
+    tokenizer_close(t);
+    free(ids.v);
+    free(text);
+}
+
+/* K07: the normal forms of a word that is all marks, which are to be sorted. */
+static void test_marks(struct maker *m)
+{
+    enum { N = 1 << 18 };
+    struct pesc_error err;
+    struct ids ids = {0};
+    json_t *root = small_model("a \xcc\x95 \xcc\x96", "", NORM("{'type': 'NFC'}"));
+    char *text = malloc(4 * N + 1);
+    struct tokenizer *t = maker_open(m, root, &err);
+    text[0] = 'a';
+    for (size_t i = 0; i < 2 * N; i++) {
+        text[1 + 2 * i] = '\xcc';
+        text[2 + 2 * i] = i % 2 ? '\x96' : '\x95';
+    }
+    clock_t start = clock();
+    int rc = t ? tokenizer_encode(t, text, 4 * N + 1, 0, &ids, &err) : -1;
+    double s = (double)(clock() - start) / CLOCKS_PER_SEC;
+    ok(rc == 0 && s < LIMIT, "K07 a word of 1 MiB of marks in %.3f s", s);
+    size_t good = ids.n == 2 * N + 1 && ids.v[0] == 0;
+    for (size_t i = 1; good && i < ids.n; i++)
+        good = ids.v[i] == (i <= N ? 2 : 1);
+    ok(good != 0, "in their order");
     tokenizer_close(t);
     free(ids.v);
     free(text);
@@ -504,6 +582,8 @@ int main(void)
     test_post(&m);
     test_decoders(&m);
     test_long_word(&m);
+    test_long_spaces(&m);
+    test_marks(&m);
     maker_end(&m);
     return tap_done();
 }

@@ -102,6 +102,15 @@ static void test_values(struct maker *m)
          "{'pre_tokenizer': {'type': 'Split', 'pattern': {'String': 'a'},"
          " 'behavior': 'Sideways', 'invert': false}}",
          "E-TOK-UNSUP", "behavior", "K04 behavior", 7},
+        {"a", "",
+         "{'added_tokens': [{'id': 5, 'content': 'x'}], 'post_processor': {'type': 'Sequence',"
+         " 'processors': [{'type': 'BertProcessing', 'cls': ['x', 5], 'sep': ['x', 5]},"
+         " {'type': 'BertProcessing', 'cls': ['x', 5], 'sep': ['x', 5]}]}}",
+         "E-TOK-UNSUP", "more than one", "K04 two parts that add tokens", 7},
+        {"a", "", "{'decoder': {'type': 'WordPiece'}}", "E-TOK-UNSUP", "WordPiece", "K04 decoder",
+         7},
+        {"a", "", "{'model': {'continuing_subword_prefix': '##'}}", "E-TOK-UNSUP", "prefix",
+         "K04 prefix", 7},
         {"a", "", "{'post_processor': {'type': 'Odd'}}", "E-TOK-UNSUP", "Odd", "K04 post", 7},
         {"a", "", "{'decoder': {'type': 'CTC'}}", "E-TOK-UNSUP", "CTC", "K04 decoder", 7},
         {"a", "", "{'version': '2.0'}", "E-TOK-UNSUP", "version", "K04 version", 7},
@@ -138,10 +147,12 @@ static void test_values(struct maker *m)
 
 static void test_regexes(struct maker *m)
 {
-    static const char *const bad[] = {"(a",      "a)",          "[a",      "[a[b]]", "[a&&b]",
-                                      "\\\\b",   "\\\\p{Nope}", "(?<n>a)", "a\\\\",  "[\\\\S]",
-                                      "(?m:a)",  "\\\\1(a)",    "a{2",     "(?R)",   "(*ACCEPT)",
-                                      "\\\\Qa(", "(?#c)",       "\\\\p",   "*a"};
+    static const char *const bad[] = {"(a", "a)", "[a", "[a[^b]]", "[[:alpha:]]", "[a[b-c]]",
+                                      "[a&&b]", "\\\\p{Nope}", "(?<n>a)", "a\\\\", "[\\\\W]",
+                                      "(?m:a)", "\\\\1(a)", "a{2", "(?R)", "(*ACCEPT)", "\\\\Qa(",
+                                      "(?#c)", "\\\\p", "*a", "\\\\R", "\\\\G", "\\\\p{L&}",
+                                      /* regardless of case one character may stand for several */
+                                      "(?i)fi", "(?i:ß)", "(?i:\\\\p{L})", "a(?i)b|c"};
     for (size_t i = 0; i < sizeof bad / sizeof *bad; i++) {
         char extra[256], what[64];
         snprintf(extra, sizeof extra,
