@@ -101,7 +101,9 @@ static int feed_chunk(struct decoder *d, const int32_t *ids, long n, long length
                      .sin = e->sin,
                      .kv = &d->kv,
                      .scratch = &e->block};
-    engine_embed(e->x, &weights_outer(d->m->weights)->embed, ids, n);
+    arena_reset(&e->block, 0); /* a pass that failed left it as it was */
+    weights_pass(d->m->weights, 0);
+    TRY(weights_embed(d->m->weights, e->x, ids, n, e->rows, err));
     TRY(engine_run_blocks(e, &p, err));
     d->kv.length += n;
     return 0;

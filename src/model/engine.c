@@ -155,10 +155,13 @@ static int check_batch(const struct engine *e, const struct batch *b, struct pes
     return 0;
 }
 
-static struct pass begin(struct engine *e, const struct batch *b, const struct engine_step *s)
+static struct pass begin(struct engine *e, const struct batch *b, const struct engine_step *s,
+                         int back)
 {
     const struct model *m = e->m;
     long half = m->c.head_dim / 2;
+    weights_pass(m->weights, back);
+    arena_reset(&e->block, 0); /* a pass that failed left it as it was */
     profile_phase(gemm_profile(m->gemm), PHASE_FORWARD);
     profile_to(gemm_profile(m->gemm), STAGE_POINTWISE);
     for (long q = 0; q < b->S; q++) {
@@ -184,16 +187,6 @@ static struct pass begin(struct engine *e, const struct batch *b, const struct e
         p.routed_ctx = s->routed_ctx;
     }
     return p;
-}
-
-void engine_embed(float *x, const struct wmat *table, const int32_t *ids, long T)
-{
-    long D = table->K;
-    size_t row = (size_t)D * dtype_size(table->dtype);
-#pragma omp parallel for schedule(static)
-    for (long t = 0; t < T; t++)
-        dtype_to_f32(x + t * D, (const char *)table->data + (size_t)ids[t] * row, table->dtype,
-                     (size_t)D);
 }
 
 /* Keeps block l's input; in bf16 compute the stream itself takes on the rounded values. */
@@ -241,7 +234,7 @@ int engine_run_blocks(struct engine *e, struct pass *p, struct pesc_error *err)
         struct block_saved s = engine_block(&e->block, m, l, p->T);
         profile_to(p->profile, STAGE_POINTWISE);
         keep(e, l, e->x, p->T);
-        profile_to(p->profile, STAGE_OTHER);
+        profile_to(p->profile, STAGE_DISK);
         TRY(weights_layer(m->weights, l, &w, err));
         p->w = &w;
         m->attn[l].ops->fwd(&m->attn[l], p, s.attn, e->h, e->x);
@@ -332,8 +325,8 @@ int engine_loss(struct engine *e, const struct batch *b, struct engine_step *s,
                 struct pesc_error *err)
 {
     TRY(check_batch(e, b, err));
-    struct pass p = begin(e, b, s);
-    engine_embed(e->x, &weights_outer(e->m->weights)->embed, b->ids, b->T);
+    struct pass p = begin(e, b, s, 0);
+    TRY(weights_embed(e->m->weights, e->x, b->ids, b->T, e->rows, err));
     TRY(engine_run_blocks(e, &p, err));
     final_norm(e, &p, e->h);
     head(e, b, s, 0);
@@ -346,9 +339,9 @@ int engine_train(struct engine *e, const struct batch *b, struct engine_step *s,
     struct model *m = e->m;
     long D = m->c.hidden_size, T = b->T;
     TRY(check_batch(e, b, err));
-    struct pass p = begin(e, b, s);
+    struct pass p = begin(e, b, s, 1);
     p.rng.training = 1;
-    engine_embed(e->x, &weights_outer(m->weights)->embed, b->ids, T);
+    TRY(weights_embed(e->m->weights, e->x, b->ids, b->T, e->rows, err));
     TRY(engine_run_blocks(e, &p, err));
     float *r = e->h; /* [T] 1/rms of the final norm */
     final_norm(e, &p, r);
@@ -368,7 +361,7 @@ int engine_train(struct engine *e, const struct batch *b, struct engine_step *s,
         profile_to(p.profile, STAGE_POINTWISE);
         const float *in = kept(e, l, e->x, T);
         int below = l > 0 || m->grad_embed != NULL;
-        profile_to(p.profile, STAGE_OTHER);
+        profile_to(p.profile, STAGE_DISK);
         TRY(weights_layer(m->weights, l, &w, err));
         p.w = &w;
         m->attn[l].ops->fwd(&m->attn[l], &p, saved.attn, e->h, in);
@@ -396,8 +389,8 @@ int engine_logits(struct engine *e, const struct batch *b,
                   void *ctx, struct pesc_error *err)
 {
     TRY(check_batch(e, b, err));
-    struct pass p = begin(e, b, NULL);
-    engine_embed(e->x, &weights_outer(e->m->weights)->embed, b->ids, b->T);
+    struct pass p = begin(e, b, NULL, 0);
+    TRY(weights_embed(e->m->weights, e->x, b->ids, b->T, e->rows, err));
     TRY(engine_run_blocks(e, &p, err));
     final_norm(e, &p, e->h);
     for (long from = 0; from < b->T; from += e->chunk) {

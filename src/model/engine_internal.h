@@ -14,7 +14,7 @@ struct engine {
     double *inv_freq;
     void *kept;            /* [layers, T, D] block inputs, in the compute type */
     float *x, *h, *y, *dx; /* [T,D] */
-    long *rows;            /* [T] scored positions */
+    long *rows;            /* [T] scored positions; while embedding, scratch */
     int32_t *target;       /* [T] */
     float *row_x, *row_dx, *logits, *row_loss; /* [chunk, D], [chunk, V] */
 };
@@ -26,8 +26,6 @@ struct block_saved {
 
 struct block_saved engine_block(struct arena *a, const struct model *m, long l, long T);
 
-/* x[T,D] = rows of the embedding, converted to float. */
-void engine_embed(float *x, const struct wmat *table, const int32_t *ids, long T);
 /* e->x through all layers, in place; with e->train every block's input is kept. */
 int engine_run_blocks(struct engine *e, struct pass *p, struct pesc_error *err) MUST_USE;
 

@@ -25,7 +25,7 @@ struct layer_grads {
 /* What a pass over T tokens gives to every part. */
 struct pass {
     struct gemm *gemm;
-    struct profile *profile; /* NULL: nobody asks */
+    struct profile *profile;       /* NULL: nobody asks */
     const struct layer_weights *w; /* of the layer at work */
     long T, S;
     const long *cu; /* [S+1] sequences; with kv one sequence whose keys go on in the cache */
