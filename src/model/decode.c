@@ -39,7 +39,7 @@ size_t decoder_bytes(const struct model *m, long capacity)
 {
     return (size_t)capacity * (size_t)(m->c.num_kv_heads * m->c.head_dim) * 2 * sizeof(float) *
                (size_t)m->c.num_layers +
-           engine_bytes(m, capacity < CHUNK ? capacity : CHUNK, 1, 0);
+           engine_bytes(m, capacity < CHUNK ? capacity : CHUNK, 1, 0, NULL);
 }
 
 int decoder_open(struct model *m, long capacity, struct decoder **out, struct pesc_error *err)
@@ -57,7 +57,7 @@ int decoder_open(struct model *m, long capacity, struct decoder **out, struct pe
         return -1;
     }
     lay_out(d);
-    if (engine_open(m, capacity < CHUNK ? capacity : CHUNK, 1, 0, &d->e, err) != 0) {
+    if (engine_open(m, capacity < CHUNK ? capacity : CHUNK, 1, 0, NULL, &d->e, err) != 0) {
         decoder_close(d);
         return -1;
     }

@@ -77,7 +77,7 @@ static void look(struct seen *v, struct model *m, const struct batch *b)
     v->n_next = NEW * V;
     v->grad = calloc(v->n_grad, sizeof *v->grad);
     v->next = calloc(v->n_next, sizeof *v->next);
-    must_do(engine_open(m, b->T, b->S, 1, &e, &err), &err);
+    must_do(engine_open(m, b->T, b->S, 1, NULL, &e, &err), &err);
     for (int i = 0; i < STEPS; i++) {
         struct engine_step s = {.loss_scale = 0.1, .balance_scale = 1, .number = (uint32_t)i};
         memset(m->params.grad, 0, n * sizeof *m->params.grad);
@@ -177,7 +177,7 @@ static void test_reads(void)
     struct small_batch g;
     struct engine_step s = {.loss_scale = 1};
     small_batch(&g, m->c.vocab_size, 1, 3, three);
-    must_do(engine_open(m, g.b.T, g.b.S, 1, &e, &err), &err);
+    must_do(engine_open(m, g.b.T, g.b.S, 1, NULL, &e, &err), &err);
     uint64_t layer = layer_bytes(b), at[2];
     for (int i = 0; i < 4; i++) {
         must_do(engine_train(e, &g.b, &s, &err), &err);
@@ -263,7 +263,7 @@ static void test_harm(enum harm how, enum compute compute, const char *name, int
     struct small_batch g;
     struct engine_step s = {.loss_scale = 1};
     small_batch(&g, m->c.vocab_size, 1, 3, three);
-    must_do(engine_open(m, g.b.T, g.b.S, 1, &e, &err), &err);
+    must_do(engine_open(m, g.b.T, g.b.S, 1, NULL, &e, &err), &err);
     if (how != NOT_FINITE) {
         must_do(engine_train(e, &g.b, &s, &err), &err);
         harm(how, b);
@@ -278,6 +278,35 @@ static void test_harm(enum harm how, enum compute compute, const char *name, int
     base_close(b);
 }
 
+/* Threads of this process; *blocked: each but this one blocks these signals. */
+static long threads(int *blocked)
+{
+    const unsigned long want = 1ul << (SIGINT - 1) | 1ul << (SIGTERM - 1) | 1ul << (SIGHUP - 1) |
+                               1ul << (SIGALRM - 1) | 1ul << (SIGWINCH - 1);
+    long n = 0;
+    DIR *d = opendir("/proc/self/task");
+    *blocked = 1;
+    for (struct dirent *t; d && (t = readdir(d));) {
+        char path[300], line[256];
+        unsigned long mask = 0;
+        if (t->d_name[0] == '.')
+            continue;
+        n++;
+        if (atol(t->d_name) == (long)getpid())
+            continue;
+        snprintf(path, sizeof path, "/proc/self/task/%s/status", t->d_name);
+        FILE *f = fopen(path, "r");
+        while (f && fgets(line, sizeof line, f))
+            sscanf(line, "SigBlk: %lx", &mask);
+        if (f)
+            fclose(f);
+        *blocked &= (mask & want) == want;
+    }
+    if (d)
+        closedir(d);
+    return n;
+}
+
 /* Closing does not wait for what nobody wants any more, and nothing is left running. */
 static void test_shutdown(void)
 {
@@ -285,6 +314,8 @@ static void test_shutdown(void)
     struct weights_plan plan = {.streamed_layers = LAYERS};
     struct pesc_error err = {0};
     struct layer_weights w;
+    int blocked;
+    long before = threads(&blocked);
     for (int i = 0; i < 40; i++) {
         struct model *m = open_planned(b, COMPUTE_F32, DT_COUNT, plan);
         disk.sleep_us = i % 4 * 500;
@@ -295,43 +326,9 @@ static void test_shutdown(void)
         model_close(m);
     }
     disk.sleep_us = 0;
-    long tasks = 0;
-    DIR *d = opendir("/proc/self/task");
-    for (struct dirent *t; d && (t = readdir(d));)
-        tasks += t->d_name[0] != '.';
-    if (d)
-        closedir(d);
-    ok(tasks == 1, "closing while reading ahead ends the thread");
-    base_close(b);
-}
-
-/* The mask of blocked signals of each thread but this one. */
-static void test_signals(void)
-{
-    struct base *b = small_base(gen_path("m"), &SMALL(.layers = LAYERS));
-    struct model *m =
-        open_planned(b, COMPUTE_F32, DT_COUNT, (struct weights_plan){.streamed_layers = 2});
-    const unsigned long want = 1ul << (SIGINT - 1) | 1ul << (SIGTERM - 1) | 1ul << (SIGHUP - 1) |
-                               1ul << (SIGALRM - 1) | 1ul << (SIGWINCH - 1);
-    int threads = 0, blocked = 1;
-    DIR *d = opendir("/proc/self/task");
-    for (struct dirent *t; d && (t = readdir(d));) {
-        char path[300], line[256];
-        unsigned long mask = 0;
-        if (t->d_name[0] == '.' || atol(t->d_name) == (long)getpid())
-            continue;
-        snprintf(path, sizeof path, "/proc/self/task/%s/status", t->d_name);
-        FILE *f = fopen(path, "r");
-        while (f && fgets(line, sizeof line, f))
-            sscanf(line, "SigBlk: %lx", &mask);
-        if (f)
-            fclose(f);
-        threads++;
-        blocked &= (mask & want) == want;
-    }
-    if (d)
-        closedir(d);
-    ok(threads == 1 && blocked, "the reading thread takes no signals");
+    ok(threads(&blocked) == before, "closing while reading ahead ends the thread");
+    struct model *m = open_planned(b, COMPUTE_F32, DT_COUNT, plan);
+    ok(threads(&blocked) == before + 1 && blocked, "the reading thread takes no signals");
     model_close(m);
     base_close(b);
 }
@@ -347,7 +344,7 @@ static void test_waiting(void)
     struct engine_step s = {.loss_scale = 1};
     struct profile p = {0};
     small_batch(&g, m->c.vocab_size, 1, 3, three);
-    must_do(engine_open(m, g.b.T, g.b.S, 1, &e, &err), &err);
+    must_do(engine_open(m, g.b.T, g.b.S, 1, NULL, &e, &err), &err);
     must_do(engine_train(e, &g.b, &s, &err), &err);
     gemm_set_profile(m->gemm, &p);
     disk.sleep_us = 300;
@@ -384,7 +381,7 @@ static void test_flat(void)
     struct engine_step s = {.loss_scale = 1};
     long before = 0;
     small_batch(&g, m->c.vocab_size, 1, 3, three);
-    must_do(engine_open(m, g.b.T, g.b.S, 1, &e, &err), &err);
+    must_do(engine_open(m, g.b.T, g.b.S, 1, NULL, &e, &err), &err);
     for (int i = 0; i < 200; i++) {
         must_do(engine_train(e, &g.b, &s, &err), &err);
         if (i == 20)
@@ -435,7 +432,6 @@ int main(void)
     test_harm(FAILING, COMPUTE_F32, "E-IO", 9, "a read fails");
     test_harm(NOT_FINITE, COMPUTE_F32, "E-MODEL-NONFINITE", 3, "a streamed weight is not finite");
     test_shutdown();
-    test_signals();
     test_waiting();
     test_flat();
     test_refused();
