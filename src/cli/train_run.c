@@ -89,6 +89,8 @@ static int check_memory(struct train_session *s, const struct train_cli *o, stru
 {
     struct batch_source widest = s->source;
     struct engine_choices engine = place_activations(&o->place);
+    if (engine.spill_dir && !path_is_dir(engine.spill_dir))
+        return FAIL(err, IO_MISSING, "%s: no such folder", engine.spill_dir);
     if (s->eval_data && s->eval_source.max_tokens > widest.max_tokens)
         widest.max_tokens = s->eval_source.max_tokens;
     if (s->eval_data && s->eval_source.max_samples > widest.max_samples)
