@@ -69,7 +69,7 @@ int engine_run_blocks(struct engine *e, struct pass *p, struct pesc_error *err)
         struct layer_weights w;
         size_t mark = arena_mark(&e->block);
         struct block_saved s = engine_block(e, l, p->T);
-        profile_to(p->profile, STAGE_POINTWISE);
+        profile_to(p->profile, e->back && e->spill ? STAGE_DISK : STAGE_POINTWISE);
         TRY(engine_keep(e, l, e->x, p->T, err));
         profile_to(p->profile, STAGE_DISK);
         TRY(weights_layer(m->weights, l, &w, err));
