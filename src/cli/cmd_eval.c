@@ -19,6 +19,7 @@ struct options {
     const char *pack, *base, *compute, *dump, *knock_out, *db;
     long batch_tokens, threads;
     uint64_t memory;
+    struct place_options place;
     int routing, json, quiet, force_base;
 };
 
@@ -27,6 +28,7 @@ static void defaults(void *opts)
     struct options *o = opts;
     memset(o, 0, sizeof *o);
     data_defaults(&o->data);
+    place_defaults(&o->place);
     o->compute = "auto";
     o->batch_tokens = 2048;
 }
@@ -48,6 +50,7 @@ static const struct opt options[] = {
     {"compute", NULL, OPT_CHOICE, AT(compute), "auto|f32|bf16", "type of the matrix products", 0,
      0},
     {"memory", NULL, OPT_SIZE, AT(memory), "SIZE", "refuse to start if more would be needed", 0, 0},
+    WEIGHT_OPTIONS(AT(place)),
     {"threads", NULL, OPT_LONG, AT(threads), "N", "default: OMP_NUM_THREADS, else the cores", 0,
      4096},
     {"db", NULL, OPT_STRING, AT(db), "FILE", DB_ARG_HELP, 0, 0},
@@ -103,16 +106,18 @@ static int session_open(struct session *s, const struct options *o, const char *
     s->source = batcher_source(s->batcher);
     TRY(model_shape(base_config(s->arg.base), s->arg.is_crafted ? &s->arg.craft.moe : NULL,
                     TRAIN_NOTHING, s->compute, &s->model, err));
+    place_weights(&o->place, s->model);
     long longest = dataset_counts(s->data)->longest, tokens = s->source.max_tokens;
     tokens = longest > tokens ? longest : tokens;
-    TRY(memory_check(
-        o->memory, model_bytes(s->model) + engine_bytes(s->model, tokens, s->source.max_samples, 0),
-        NULL, err));
+    TRY(memory_check(o->memory,
+                     model_bytes(s->model) +
+                         engine_bytes(s->model, tokens, s->source.max_samples, 0, NULL),
+                     NULL, err));
     TRY(model_load(s->model, s->arg.base, s->arg.is_crafted ? s->arg.craft.base_dtype : DT_COUNT,
                    s->arg.craft.seed, err));
     if (s->arg.is_crafted)
         TRY(pack_arg_load(&s->pack, s->model, err));
-    TRY(engine_open(s->model, tokens, s->source.max_samples, 0, &s->engine, err));
+    TRY(engine_open(s->model, tokens, s->source.max_samples, 0, NULL, &s->engine, err));
     s->domain = calloc((size_t)dataset_domain_count(s->data) + 1, sizeof *s->domain);
     if (!s->domain)
         return FAIL(err, MEMORY, "no memory for domains");

@@ -13,11 +13,14 @@ static float *grad_of(const struct model *m, const char *name)
 
 static void make_parts(struct model *m)
 {
+    int trains = m->trainable == TRAIN_FULL;
     for (long l = 0; l < m->c.num_layers; l++) {
         struct part *attn = &m->attn[l], *ffn = &m->ffn[l];
-        *attn = (struct part){.ops = &part_attention, .c = &m->c, .layer = l};
-        *ffn =
-            (struct part){.ops = m->crafted ? &part_ffn_pesc : &part_ffn, .c = &m->c, .layer = l};
+        *attn = (struct part){.ops = &part_attention, .c = &m->c, .layer = l, .trains = trains};
+        *ffn = (struct part){.ops = m->crafted ? &part_ffn_pesc : &part_ffn,
+                             .c = &m->c,
+                             .layer = l,
+                             .trains = trains};
         if (m->crafted) {
             ffn->moe = &m->moe;
             ffn->W = moe_at(m->params.value, &m->moe, l, m->c.hidden_size);
@@ -101,11 +104,10 @@ fail:
 size_t model_bytes(const struct model *m)
 {
     size_t params = m->params.total * sizeof(float);
-    size_t weights = weights_size(&m->c, m->compute);
     if (m->trainable == TRAIN_FULL)
-        /* masters and gradients; rounded copies of matrices take the half that rounding saves */
-        return 2 * params + weights_size(&m->c, COMPUTE_F32) - weights;
-    return (m->trainable == TRAIN_NOTHING ? 1 : 2) * params + weights;
+        return 2 * params + weights_of_params_size(&m->c, m->compute); /* masters, gradients */
+    return (m->trainable == TRAIN_NOTHING ? 1 : 2) * params +
+           weights_size(&m->c, m->compute, &m->plan);
 }
 
 int model_load(struct model *m, const struct base *b, enum dtype store, uint64_t seed,
@@ -113,10 +115,12 @@ int model_load(struct model *m, const struct base *b, enum dtype store, uint64_t
 {
     if (m->crafted)
         TRY(load_adapters(m, seed, err));
+    if (m->trainable == TRAIN_FULL && (m->plan.streamed_layers || m->plan.embed_on_disk))
+        return FAIL(err, NOT_YET, "weights that train are not streamed");
     if (m->trainable == TRAIN_FULL)
         TRY(load_masters(m, b, err));
     else
-        TRY(weights_resident(b, m->compute, store, &m->weights, err));
+        TRY(weights_open(b, m->compute, store, &m->plan, &m->weights, err));
     make_parts(m);
     return 0;
 }

@@ -1,7 +1,8 @@
 #include "config.h"
 #include "model/weights.h"
 
-#include <math.h>
+#include "model/stream.h"
+
 #include <stdlib.h>
 #include <string.h>
 
@@ -19,6 +20,12 @@ struct weights {
         size_t n;
     } * shadow; /* bf16 copies of trainable matrices */
     long n_shadow;
+    struct load_how how;   /* of what is read later */
+    struct stream *stream; /* NULL: all layers are resident */
+    long *streamed;        /* [layers] place in the stream, -1: resident */
+    struct layer_layout layout;
+    struct outer_layout outside;
+    uint64_t rows_read; /* bytes of the embedding */
 };
 
 static struct weights *weights_new(const struct model_config *c, enum compute compute,
@@ -30,10 +37,11 @@ static struct weights *weights_new(const struct model_config *c, enum compute co
         w->compute = compute;
         w->cap_own = (LT_COUNT + 1) * c->num_layers + 8;
         w->layer = calloc((size_t)c->num_layers, sizeof *w->layer);
+        w->streamed = calloc((size_t)c->num_layers, sizeof *w->streamed);
         w->own = calloc((size_t)w->cap_own, sizeof *w->own);
         w->shadow = calloc((size_t)w->cap_own, sizeof *w->shadow);
     }
-    if (!w || !w->layer || !w->own || !w->shadow) {
+    if (!w || !w->layer || !w->streamed || !w->own || !w->shadow) {
         weights_free(w);
         FAIL(err, MEMORY, "no memory for %ld layers of weights", c->num_layers);
         return NULL;
@@ -45,8 +53,10 @@ void weights_free(struct weights *w)
 {
     if (!w)
         return;
+    stream_close(w->stream); /* first: it writes to what is freed */
     for (long i = 0; i < w->n_own; i++)
         free(w->own[i]);
+    free(w->streamed);
     free(w->own);
     free(w->layer);
     free(w->shadow);
@@ -56,7 +66,7 @@ void weights_free(struct weights *w)
 static void *own(struct weights *w, size_t bytes, struct pesc_error *err)
 {
     void *p = NULL;
-    if (posix_memalign(&p, 64, bytes ? bytes : 64) != 0) {
+    if (posix_memalign(&p, WEIGHTS_ALIGN, bytes ? bytes : WEIGHTS_ALIGN) != 0) {
         FAIL(err, MEMORY, "no memory for %zu bytes of weights", bytes);
         return NULL;
     }
@@ -65,101 +75,93 @@ static void *own(struct weights *w, size_t bytes, struct pesc_error *err)
     return p;
 }
 
-/* One tensor of the base in memory: vectors as float, matrices in the compute type. */
-static void *load(struct weights *w, const struct base *b, const char *name, int is_mat,
-                  enum dtype store, size_t n, struct pesc_error *err)
+static int is_streamed(long l, long L, long n)
 {
-    int narrow = is_mat && w->compute == COMPUTE_BF16;
-    const struct st_tensor *t = base_tensor(b, name);
-    if (!t || t->n != n) {
-        FAIL(err, MODEL_MISSING, "%s is not there", name);
-        return NULL;
-    }
-    void *to = own(w, n * (narrow ? 2 : 4), err);
-    if (!to)
-        return NULL;
-    if (narrow && t->dtype == DT_BF16) {
-        if (base_read(b, name, to, err) != 0)
-            return NULL;
-        const uint16_t *v = to;
-        for (size_t i = 0; i < n; i++)
-            if ((v[i] & 0x7f80) == 0x7f80)
-                goto nonfinite;
-        return to;
-    }
-    float *wide = narrow ? malloc(n * sizeof *wide) : to;
-    if (!wide) {
-        FAIL(err, MEMORY, "no memory to convert %s", name);
-        return NULL;
-    }
-    int rc = base_read_f32(b, name, wide, err);
-    int finite = 1;
-    if (rc == 0) {
-        for (size_t i = 0; i < n; i++)
-            finite &= isfinite(wide[i]) != 0;
-        if (narrow) {
-            dtype_from_f32(to, wide, DT_BF16, n);
-        } else if (is_mat && store != DT_COUNT && store != DT_F32) {
-            uint16_t chunk[1024];
-            for (size_t i = 0; i < n; i += 1024) {
-                size_t m = n - i < 1024 ? n - i : 1024;
-                dtype_from_f32(chunk, wide + i, store, m);
-                dtype_to_f32(wide + i, chunk, store, m);
-            }
+    return (l + 1) * n / L > l * n / L;
+}
+
+static int open_layers(struct weights *w, const struct model_config *c, long n,
+                       struct pesc_error *err)
+{
+    struct stream_plan s = {.how = w->how, .layout = w->layout};
+    long L = c->num_layers, list[MAX_LAYERS];
+    for (long l = 0; l < L; l++) {
+        w->streamed[l] = -1;
+        if (is_streamed(l, L, n)) {
+            w->streamed[l] = s.n;
+            list[s.n++] = l;
+            continue;
         }
+        void *block = own(w, w->layout.bytes, err);
+        if (!block)
+            return -1;
+        TRY(load_layer(&w->how, &w->layout, l, block, NULL, err));
+        layer_view(&w->layer[l], &w->layout, block);
     }
-    if (narrow)
-        free(wide);
-    if (rc != 0)
-        return NULL;
-    if (finite)
-        return to;
-nonfinite:
-    FAIL(err, MODEL_NONFINITE, "%s holds NaN or infinite values", name);
-    return NULL;
+    for (long b = 0; b < s.n && b < STREAM_BUFFERS; b++)
+        if (!(s.buffer[b] = own(w, w->layout.bytes, err)))
+            return -1;
+    s.layer = list;
+    return s.n ? stream_open(&s, &w->stream, err) : 0;
 }
 
-static struct wmat mat_of(const struct weights *w, const void *data, long rows, long cols)
+static int open_outer(struct weights *w, int embed_on_disk, struct pesc_error *err)
 {
-    return (struct wmat){w->compute == COMPUTE_BF16 ? DT_BF16 : DT_F32, rows, cols, data};
+    const struct outer_layout *o = &w->outside;
+    void *embed = NULL, *rest = own(w, o->rest_bytes, err);
+    if (!rest)
+        return -1;
+    if (!embed_on_disk) {
+        if (!(embed = own(w, o->embed_bytes, err)))
+            return -1;
+        TRY(load_tensor(&w->how, NAME_EMBED, &o->embed, embed, err));
+    }
+    if (o->head.bytes)
+        TRY(load_tensor(&w->how, NAME_HEAD, &o->head, rest, err));
+    TRY(load_tensor(&w->how, NAME_NORM, &o->norm, rest, err));
+    w->outer.embed = place_mat(&o->embed, embed);
+    w->outer.head = o->head.bytes ? place_mat(&o->head, rest) : w->outer.embed;
+    w->outer.norm = (const float *)((const char *)rest + o->norm.at);
+    return 0;
 }
 
-int weights_resident(const struct base *b, enum compute compute, enum dtype store,
-                     struct weights **out, struct pesc_error *err)
+int weights_open(const struct base *b, enum compute compute, enum dtype store,
+                 const struct weights_plan *plan, struct weights **out, struct pesc_error *err)
 {
     const struct model_config *c = base_config(b);
+    if (plan->streamed_layers < 0 || plan->streamed_layers > c->num_layers)
+        return FAIL(err, USAGE_VALUE, "%ld layers of %ld cannot be streamed", plan->streamed_layers,
+                    c->num_layers);
+    if (plan->embed_on_disk && c->tied)
+        return FAIL(err, USAGE_VALUE, "the embedding is the head too, and stays in memory");
     struct weights *w = weights_new(c, compute, err);
     if (!w)
         return -1;
-    for (long l = 0; l < c->num_layers; l++)
-        for (enum layer_tensor t = 0; t < LT_COUNT; t++) {
-            long rows, cols;
-            char name[TENSOR_NAME_CAP];
-            if (!layer_tensor_shape(c, t, &rows, &cols))
-                continue;
-            layer_tensor_name(name, t, l);
-            void *p =
-                load(w, b, name, cols > 0, store, (size_t)rows * (size_t)(cols ? cols : 1), err);
-            if (!p)
-                goto fail;
-            if (cols)
-                w->layer[l].mat[t] = mat_of(w, p, rows, cols);
-            else
-                w->layer[l].vec[t] = p;
-        }
-    long V = c->vocab_size, D = c->hidden_size;
-    void *embed = load(w, b, NAME_EMBED, 1, store, (size_t)V * (size_t)D, err);
-    void *head =
-        embed && !c->tied ? load(w, b, NAME_HEAD, 1, store, (size_t)V * (size_t)D, err) : embed;
-    void *norm = head ? load(w, b, NAME_NORM, 0, store, (size_t)D, err) : NULL;
-    if (!norm)
-        goto fail;
-    w->outer = (struct outer_weights){mat_of(w, embed, V, D), mat_of(w, head, V, D), norm};
+    w->how = (struct load_how){.base = b,
+                               .store = store,
+                               .check = 1,
+                               .forget = plan->streamed_layers || plan->embed_on_disk};
+    layer_layout(&w->layout, c, compute);
+    outer_layout(&w->outside, c, compute);
+    TRY_OR(open_outer(w, plan->embed_on_disk, err), fail);
+    TRY_OR(open_layers(w, c, plan->streamed_layers, err), fail);
     *out = w;
     return 0;
 fail:
     weights_free(w);
     return -1;
+}
+
+size_t weights_size(const struct model_config *c, enum compute compute,
+                    const struct weights_plan *plan)
+{
+    struct layer_layout l;
+    struct outer_layout o;
+    layer_layout(&l, c, compute);
+    outer_layout(&o, c, compute);
+    long buffers = plan->streamed_layers < STREAM_BUFFERS ? plan->streamed_layers : STREAM_BUFFERS;
+    return (size_t)(c->num_layers - plan->streamed_layers + buffers) * l.bytes +
+           (plan->embed_on_disk ? 0 : o.embed_bytes) + o.rest_bytes;
 }
 
 int weights_declare(const struct model_config *c, struct params *ps, struct pesc_error *err)
@@ -191,13 +193,14 @@ static int master(struct weights *w, const struct params *ps, const char *name, 
     if (!p)
         return FAIL(err, INTERNAL, "no parameter %s", name);
     const float *from = ps->value + p->offset;
-    *out = mat_of(w, from, p->shape[0], p->shape[1]);
+    *out = (struct wmat){DT_F32, p->shape[0], p->shape[1], from};
     if (w->compute == COMPUTE_F32)
         return 0;
     uint16_t *to = own(w, p->n * 2, err);
     if (!to)
         return -1;
     out->data = to;
+    out->dtype = DT_BF16;
     w->shadow[w->n_shadow].to = to;
     w->shadow[w->n_shadow].from = from;
     w->shadow[w->n_shadow++].n = p->n;
@@ -235,6 +238,17 @@ fail:
     return -1;
 }
 
+size_t weights_of_params_size(const struct model_config *c, enum compute compute)
+{
+    size_t n = (size_t)c->vocab_size * (size_t)c->hidden_size * (c->tied ? 1 : 2);
+    for (enum layer_tensor t = 0; t < LT_COUNT; t++) {
+        long rows, cols;
+        if (layer_tensor_shape(c, t, &rows, &cols))
+            n += (size_t)rows * (size_t)cols * (size_t)c->num_layers;
+    }
+    return compute == COMPUTE_BF16 ? 2 * n : 0;
+}
+
 void weights_refresh(struct weights *w)
 {
     for (long i = 0; i < w->n_shadow; i++) {
@@ -248,43 +262,84 @@ void weights_refresh(struct weights *w)
     }
 }
 
-size_t weights_size(const struct model_config *c, enum compute compute)
-{
-    size_t mat = 0, vec = 0;
-    for (enum layer_tensor t = 0; t < LT_COUNT; t++) {
-        long rows, cols;
-        if (!layer_tensor_shape(c, t, &rows, &cols))
-            continue;
-        if (cols)
-            mat += (size_t)rows * (size_t)cols;
-        else
-            vec += (size_t)rows;
-    }
-    size_t outer = (size_t)c->vocab_size * (size_t)c->hidden_size * (c->tied ? 1 : 2);
-    size_t L = (size_t)c->num_layers;
-    return (L * mat + outer) * (compute == COMPUTE_BF16 ? 2 : 4) +
-           (L * vec + (size_t)c->hidden_size) * sizeof(float);
-}
-
 size_t weights_bytes(const struct weights *w)
 {
     return w->bytes;
 }
 
+uint64_t weights_bytes_read(struct weights *w)
+{
+    return w->rows_read + (w->stream ? stream_bytes_read(w->stream) : 0);
+}
+
+void weights_pass(struct weights *w, int back)
+{
+    if (w->stream)
+        stream_pass(w->stream, back);
+}
+
 int weights_layer(struct weights *w, long layer, struct layer_weights *out, struct pesc_error *err)
 {
+    const void *block;
     if (layer < 0 || layer >= w->layers)
         return FAIL(err, INTERNAL, "no layer %ld", layer);
-    *out = w->layer[layer];
+    if (!w->stream || w->streamed[layer] < 0) {
+        *out = w->layer[layer];
+        return 0;
+    }
+    TRY(stream_get(w->stream, w->streamed[layer], &block, err));
+    layer_view(out, &w->layout, block);
     return 0;
 }
 
 void weights_release(struct weights *w, long layer)
 {
-    (void)w, (void)layer; /* resident: nothing to give back */
+    if (w->stream && w->streamed[layer] >= 0)
+        stream_put(w->stream, w->streamed[layer]);
 }
 
 const struct outer_weights *weights_outer(const struct weights *w)
 {
     return &w->outer;
+}
+
+static int by_number(const void *a, const void *b)
+{
+    long x = *(const long *)a, y = *(const long *)b;
+    return x < y ? -1 : x > y;
+}
+
+/* Each row once, in the file's order. Rows that come again and again stay in the page cache: they
+ * are few, and nobody's resident memory. */
+static int gather(struct weights *w, float *x, const int32_t *ids, long T, long *place,
+                  struct pesc_error *err)
+{
+    const struct tensor_place *p = &w->outside.embed;
+    long D = p->cols;
+    for (long t = 0; t < T; t++)
+        place[t] = (long)ids[t] * T + t;
+    qsort(place, (size_t)T, sizeof *place, by_number);
+    for (long k = 0; k < T; k++) {
+        long t = place[k] % T, id = place[k] / T, before = k ? place[k - 1] % T : 0;
+        if (k && place[k - 1] / T == id)
+            memcpy(x + t * D, x + before * D, (size_t)D * sizeof *x);
+        else
+            TRY(load_row(&w->how, NAME_EMBED, p, id, x + t * D, &w->rows_read, err));
+    }
+    return 0;
+}
+
+int weights_embed(struct weights *w, float *x, const int32_t *ids, long T, long *scratch,
+                  struct pesc_error *err)
+{
+    const struct wmat *table = &w->outer.embed;
+    long D = table->K;
+    size_t row = (size_t)D * dtype_size(table->dtype);
+    if (!table->data)
+        return gather(w, x, ids, T, scratch, err);
+#pragma omp parallel for schedule(static)
+    for (long t = 0; t < T; t++)
+        dtype_to_f32(x + t * D, (const char *)table->data + (size_t)ids[t] * row, table->dtype,
+                     (size_t)D);
+    return 0;
 }

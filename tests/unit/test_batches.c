@@ -287,7 +287,7 @@ static void test_loss(void)
         struct batcher *b = open_batches(d, shapes[k]);
         struct batch_source src = batcher_source(b);
         struct engine *e;
-        must_do(engine_open(m, src.max_tokens, src.max_samples, 0, &e, &err), &err);
+        must_do(engine_open(m, src.max_tokens, src.max_samples, 0, NULL, &e, &err), &err);
         batches[k] = steps_of(b, 1);
         for (long s = 0; s < batches[k]; s++) {
             struct batch t;

@@ -182,7 +182,7 @@ static void test_model(void)
     must_do(model_knock_out(m, 1, OFF, &err), &err);
     float *masked = small_logits(m, &g.b);
     struct batch_source data = {get, &g.b, g.b.T, 4};
-    must_do(engine_open(m, g.b.T, 4, 0, &e, &err), &err);
+    must_do(engine_open(m, g.b.T, 4, 0, NULL, &e, &err), &err);
     must_do(routing_open(&r, &m->moe, LAYERS, DOMAINS, g.b.T, &err), &err);
     must_do(evaluate(e, &data, 1, &all, NULL, 0, &r, &err), &err);
     int good = 1;
