@@ -45,7 +45,7 @@ int train_recipe(struct train_session *s, const struct train_cli *o, struct pesc
         TRY(hash_bytes(o->lr_list, strlen(o->lr_list), rates, err));
     json_t *r = json_pack(
         "{s:i, s:s, s:s, s:s, s:I, s:s, s:s, s:s, s:s, s:I, s:I, s:I, s:I, s:s, s:s, s:s, s:s, "
-        "s:I}",
+        "s:I, s:s}",
         "pesc_checkpoint", 1, "version", pesc_version(), "isa", machine_isa("", isa, sizeof isa),
         "onednn", gemm_library_version(onednn, sizeof onednn), "threads", (json_int_t)s->threads,
         "lr_list", rates, "base", s->arg.fingerprint, "data", dataset_sha256(s->data), "trainable",
@@ -53,7 +53,8 @@ int train_recipe(struct train_session *s, const struct train_cli *o, struct pesc
         (json_int_t)(o->batch_tokens ? 0 : o->batch_size), "batch_tokens",
         (json_int_t)o->batch_tokens, "accumulation", (json_int_t)o->accumulation, "data_order",
         o->order, "scheduler", s->rates ? "list" : o->scheduler, "decay", o->decay_set, "compute",
-        s->compute == COMPUTE_BF16 ? "bf16" : "f32", "warmup_steps", (json_int_t)o->warmup_steps);
+        s->compute == COMPUTE_BF16 ? "bf16" : "f32", "warmup_steps", (json_int_t)o->warmup_steps,
+        "optimizer", o->optimizer);
     if (!r)
         return FAIL(err, MEMORY, "no memory for the run's description");
     const struct {
@@ -87,6 +88,9 @@ int train_check_resume(struct train_session *s, struct pesc_error *err)
     {
         json_t *then = json_object_get(was, key);
         if (rc != 0 || json_equal(then, now))
+            continue;
+        /* Before there was a choice it was not written down. */
+        if (!strcmp(key, "optimizer") && !then && !strcmp(json_string_value(now), "adamw"))
             continue;
         if (!strcmp(key, "threads"))
             note(&s->rec.notes, "W-RES-THREADS",

@@ -7,7 +7,14 @@
 #include <stdint.h>
 
 /* What a draw is for; part of the counter. Values are stored in no file but fix the numbers. */
-enum rng_stream { RNG_INIT = 1, RNG_DROPOUT = 2, RNG_ORDER = 3, RNG_SAMPLE = 4, RNG_SPLIT = 5 };
+enum rng_stream {
+    RNG_INIT = 1,
+    RNG_DROPOUT = 2,
+    RNG_ORDER = 3,
+    RNG_SAMPLE = 4,
+    RNG_SPLIT = 5,
+    RNG_ROUND = 6
+};
 
 struct rng_key {
     uint64_t seed;

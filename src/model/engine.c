@@ -340,6 +340,19 @@ int engine_loss(struct engine *e, const struct batch *b, struct engine_step *s,
     return gemm_check(e->m->gemm, err);
 }
 
+/* Gives layer l's part memory for its gradients, or takes it away. */
+static int layer_grads(struct model *m, const struct engine_step *s, long l, int begin,
+                       struct pesc_error *err)
+{
+    float *grad = NULL;
+    if (!s->grad_begin)
+        return 0;
+    if (begin && !(grad = s->grad_begin(s->grad_ctx, l, err)))
+        return -1;
+    m->ffn[l].dW = moe_at(grad, &m->moe, 0, m->c.hidden_size);
+    return begin ? 0 : s->grad_end(s->grad_ctx, l, err);
+}
+
 int engine_train(struct engine *e, const struct batch *b, struct engine_step *s,
                  struct pesc_error *err)
 {
@@ -374,7 +387,9 @@ int engine_train(struct engine *e, const struct batch *b, struct engine_step *s,
         m->attn[l].ops->fwd(&m->attn[l], &p, saved.attn, e->h, in);
         m->ffn[l].ops->fwd(&m->ffn[l], &p, saved.ffn, e->dx, e->h);
         profile_phase(p.profile, PHASE_BACKWARD);
+        TRY(layer_grads(m, s, l, 1, err));
         m->ffn[l].ops->bwd(&m->ffn[l], &p, saved.ffn, dx, e->h, below);
+        TRY(layer_grads(m, s, l, 0, err));
         m->attn[l].ops->bwd(&m->attn[l], &p, saved.attn, dx, in, below);
         profile_to(p.profile, STAGE_OTHER);
         weights_release(m->weights, l);

@@ -48,7 +48,7 @@ static int load_masters(struct model *m, const struct base *b, struct pesc_error
 
 static int load_adapters(struct model *m, uint64_t seed, struct pesc_error *err)
 {
-    TRY(params_alloc(&m->params, m->trainable == TRAIN_ADAPTERS, err));
+    TRY(params_alloc(&m->params, m->trainable == TRAIN_ADAPTERS && !m->layer_grads, err));
     moe_init_all(m->params.value, &m->moe, seed, m->c.num_layers, m->c.hidden_size);
     return 0;
 }
@@ -101,7 +101,7 @@ size_t model_bytes(const struct model *m)
     if (m->trainable == TRAIN_FULL)
         /* masters and gradients; rounded copies of matrices take the half that rounding saves */
         return 2 * params + weights_size(&m->c, COMPUTE_F32) - weights;
-    return (m->trainable == TRAIN_ADAPTERS ? 2 : 1) * params + weights;
+    return (m->trainable == TRAIN_ADAPTERS && !m->layer_grads ? 2 : 1) * params + weights;
 }
 
 int model_load(struct model *m, const struct base *b, enum dtype store, uint64_t seed,

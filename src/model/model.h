@@ -14,6 +14,9 @@ struct model {
     int crafted; /* adapters behind every feed-forward network */
     struct moe_config moe;
     struct params params; /* adapters and routers, or everything (TRAIN_FULL) */
+    /* TRAIN_ADAPTERS, set before model_load: params.grad stays NULL, a pass is given memory for
+     * each layer's gradients (engine_step.grad_begin). */
+    int layer_grads;
     struct weights *weights;
     struct part *attn, *ffn;                   /* [layers] */
     float *grad_embed, *grad_head, *grad_norm; /* NULL: frozen */
