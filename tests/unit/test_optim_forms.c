@@ -449,6 +449,7 @@ static void test_full(void)
 int main(void)
 {
     gen_begin();
+    omp_set_num_threads(1);
     test_codes();
     test_extremes();
     test_twin(&options[0], 1, "defaults");
