@@ -66,7 +66,7 @@ run_group()
     done
 }
 wanted="kernels attention moe all"
-case ${1:-} in 'all '* | 'optim_forms '* | 'loop_state '*) wanted=${1%% *} ;; esac
+case ${1:-} in 'all '* | 'engine_memory '* | 'optim_forms '* | 'loop_state '*) wanted=${1%% *} ;; esac
 for t in $wanted; do
     run_group "$t" || { echo "test_$ran fails before any mutation"; exit 1; }
 done
@@ -280,7 +280,6 @@ optim_forms src/train/optim.c s/own.m8 += at/own.m8 += at + 1/
 optim_forms src/train/optim.c s/        memset(a->layer, 0, bytes);$/        (void)bytes;/
 optim_forms src/train/optim.c s/sum += a->squares\[s\]/sum += a->squares[0]/
 optim_forms src/train/optim.c s/bytes - grads, s->at + grads/bytes - grads, s->at/
-optim_forms src/core/tfile.c s/at += (uint64_t)put;//
 optim_forms src/core/tfile.c s/O_TMPFILE | O_RDWR/O_CREAT | O_RDWR/
 loop_state src/train/loop.c s/l, u->batch > 0, err/l, 0, err/
 loop_state src/train/loop.c s/u->batch = i;//
