@@ -66,7 +66,7 @@ run_group()
     done
 }
 wanted="kernels attention moe all"
-case ${1:-} in 'all '* | 'engine_memory '* | 'optim_forms '* | 'loop_state '*) wanted=${1%% *} ;; esac
+case ${1:-} in 'all '* | 'optim_forms '* | 'loop_state '*) wanted=${1%% *} ;; esac
 for t in $wanted; do
     run_group "$t" || { echo "test_$ran fails before any mutation"; exit 1; }
 done
@@ -287,7 +287,7 @@ loop_state src/train/loop.c s/isfinite(loss) && isfinite(norm)/isfinite(loss)/
 loop_state src/model/engine.c s/moe_at(grad, &m->moe, 0/moe_at(grad, \&m->moe, l/
 loop_state src/train/checkpoint.c s/c->adamw, part - 1, param, dst/c->adamw, 0, param, dst/
 loop_state src/train/checkpoint.c s/other_form(f, c, p))/0)/
-engine_memory src/train/optim.c s/(on_disk ? x->largest : all) + 1/all + 1/
+optim_forms src/train/optim.c s/(on_disk ? x->largest : all) + 1/all + 1/
 all src/train/routing.c s/load\[e\] \/= n \* (double)r->moe->top_k/load[e] \/= n/
 all src/train/routing.c s/r->top1\[layer\] += st.top1 \* (double)T/r->top1[layer] += st.top1/
 all src/train/routing.c s/memset(r->by_domain, 0/(void)(r->by_domain/
