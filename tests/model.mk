@@ -3,6 +3,9 @@ check_PROGRAMS += tests/unit/test_params tests/unit/test_train tests/unit/test_c
 TESTS += tests/unit/test_params tests/unit/test_train tests/unit/test_checkpoint
 tests_unit_test_params_SOURCES = tests/unit/test_params.c
 tests_unit_test_train_SOURCES = tests/unit/test_train.c
+check_PROGRAMS += tests/unit/test_optim_forms
+TESTS += tests/unit/test_optim_forms
+tests_unit_test_optim_forms_SOURCES = tests/unit/test_optim_forms.c tests/unit/gen.h
 tests_unit_test_checkpoint_SOURCES = tests/unit/test_checkpoint.c
 
 # Against float64 results of independent programs; skipped without the material.
@@ -34,6 +37,9 @@ tests_unit_test_knock_out_SOURCES = tests/unit/test_knock_out.c tests/unit/twin.
 check_PROGRAMS += tests/unit/test_loop tests/unit/test_loop_sums tests/unit/test_engine_memory
 TESTS += tests/unit/test_loop tests/unit/test_loop_sums tests/unit/test_engine_memory
 tests_unit_test_loop_SOURCES = tests/unit/test_loop.c $(small_model)
+check_PROGRAMS += tests/unit/test_loop_state
+TESTS += tests/unit/test_loop_state
+tests_unit_test_loop_state_SOURCES = tests/unit/test_loop_state.c $(small_model)
 tests_unit_test_loop_sums_SOURCES = tests/unit/test_loop_sums.c $(small_model)
 tests_unit_test_engine_memory_SOURCES = tests/unit/test_engine_memory.c $(small_model)
 tests_unit_test_engine_memory_LDFLAGS = -Wl,--wrap=malloc -Wl,--wrap=calloc -Wl,--wrap=realloc \

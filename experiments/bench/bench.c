@@ -142,7 +142,7 @@ static int train(struct bench *b, struct pesc_error *err)
                               .batches_per_epoch = 1,
                               .engine = {b->o.keep, b->o.spill},
                               .profile = &b->profile};
-    b->planned = model_bytes(b->model) + train_bytes(b->model, &data, &o.engine);
+    b->planned = model_bytes(b->model) + train_bytes(b->model, &data, &o.adamw, &o.engine);
     b->weights = weights_bytes(b->model->weights);
     bound_count(&b->bound, b->model, b->o.tokens, b->scored);
     TRY(train_run(b->model, &data, &o, &sink, NULL, &r, err));

@@ -17,6 +17,8 @@ static void defaults(void *opts)
     o->balance = "switch";
     o->scheduler = "constant";
     o->decay_set = "all";
+    o->optimizer = "adamw";
+    o->optimizer_state = "memory";
     o->experiment = "default";
     o->num_epochs = 1;
     o->accumulation = 1;
@@ -58,6 +60,10 @@ static const struct opt options[] = {
     {"weight-decay", NULL, OPT_REAL, AT(weight_decay), "X", "decoupled weight decay", 0, 1e3},
     {"decay", NULL, OPT_CHOICE, AT(decay_set), "all|matrices", "tensors that decay", 0, 0},
     {"max-grad-norm", NULL, OPT_REAL, AT(max_grad_norm), "X", "clip gradients (0: never)", 0, 1e9},
+    {"optimizer", NULL, OPT_CHOICE, AT(optimizer), "adamw|adamw8bit",
+     "moments as floats, or as a byte each", 0, 0},
+    {"optimizer-state", NULL, OPT_CHOICE, AT(optimizer_state), "memory|disk",
+     "where moments and gradients are (disk: a layer at a time in memory)", 0, 0},
     {"adam-beta1", NULL, OPT_REAL, AT(beta1), "X", "AdamW", 0, 1},
     {"adam-beta2", NULL, OPT_REAL, AT(beta2), "X", "AdamW", 0, 1},
     {"adam-epsilon", NULL, OPT_REAL, AT(eps), "X", "AdamW", 0, 1},
@@ -103,6 +109,10 @@ static int run(struct cli *cli, void *opts, int argc, char **argv, struct pesc_e
         return FAIL(err, USAGE, "--eval-data is held out already: --valid-fraction adds nothing");
     if (o->beta1 >= 1 || o->beta2 >= 1 || o->eps <= 0)
         return FAIL(err, USAGE_VALUE, "AdamW needs betas below 1 and an epsilon above 0");
+    if (!strcmp(o->optimizer_state, "disk") && !strcmp(o->trainable, "full"))
+        return FAIL(err, USAGE_VALUE,
+                    "--optimizer-state disk is for adapters, whose gradients come layer by layer; "
+                    "--trainable full needs it in memory");
     cli->quiet = o->quiet;
     o->model = argv[0];
     return train_command(cli, o, err);

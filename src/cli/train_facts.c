@@ -46,7 +46,7 @@ int train_recipe(struct train_session *s, const struct train_cli *o, struct pesc
         TRY(hash_bytes(o->lr_list, strlen(o->lr_list), rates, err));
     json_t *r = json_pack(
         "{s:i, s:s, s:s, s:s, s:I, s:s, s:s, s:s, s:s, s:I, s:I, s:I, s:I, s:s, s:s, s:s, s:s, "
-        "s:I, s:s, s:s}",
+        "s:I, s:s, s:s, s:s}",
         "pesc_checkpoint", 1, "version", pesc_version(), "isa", machine_isa("", isa, sizeof isa),
         "onednn", gemm_library_version(onednn, sizeof onednn), "threads", (json_int_t)s->threads,
         "lr_list", rates, "base", s->arg.fingerprint, "data", dataset_sha256(s->data), "trainable",
@@ -57,7 +57,7 @@ int train_recipe(struct train_session *s, const struct train_cli *o, struct pesc
         s->rates ? "list" : o->scheduler, "decay", o->decay_set, "compute",
         s->compute == COMPUTE_BF16 ? "bf16" : "f32", "warmup_steps", (json_int_t)o->warmup_steps,
         "packing", packing_name(s->batches_of.packing), "data_weights",
-        o->mix.weights ? o->mix.weights : "");
+        o->mix.weights ? o->mix.weights : "", "optimizer", o->optimizer);
     if (!r)
         return FAIL(err, MEMORY, "no memory for the run's description");
     const struct {
@@ -93,6 +93,7 @@ int train_check_resume(struct train_session *s, struct pesc_error *err)
         /* What a checkpoint of before these options says by saying nothing. */
         const char *unsaid = !strcmp(key, "packing")        ? "off"
                              : !strcmp(key, "data_weights") ? ""
+                             : !strcmp(key, "optimizer")    ? "adamw"
                                                             : NULL;
         if (rc != 0 || json_equal(then, now) ||
             (!then && unsaid && !strcmp(json_string_value(now), unsaid)))

@@ -114,6 +114,18 @@ static int count_steps(struct train_session *s, const struct train_cli *o, struc
     return 0;
 }
 
+/* On disk means beside the checkpoints, where left-over temporaries are removed. */
+static struct adamw_options adamw_of(const struct train_session *s, const struct train_cli *o)
+{
+    return (struct adamw_options){.beta1 = o->beta1,
+                                  .beta2 = o->beta2,
+                                  .eps = o->eps,
+                                  .weight_decay = o->weight_decay,
+                                  .decay = strcmp(o->decay_set, "all") ? DECAY_MATRICES : DECAY_ALL,
+                                  .form = (enum adamw_form)adamw_form_from_name(o->optimizer),
+                                  .disk = strcmp(o->optimizer_state, "disk") ? NULL : s->ckpt_dir};
+}
+
 /* What would be needed against what may be had, before any weight is read. */
 static int check_memory(struct train_session *s, const struct train_cli *o, struct pesc_error *err)
 {
@@ -125,7 +137,9 @@ static int check_memory(struct train_session *s, const struct train_cli *o, stru
         widest.max_tokens = s->eval_source.max_tokens;
     if (s->eval_data && s->eval_source.max_samples > widest.max_samples)
         widest.max_samples = s->eval_source.max_samples;
-    return memory_check(o->memory, model_bytes(s->model) + train_bytes(s->model, &widest, &engine),
+    struct adamw_options adamw = adamw_of(s, o);
+    return memory_check(o->memory,
+                        model_bytes(s->model) + train_bytes(s->model, &widest, &adamw, &engine),
                         &s->need, err);
 }
 
@@ -148,6 +162,7 @@ static int open_model(struct train_session *s, const struct train_cli *o, struct
     TRY(model_shape(base_config(s->arg.base), s->arg.is_crafted ? &moe : NULL, t, s->compute,
                     &s->model, err));
     place_weights(&o->place, s->model);
+    s->model->layer_grads = !strcmp(o->optimizer_state, "disk");
     TRY(check_memory(s, o, err));
     TRY(model_load(s->model, s->arg.base, s->arg.is_crafted ? s->arg.craft.base_dtype : DT_COUNT,
                    s->arg.craft.seed, err));
@@ -191,7 +206,7 @@ static void show_memory(struct train_session *s, const struct train_cli *o)
 static void show_header(struct train_session *s, const struct train_cli *o, long threads)
 {
     struct progress *p = s->rec.progress;
-    char data[512];
+    char data[512], disk[32];
     const struct model_config *c = &s->model->c;
     data_line(s->data, data, sizeof data);
     progress_header(p, "model", "%s: %s, %ld layers, hidden %ld", o->model, c->arch_name,
@@ -205,6 +220,12 @@ static void show_header(struct train_session *s, const struct train_cli *o, long
                         o->balance_coef);
     progress_header(p, "trained", "%zu parameters (%s)", params_trained(&s->model->params),
                     o->freeze_router ? "adapters without routers" : o->trainable);
+    if (s->model->layer_grads) {
+        progress_bytes(disk, sizeof disk, adamw_disk_bytes(&s->model->params, adamw_of(s, o).form));
+        progress_header(p, "optimiser", "%s, its state on disk (%s)", o->optimizer, disk);
+    } else {
+        progress_header(p, "optimiser", "%s", o->optimizer);
+    }
     progress_header(p, "data", "%s", data);
     packing_line(s->batcher, &s->batches_of, data, sizeof data);
     progress_header(p, "packing", "%s%s%s", data, o->mix.weights ? "; weights " : "",
@@ -271,11 +292,7 @@ static struct train_options options_of(struct train_session *s, const struct tra
                      .total = s->steps,
                      .warmup = o->warmup_steps ? o->warmup_steps
                                                : schedule_warmup(o->warmup_ratio, s->steps)},
-        .adamw = {.beta1 = o->beta1,
-                  .beta2 = o->beta2,
-                  .eps = o->eps,
-                  .weight_decay = o->weight_decay,
-                  .decay = strcmp(o->decay_set, "all") ? DECAY_MATRICES : DECAY_ALL},
+        .adamw = adamw_of(s, o),
         .max_grad_norm = o->max_grad_norm,
         .balance_coef = s->model->moe.balance == BALANCE_NONE ? 0 : o->balance_coef,
         .seed = (uint64_t)o->seed,

@@ -51,7 +51,7 @@ const char *path_base(const char *path)
     return slash ? slash + 1 : path;
 }
 
-static int io_fail(struct pesc_error *err, const char *path, const char *what)
+int file_fail(struct pesc_error *err, const char *path, const char *what)
 {
     int e = errno;
     if (e == ENOSPC || e == EDQUOT || e == EFBIG)
@@ -63,7 +63,7 @@ int dir_make(const char *path, struct pesc_error *err)
 {
     if (mkdir(path, 0777) == 0 || (errno == EEXIST && path_is_dir(path)))
         return 0;
-    return io_fail(err, path, "make folder");
+    return file_fail(err, path, "make folder");
 }
 
 int dir_make_all(const char *path, struct pesc_error *err)
@@ -85,7 +85,7 @@ int dir_remove_all(const char *path, struct pesc_error *err)
 {
     DIR *d = opendir(path);
     if (!d)
-        return errno == ENOENT ? 0 : io_fail(err, path, "open");
+        return errno == ENOENT ? 0 : file_fail(err, path, "open");
     struct dirent *e;
     int rc = 0;
     while (rc == 0 && (e = readdir(d))) {
@@ -97,11 +97,11 @@ int dir_remove_all(const char *path, struct pesc_error *err)
         if (rc == 0 && lstat(sub, &st) == 0 && S_ISDIR(st.st_mode))
             rc = dir_remove_all(sub, err);
         else if (rc == 0 && unlink(sub) != 0)
-            rc = io_fail(err, sub, "remove");
+            rc = file_fail(err, sub, "remove");
     }
     closedir(d);
     if (rc == 0 && rmdir(path) != 0)
-        rc = io_fail(err, path, "remove");
+        rc = file_fail(err, path, "remove");
     return rc;
 }
 
@@ -109,12 +109,12 @@ int dir_sync(const char *path, struct pesc_error *err)
 {
     int fd = open(path, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
     if (fd < 0 || fsync(fd) != 0) {
-        io_fail(err, path, "flush");
+        file_fail(err, path, "flush");
         if (fd >= 0)
             close(fd);
         return -1;
     }
-    return close(fd) == 0 ? 0 : io_fail(err, path, "close");
+    return close(fd) == 0 ? 0 : file_fail(err, path, "close");
 }
 
 int file_open_read(const char *path, struct stat *st, struct pesc_error *err)
@@ -124,12 +124,12 @@ int file_open_read(const char *path, struct stat *st, struct pesc_error *err)
     if (fd < 0) {
         if (errno == ENOENT)
             return FAIL(err, IO_MISSING, "%s: no such file", path);
-        return io_fail(err, path, "open");
+        return file_fail(err, path, "open");
     }
     if (!st)
         st = &own;
     if (fstat(fd, st) != 0) {
-        io_fail(err, path, "stat");
+        file_fail(err, path, "stat");
         close(fd);
         return -1;
     }
@@ -148,7 +148,7 @@ int file_pread(int fd, void *buf, size_t n, uint64_t off, const char *path, stru
         if (got < 0 && (errno == EINTR || errno == EAGAIN))
             continue;
         if (got < 0)
-            return io_fail(err, path, "read");
+            return file_fail(err, path, "read");
         if (got == 0)
             return FAIL(err, ST_CHANGED, "%s: file shrank while it was being read", path);
         p += got;
@@ -201,13 +201,13 @@ int file_temporary(const char *dir, int *fd, struct pesc_error *err)
             unlink(name);
     }
     if (f < 0)
-        return io_fail(err, dir, "make a temporary file in it");
+        return file_fail(err, dir, "make a temporary file in it");
     *fd = f;
     if (f > 0)
         return 0;
     *fd = fcntl(f, F_DUPFD_CLOEXEC, 3); /* standard input was closed */
     close(f);
-    return *fd > 0 ? 0 : io_fail(err, dir, "make a temporary file in it");
+    return *fd > 0 ? 0 : file_fail(err, dir, "make a temporary file in it");
 }
 
 void file_close_temporary(int fd)
@@ -225,7 +225,7 @@ int file_pwrite(int fd, const void *buf, size_t n, uint64_t off, const char *pat
         if (put < 0 && (errno == EINTR || errno == EAGAIN))
             continue;
         if (put < 0)
-            return io_fail(err, path, "write a temporary file in it");
+            return file_fail(err, path, "write a temporary file in it");
         p += put;
         n -= (size_t)put;
         off += (uint64_t)put;
@@ -263,7 +263,7 @@ struct afile *afile_open(const char *path, struct pesc_error *err)
     unlink(f->tmp); /* left by an earlier process of the same number */
     f->fd = open(f->tmp, O_WRONLY | O_CREAT | O_EXCL | O_NOFOLLOW | O_CLOEXEC, 0666);
     if (f->fd < 0) {
-        io_fail(err, path, "create");
+        file_fail(err, path, "create");
         goto fail;
     }
     return f;
@@ -283,7 +283,7 @@ int afile_write(struct afile *f, const void *data, size_t n, struct pesc_error *
         if (put < 0 && (errno == EINTR || errno == EAGAIN))
             continue;
         if (put < 0)
-            return io_fail(err, f->path, "write");
+            return file_fail(err, f->path, "write");
         p += put;
         n -= (size_t)put;
     }
@@ -316,7 +316,7 @@ int afile_reserve(struct afile *f, uint64_t bytes, struct pesc_error *err)
 {
     if (fallocate(f->fd, FALLOC_FL_KEEP_SIZE, 0, (off_t)bytes) != 0 && errno != EOPNOTSUPP &&
         errno != EINVAL && errno != ENOSYS && errno != EINTR)
-        return io_fail(err, f->path, "reserve space for");
+        return file_fail(err, f->path, "reserve space for");
     return 0;
 }
 
@@ -324,11 +324,11 @@ int afile_reserve(struct afile *f, uint64_t bytes, struct pesc_error *err)
 static int seal(struct afile *f, char hex[SHA256_HEX], struct pesc_error *err)
 {
     if (fsync(f->fd) != 0)
-        return io_fail(err, f->path, "flush");
+        return file_fail(err, f->path, "flush");
     int closed = close(f->fd);
     f->fd = -1;
     if (closed != 0)
-        return io_fail(err, f->path, "close");
+        return file_fail(err, f->path, "close");
     hash_hex(f->hash, hex);
     return 0;
 }
@@ -352,7 +352,7 @@ int afile_commit(struct afile *f, int fresh, char *sha256, uint64_t *bytes, stru
         if (errno == EEXIST)
             FAIL(err, USAGE_EXISTS, "%s exists already", f->path);
         else
-            io_fail(err, f->path, "name");
+            file_fail(err, f->path, "name");
         goto done;
     }
     finish(f, hex, sha256, bytes);
@@ -375,7 +375,7 @@ int afile_commit_hashed(struct afile *f, const char *before, const char *after, 
     }
     if (renameat2(AT_FDCWD, f->tmp, AT_FDCWD, path, RENAME_NOREPLACE) != 0 &&
         (errno != EEXIST || rename(f->tmp, path) != 0)) {
-        io_fail(err, path, "name");
+        file_fail(err, path, "name");
         goto done;
     }
     finish(f, hex, sha256, bytes);

@@ -63,5 +63,7 @@ const char *afile_path(const struct afile *f); /* what it was opened as, for mes
 int afile_reserve(struct afile *f, uint64_t bytes, struct pesc_error *err) MUST_USE;
 void afile_abort(struct afile *f); /* removes the temporary; NULL is fine */
 int file_write(const char *path, const void *data, size_t n, struct pesc_error *err) MUST_USE;
+/* What errno says of path, "cannot WHAT": E-IO-FULL when there is no room, else E-IO. */
+int file_fail(struct pesc_error *err, const char *path, const char *what);
 
 #endif

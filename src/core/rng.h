@@ -14,7 +14,8 @@ enum rng_stream {
     RNG_SAMPLE = 4,
     RNG_SPLIT = 5,
     RNG_MIX = 6,
-    RNG_PACK = 7
+    RNG_PACK = 7,
+    RNG_ROUND = 8
 };
 
 struct rng_key {

@@ -170,6 +170,19 @@ int engine_loss(struct engine *e, const struct batch *b, struct engine_step *s,
     return gemm_check(e->m->gemm, err);
 }
 
+/* Gives layer l's part memory for its gradients, or takes it away. */
+static int layer_grads(struct model *m, const struct engine_step *s, long l, int begin,
+                       struct pesc_error *err)
+{
+    float *grad = NULL;
+    if (!s->grad_begin)
+        return 0;
+    if (begin && !(grad = s->grad_begin(s->grad_ctx, l, err)))
+        return -1;
+    m->ffn[l].dW = model_adapter_grads(m, grad, 0);
+    return begin ? 0 : s->grad_end(s->grad_ctx, l, err);
+}
+
 int engine_train(struct engine *e, const struct batch *b, struct engine_step *s,
                  struct pesc_error *err)
 {
@@ -207,7 +220,9 @@ int engine_train(struct engine *e, const struct batch *b, struct engine_step *s,
             m->ffn[l].ops->fwd(&m->ffn[l], &p, saved.ffn, e->dx, saved.h);
         }
         profile_phase(p.profile, PHASE_BACKWARD);
+        TRY(layer_grads(m, s, l, 1, err));
         m->ffn[l].ops->bwd(&m->ffn[l], &p, saved.ffn, dx, saved.h, below);
+        TRY(layer_grads(m, s, l, 0, err));
         m->attn[l].ops->bwd(&m->attn[l], &p, saved.attn, dx, in, below);
         profile_to(p.profile, STAGE_OTHER);
         weights_release(m->weights, l);

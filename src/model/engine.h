@@ -39,6 +39,11 @@ struct engine_step {      /* what a pass is to do, and what it found */
     uint32_t number;      /* of the micro-batch, for dropout */
     void (*routed)(void *ctx, long layer, const struct moe_saved *s, long T); /* may be NULL */
     void *routed_ctx;
+    /* Where the gradients of layer l's adapters add: called before its backward pass, which goes
+     * from the last layer to the first, and after it. NULL: to the model's params.grad. */
+    float *(*grad_begin)(void *ctx, long layer, struct pesc_error *err); /* NULL: failed */
+    int (*grad_end)(void *ctx, long layer, struct pesc_error *err);
+    void *grad_ctx;
     float *losses;   /* [T] loss of scored tokens (by the position that predicts), or NULL */
     int32_t *argmax; /* [T] most probable next token at scored positions, or NULL */
     double loss_sum; /* out: summed cross-entropy */

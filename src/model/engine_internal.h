@@ -4,14 +4,14 @@
 
 #include "model/engine.h"
 
-struct scratch;
+struct tfile;
 struct engine {
     struct model *m;
     long max_tokens, max_samples, chunk;
     int train;
     int back;                  /* this pass has a backward one */
     long keep_from;            /* layers from here on are kept in full */
-    struct scratch *spill;     /* NULL: inputs are in memory */
+    struct tfile *spill;       /* NULL: inputs are in memory */
     struct arena fixed, block; /* buffers of a whole pass; the working set of one block */
     struct arena full;         /* the insides of the layers kept in full, full_layer bytes each */
     size_t full_layer;

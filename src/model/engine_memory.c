@@ -2,7 +2,7 @@
 #include "config.h"
 #include "model/engine_internal.h"
 
-#include "core/scratch.h"
+#include "core/tfile.h"
 
 #include <stdlib.h>
 #include <string.h>
@@ -197,7 +197,7 @@ int engine_open(struct model *m, long max_tokens, long max_samples, int train,
     lay_out(e, c->spill_dir != NULL);
     TRY_OR(gemm_reserve(m->gemm, rounded(e), err), fail);
     if (train && c->spill_dir)
-        TRY_OR(scratch_open(c->spill_dir, engine_spill_bytes(m, max_tokens), &e->spill, err), fail);
+        TRY_OR(tfile_open(c->spill_dir, engine_spill_bytes(m, max_tokens), &e->spill, err), fail);
     *out = e;
     return 0;
 fail:
@@ -209,7 +209,7 @@ void engine_close(struct engine *e)
 {
     if (!e)
         return;
-    scratch_close(e->spill);
+    tfile_close(e->spill);
     arena_free(&e->fixed);
     arena_free(&e->block);
     arena_free(&e->full);
@@ -228,11 +228,7 @@ static int spill(struct engine *e, long l, const void *data, long T, struct pesc
 {
     uint64_t size = spill_layer(e);
     size_t n = (size_t)(T * e->m->c.hidden_size) * kept_size(e->m);
-    TRY(scratch_write(e->spill, data, n, (uint64_t)l * size, err));
-    scratch_forget(e->spill, n, (uint64_t)l * size); /* starts the writing */
-    if (l > 1)
-        scratch_forget(e->spill, n, (uint64_t)(l - 2) * size);
-    return 0;
+    return tfile_write(e->spill, data, n, (uint64_t)l * size, err);
 }
 
 int engine_keep(struct engine *e, long l, float *x, long T, struct pesc_error *err)
@@ -265,9 +261,9 @@ int engine_kept(struct engine *e, long l, float *buffer, long T, const float **i
     if (e->spill) {
         uint64_t size = spill_layer(e);
         size_t n = (size_t)(T * D) * kept_size(e->m);
-        TRY(scratch_read(e->spill, narrow ? slot(e, l) : buffer, n, (uint64_t)l * size, err));
+        TRY(tfile_read(e->spill, narrow ? slot(e, l) : buffer, n, (uint64_t)l * size, err));
         if (l > 0)
-            scratch_ahead(e->spill, n, (uint64_t)(l - 1) * size);
+            tfile_soon(e->spill, n, (uint64_t)(l - 1) * size);
     }
     *in = narrow || e->spill ? buffer : slot(e, l);
     if (!narrow)

@@ -11,6 +11,20 @@ static float *grad_of(const struct model *m, const char *name)
     return p && m->params.grad ? m->params.grad + p->offset : NULL;
 }
 
+struct moe_weights model_adapter_grads(const struct model *m, float *flat, long layer)
+{
+    struct moe_weights dW = moe_at(flat, &m->moe, layer, m->c.hidden_size);
+    if (m->trainable == TRAIN_EXPERTS)
+        dW.Wr = NULL;
+    return dW;
+}
+
+/* Whether params.grad is there. */
+static int has_grads(const struct model *m)
+{
+    return m->trainable != TRAIN_NOTHING && !m->layer_grads;
+}
+
 static void make_parts(struct model *m)
 {
     int trains = m->trainable == TRAIN_FULL;
@@ -24,9 +38,7 @@ static void make_parts(struct model *m)
         if (m->crafted) {
             ffn->moe = &m->moe;
             ffn->W = moe_at(m->params.value, &m->moe, l, m->c.hidden_size);
-            ffn->dW = moe_at(m->params.grad, &m->moe, l, m->c.hidden_size);
-            if (m->trainable == TRAIN_EXPERTS)
-                ffn->dW.Wr = NULL;
+            ffn->dW = model_adapter_grads(m, m->params.grad, l);
         }
         for (enum layer_tensor t = 0; m->trainable == TRAIN_FULL && t < LT_COUNT; t++) {
             char name[TENSOR_NAME_CAP];
@@ -53,7 +65,7 @@ static int load_masters(struct model *m, const struct base *b, struct pesc_error
 
 static int load_adapters(struct model *m, uint64_t seed, struct pesc_error *err)
 {
-    TRY(params_alloc(&m->params, m->trainable != TRAIN_NOTHING, err));
+    TRY(params_alloc(&m->params, has_grads(m), err));
     moe_init_all(m->params.value, &m->moe, seed, m->c.num_layers, m->c.hidden_size);
     return 0;
 }
@@ -106,8 +118,7 @@ size_t model_bytes(const struct model *m)
     size_t params = m->params.total * sizeof(float);
     if (m->trainable == TRAIN_FULL)
         return 2 * params + weights_of_params_size(&m->c, m->compute); /* masters, gradients */
-    return (m->trainable == TRAIN_NOTHING ? 1 : 2) * params +
-           weights_size(&m->c, m->compute, &m->plan);
+    return (has_grads(m) ? 2 : 1) * params + weights_size(&m->c, m->compute, &m->plan);
 }
 
 int model_load(struct model *m, const struct base *b, enum dtype store, uint64_t seed,

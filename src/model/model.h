@@ -20,6 +20,9 @@ struct model {
     struct moe_config moe;
     struct params params;     /* adapters and routers (frozen or not), or everything (TRAIN_FULL) */
     struct weights_plan plan; /* set between model_shape and model_load; all zero: resident */
+    /* Of adapters that train, set there too: params.grad stays NULL, a pass is given memory for
+     * each layer's gradients (engine_step.grad_begin). */
+    int layer_grads;
     struct weights *weights;
     struct part *attn, *ffn;                   /* [layers] */
     float *grad_embed, *grad_head, *grad_norm; /* NULL: frozen */
@@ -42,6 +45,9 @@ int model_load(struct model *m, const struct base *b, enum dtype store, uint64_t
 int model_open(const struct base *b, const struct moe_config *moe, enum trainable trainable,
                enum compute compute, enum dtype store, uint64_t seed, struct model **out,
                struct pesc_error *err) MUST_USE;
+/* Where the gradients of a layer's adapters add, in memory flat that begins with those of layer 0;
+ * frozen routers have none. flat NULL: nothing adds. */
+struct moe_weights model_adapter_grads(const struct model *m, float *flat, long layer);
 /* From now on the layer's router never chooses the expert; the weights of those that it chooses
  * instead sum to 1 as always, and all other layers are whole. layer -1: this one too. E-USAGE-VALUE
  * unless there is such an expert and top_k others; E-MODEL-KIND for a dense model. */

@@ -20,10 +20,10 @@ struct st_tensor {
 };
 
 /* ST_BASE: base models (header up to 100,000,000 bytes, leading white space accepted, unknown
- * fields noted as W-ST-FIELD, other element types carried). ST_STRICT: checkpoints and packs
- * (4 MiB, canonical start, no extras, F32, BF16 and F16 only). Header memory stays below eight
- * times the header's size and 1 MiB. */
-enum st_mode { ST_BASE, ST_STRICT };
+ * fields noted as W-ST-FIELD, other element types carried). ST_STRICT: packs (4 MiB, canonical
+ * start, no extras, F32, BF16 and F16 only). ST_STATE: checkpoints, the same with other element
+ * types carried. Header memory stays below eight times the header's size and 1 MiB. */
+enum st_mode { ST_BASE, ST_STRICT, ST_STATE };
 
 struct st_file;
 /* E-ST-*, E-IO*. notes may be NULL. Free with st_close (NULL is fine). */
@@ -59,7 +59,7 @@ struct st_out {
 typedef int (*st_fill)(void *ctx, long i, const struct st_out *t, void *dst,
                        struct pesc_error *err);
 
-/* Writes a canonical file (F32, then BF16, then F16, each by name; header padded to 8
+/* Writes a canonical file (F32, then BF16, F16 and U8, each by name; header padded to 8
  * bytes; at most one metadata key, NULL for none), whole or not at all, holding one tensor in
  * memory at a time. fresh: E-USAGE-EXISTS if the name is taken. sha256 (65 bytes) and bytes may
  * be NULL. The same tensors give the same bytes. */

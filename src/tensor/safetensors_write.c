@@ -15,7 +15,7 @@ struct slot {
     size_t bytes;
 };
 
-/* F32 before BF16 before F16, as the reference writer has them. */
+/* F32 before BF16 before F16 before U8, as the reference writer has them. */
 static int by_type(const void *a, const void *b)
 {
     const struct slot *x = a, *y = b;

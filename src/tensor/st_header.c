@@ -237,7 +237,7 @@ static int take_fields(struct scan *s, struct st_tensor *t, const json_t *entry)
     {
         if (!strcmp(key, "dtype") || !strcmp(key, "shape") || !strcmp(key, "data_offsets"))
             continue;
-        if (s->mode == ST_STRICT)
+        if (s->mode != ST_BASE)
             return FAIL(s->err, ST_FIELD, "%s: tensor '%s': unknown field '%.64s'", s->path,
                         t->name, key);
         if (s->unknown++ == 0) {

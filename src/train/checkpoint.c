@@ -18,19 +18,36 @@
 #define SUFFIX ".safetensors"
 #define MAX_STEP 9999999999L
 
-enum { STEP_DIGITS = 10, BAD_NAMES = 100, N_PARTS = 3 };
+enum { STEP_DIGITS = 10, BAD_NAMES = 100, PARTS_MAX = 1 + ADAMW_PARTS_MAX };
 
-static const char *const part_prefix[N_PARTS] = {"param.", "adam_m.", "adam_v."};
+/* What the file has of each parameter: its value, and what the optimiser keeps. */
+struct parts {
+    long n;
+    struct adamw_part p[PARTS_MAX];
+};
 
-static float *part_data(const struct checkpoint *c, long part)
+static struct parts parts_of(enum adamw_form form)
 {
-    return part == 0 ? c->params->value : part == 1 ? c->m : c->v;
+    const struct adamw_part *kept;
+    struct parts x = {.p = {{"param.", 0, 0}}};
+    x.n = 1 + adamw_parts(form, &kept);
+    memcpy(x.p + 1, kept, (size_t)(x.n - 1) * sizeof *kept);
+    return x;
 }
 
-static int part_name(char *out, long part, const struct param *p, struct pesc_error *err)
+/* The tensor of a part; name has ST_NAME_CAP bytes. */
+static int part_tensor(struct st_out *t, char *name, const struct adamw_part *part,
+                       const struct param *p, struct pesc_error *err)
 {
-    int n = snprintf(out, ST_NAME_CAP, "%s%s", part_prefix[part], p->name);
-    return n < 0 || n >= ST_NAME_CAP ? FAIL(err, LIMIT, "tensor name too long: %.100s...", out) : 0;
+    int n = snprintf(name, ST_NAME_CAP, "%s%s", part->prefix, p->name);
+    if (n < 0 || n >= ST_NAME_CAP)
+        return FAIL(err, LIMIT, "tensor name too long: %.100s...", name);
+    *t = (struct st_out){name, part->is_bytes ? DT_U8 : DT_F32, part->per_block ? 1 : p->ndim, {0}};
+    for (int d = 0; d < p->ndim; d++)
+        t->shape[d] = p->shape[d];
+    if (part->per_block)
+        t->shape[0] = (long)adamw_blocks(p);
+    return 0;
 }
 
 /* --- names of checkpoint files --- */
@@ -119,6 +136,7 @@ static int list(const char *dir, int clean, struct listing *l, struct pesc_error
 
 struct save {
     const struct checkpoint *c;
+    struct parts parts;
     struct st_out *out;
     char (*names)[ST_NAME_CAP];
 };
@@ -126,10 +144,13 @@ struct save {
 static int save_fill(void *ctx, long i, const struct st_out *t, void *dst, struct pesc_error *err)
 {
     (void)t;
-    (void)err;
     const struct save *s = ctx;
-    const struct param *p = &s->c->params->p[i / N_PARTS];
-    memcpy(dst, part_data(s->c, i % N_PARTS) + p->offset, p->n * sizeof(float));
+    const struct checkpoint *c = s->c;
+    long part = i % s->parts.n, param = i / s->parts.n;
+    const struct param *p = &c->params->p[param];
+    if (part > 0)
+        return adamw_get(c->adamw, part - 1, param, dst, err);
+    memcpy(dst, c->params->value + p->offset, p->n * sizeof(float));
     return 0;
 }
 
@@ -152,21 +173,16 @@ static int write_file(const char *dir, const struct checkpoint *c, struct save *
     if (c->step < 0 || c->step > MAX_STEP)
         return FAIL(err, INTERNAL, "checkpoint of step %ld", c->step);
     snprintf(before, sizeof before, "ckpt-%010ld-", c->step);
-    for (long i = 0; i < c->params->count * N_PARTS; i++) {
-        const struct param *p = &c->params->p[i / N_PARTS];
-        TRY(part_name(s->names[i], i % N_PARTS, p, err));
-        s->out[i] = (struct st_out){s->names[i], DT_F32, p->ndim, {0}};
-        for (int d = 0; d < p->ndim; d++)
-            s->out[i].shape[d] = p->shape[d];
-    }
+    long n = c->params->count * s->parts.n;
+    for (long i = 0; i < n; i++)
+        TRY(part_tensor(&s->out[i], s->names[i], &s->parts.p[i % s->parts.n],
+                        &c->params->p[i / s->parts.n], err));
     TRY(path_join(path, dir, "ckpt", err));
     char *meta = meta_text(c, err);
     if (!meta)
         return -1;
     struct afile *f = afile_open(path, err);
-    int rc =
-        f ? st_write_to(f, s->out, c->params->count * N_PARTS, META_KEY, meta, save_fill, s, err)
-          : -1;
+    int rc = f ? st_write_to(f, s->out, n, META_KEY, meta, save_fill, s, err) : -1;
     free(meta);
     if (rc != 0) {
         afile_abort(f);
@@ -201,8 +217,9 @@ int checkpoint_save(const char *dir, const struct checkpoint *c, int keep,
                     const struct notes *notes, struct checkpoint_file *out, struct pesc_error *err)
 {
     struct checkpoint_file *own = malloc(sizeof *own);
-    size_t n = (size_t)c->params->count * N_PARTS + 1;
-    struct save s = {c, calloc(n, sizeof *s.out), calloc(n, sizeof *s.names)};
+    struct parts parts = parts_of(c->adamw->o.form);
+    size_t n = (size_t)(c->params->count * parts.n) + 1;
+    struct save s = {c, parts, calloc(n, sizeof *s.out), calloc(n, sizeof *s.names)};
     int rc = -1;
     if (!own || !s.out || !s.names) {
         FAIL(err, MEMORY, "%s: no memory for %zu names", dir, n);
@@ -275,31 +292,73 @@ int checkpoint_find(const char *dir, const struct notes *notes, char *path, stru
 
 /* --- loading --- */
 
-static int same_tensor(const struct st_tensor *t, const struct param *p)
+static int same_tensor(const struct st_tensor *t, const struct st_out *want)
 {
-    return t && t->dtype == DT_F32 && t->ndim == p->ndim && t->shape[0] == p->shape[0] &&
-           (p->ndim < 2 || t->shape[1] == p->shape[1]);
+    if (strcmp(t->stored, dtype_st_name(want->dtype)) != 0 || t->ndim != want->ndim)
+        return 0;
+    for (int d = 0; d < t->ndim; d++)
+        if (t->shape[d] != want->shape[d])
+            return 0;
+    return 1;
+}
+
+/* Does the file have a parameter's moments in the other form? */
+static int other_form(const struct st_file *f, const struct checkpoint *c, const struct param *p)
+{
+    char name[ST_NAME_CAP];
+    struct st_out want;
+    struct parts parts = parts_of(c->adamw->o.form == ADAMW_F32 ? ADAMW_8BIT : ADAMW_F32);
+    return part_tensor(&want, name, &parts.p[1], p, NULL) == 0 && st_find(f, name);
 }
 
 /* Looks at every name and shape before the first value is overwritten. */
-static int match(const struct st_file *f, const struct checkpoint *c, const struct st_tensor **t,
-                 struct pesc_error *err)
+static int match(const struct st_file *f, const struct checkpoint *c, const struct parts *parts,
+                 const struct st_tensor **t, struct pesc_error *err)
 {
-    const struct params *ps = c->params;
-    for (long i = 0; i < ps->count * N_PARTS; i++) {
+    long n = c->params->count * parts->n;
+    for (long i = 0; i < n; i++) {
         char name[ST_NAME_CAP];
-        const struct param *p = &ps->p[i / N_PARTS];
-        TRY(part_name(name, i % N_PARTS, p, err));
+        struct st_out want;
+        const struct param *p = &c->params->p[i / parts->n];
+        TRY(part_tensor(&want, name, &parts->p[i % parts->n], p, err));
         t[i] = st_find(f, name);
-        if (!same_tensor(t[i], p))
+        if (!t[i] && i % parts->n && other_form(f, c, p))
+            return FAIL(err, CK_MISMATCH, "%s: made with another optimiser than %s", st_path(f),
+                        adamw_form_name(c->adamw->o.form));
+        if (!t[i] || !same_tensor(t[i], &want))
             return FAIL(err, CK_MISMATCH, "%s: %s %s", st_path(f), name,
                         t[i] ? "has another shape or type than the model being trained"
                              : "is missing: made for another set of trained tensors");
     }
-    if (st_count(f) != ps->count * N_PARTS)
+    if (st_count(f) != n)
         return FAIL(err, CK_MISMATCH, "%s: %ld tensors, the model being trained has %ld",
-                    st_path(f), st_count(f), ps->count * N_PARTS);
+                    st_path(f), st_count(f), n);
     return 0;
+}
+
+static int read_values(const struct st_file *f, struct checkpoint *c, const struct parts *parts,
+                       const struct st_tensor *const *t, struct pesc_error *err)
+{
+    int rc = 0;
+    uint64_t most = 1;
+    long n = c->params->count * parts->n;
+    for (long i = 0; i < n; i++)
+        most = t[i]->bytes > most ? t[i]->bytes : most;
+    void *data = malloc(most);
+    if (!data)
+        return FAIL(err, MEMORY, "%s: no memory for a tensor", st_path(f));
+    for (long i = 0; rc == 0 && i < n; i++) {
+        long param = i / parts->n, part = i % parts->n;
+        if (part == 0) {
+            rc = st_read(f, t[i], c->params->value + c->params->p[param].offset, err);
+            continue;
+        }
+        rc = st_read(f, t[i], data, err);
+        if (rc == 0)
+            rc = adamw_put(c->adamw, part - 1, param, data, err);
+    }
+    free(data);
+    return rc;
 }
 
 static int read_meta(const struct st_file *f, json_t **meta, long *step, struct pesc_error *err)
@@ -321,7 +380,8 @@ static int read_meta(const struct st_file *f, json_t **meta, long *step, struct 
 int checkpoint_load(const char *path, struct checkpoint *c, struct pesc_error *err)
 {
     char sha256[SHA256_HEX];
-    long step = 0, named = 0, n = c->params->count * N_PARTS;
+    struct parts parts = parts_of(c->adamw->o.form);
+    long step = 0, named = 0, n = c->params->count * parts.n;
     int rc = -1;
     struct st_file *f = NULL;
     json_t *meta = NULL;
@@ -334,13 +394,10 @@ int checkpoint_load(const char *path, struct checkpoint *c, struct pesc_error *e
     const struct st_tensor **t = calloc((size_t)n + 1, sizeof *t);
     if (!t)
         return FAIL(err, MEMORY, "%s: no memory for %ld names", path, n);
-    TRY_OR(st_open(path, ST_STRICT, NULL, &f, err), done);
+    TRY_OR(st_open(path, ST_STATE, NULL, &f, err), done);
     TRY_OR(read_meta(f, &meta, &step, err), done);
-    TRY_OR(match(f, c, t, err), done);
-    for (long i = 0; i < n; i++)
-        TRY_OR(
-            st_read_f32(f, t[i], part_data(c, i % N_PARTS) + c->params->p[i / N_PARTS].offset, err),
-            done);
+    TRY_OR(match(f, c, &parts, t, err), done);
+    TRY_OR(read_values(f, c, &parts, t, err), done);
     c->step = step;
     c->meta = json_incref(meta);
     rc = 0;
@@ -356,7 +413,7 @@ int checkpoint_meta(const char *path, json_t **meta, struct pesc_error *err)
     struct st_file *f;
     long step;
     *meta = NULL;
-    TRY(st_open(path, ST_STRICT, NULL, &f, err));
+    TRY(st_open(path, ST_STATE, NULL, &f, err));
     int rc = read_meta(f, meta, &step, err);
     st_close(f);
     if (rc != 0) {

@@ -24,6 +24,7 @@ struct run {
     struct eval_sum *eval_domain;
     struct train_result *r;
     int bad_in_a_row, bad_saves;
+    long batch; /* of the update at work: 0 is its first */
 };
 
 struct step_sums {
@@ -45,10 +46,30 @@ static void tell(struct run *u, long step, const char *level, const char *code, 
 }
 
 size_t train_bytes(const struct model *m, const struct batch_source *data,
-                   const struct engine_choices *engine)
+                   const struct adamw_options *adamw, const struct engine_choices *engine)
 {
     return engine_bytes(m, data->max_tokens, data->max_samples, 1, engine) +
-           2 * m->params.total * sizeof(float);
+           adamw_bytes(&m->params, adamw->form, adamw->disk != NULL);
+}
+
+/* A layer's gradients of one batch of an update, when they are on disk: stretch l of the optimiser
+ * is layer l. */
+static float *grad_begin(void *ctx, long l, struct pesc_error *err)
+{
+    struct run *u = ctx;
+    enum stage was = profile_to(u->o->profile, STAGE_OPTIM);
+    float *g = adamw_take_grad(&u->adamw, l, u->batch > 0, err);
+    profile_to(u->o->profile, was);
+    return g;
+}
+
+static int grad_end(void *ctx, long l, struct pesc_error *err)
+{
+    struct run *u = ctx;
+    enum stage was = profile_to(u->o->profile, STAGE_OPTIM);
+    int rc = adamw_put_grad(&u->adamw, l, err);
+    profile_to(u->o->profile, was);
+    return rc;
 }
 
 /* Routers that are not trained are not pushed towards balance; the statistic is still told. */
@@ -75,7 +96,8 @@ static int gradients(struct run *u, long step, struct step_sums *sum, struct pes
         total_tokens += b.T;
     }
     profile_to(o->profile, STAGE_OPTIM);
-    memset(m->params.grad, 0, m->params.total * sizeof *m->params.grad);
+    if (!m->layer_grads)
+        memset(m->params.grad, 0, m->params.total * sizeof *m->params.grad);
     u->routing.step_balance = 0;
     for (long i = 0; i < n; i++) {
         profile_to(o->profile, STAGE_DATA);
@@ -87,6 +109,12 @@ static int gradients(struct run *u, long step, struct step_sums *sum, struct pes
                                                  (double)b.T / (double)total_tokens,
                                 .seed = o->seed,
                                 .number = (uint32_t)(first + i)};
+        if (m->layer_grads) {
+            u->batch = i;
+            s.grad_begin = grad_begin;
+            s.grad_end = grad_end;
+            s.grad_ctx = u;
+        }
         if (m->crafted) {
             routing_batch(&u->routing, &b);
             s.routed = routing_add;
@@ -131,11 +159,8 @@ static int save(struct run *u, long step, struct pesc_error *err)
     const struct train_options *o = u->o;
     if (!o->checkpoint_dir)
         return 0;
-    struct checkpoint c = {.params = &u->m->params,
-                           .m = u->adamw.m,
-                           .v = u->adamw.v,
-                           .step = step,
-                           .meta = o->checkpoint_meta};
+    struct checkpoint c = {
+        .params = &u->m->params, .adamw = &u->adamw, .step = step, .meta = o->checkpoint_meta};
     json_t *meta = json_copy(o->checkpoint_meta);
     char ce[40], loss[40]; /* canonical JSON has no reals */
     snprintf(ce, sizeof ce, "%.17g", u->r->ce);
@@ -182,7 +207,7 @@ static double real_of(const json_t *o, const char *key)
 static int resume(struct run *u, long *step, struct pesc_error *err)
 {
     const struct train_options *o = u->o;
-    struct checkpoint c = {.params = &u->m->params, .m = u->adamw.m, .v = u->adamw.v};
+    struct checkpoint c = {.params = &u->m->params, .adamw = &u->adamw};
     TRY(checkpoint_load(o->resume_from, &c, err));
     *step = c.step;
     if (!json_is_integer(json_object_get(c.meta, "updates"))) {
@@ -210,10 +235,11 @@ static int update(struct run *u, long step, struct pesc_error *err)
     profile_to(o->profile, STAGE_OPTIM);
     double ce = sum.scored ? sum.loss / (double)sum.scored : 0;
     double loss = ce + balance_coef(u) * sum.balance;
-    double norm = grad_norm(&u->m->params), lr = schedule_lr(&o->schedule, step);
+    double norm = adamw_grad_norm(&u->adamw), lr = schedule_lr(&o->schedule, step);
     if (isfinite(loss) && isfinite(norm)) {
         u->bad_in_a_row = 0;
-        adamw_step(&u->adamw, &u->m->params, lr, clip_coefficient(norm, o->max_grad_norm));
+        TRY(adamw_step(&u->adamw, &u->m->params, lr, clip_coefficient(norm, o->max_grad_norm),
+                       err));
         weights_refresh(u->m->weights);
     } else {
         char text[160];
@@ -309,7 +335,12 @@ int train_run(struct model *m, const struct batch_source *data, const struct tra
             return FAIL(err, MEMORY, "no memory for evaluation");
     }
     TRY_OR(engine_open(m, tokens, samples, 1, &o->engine, &u.engine, err), done);
-    TRY_OR(adamw_init(&u.adamw, &o->adamw, m->params.total, err), done);
+    TRY_OR(adamw_init(&u.adamw, &o->adamw, &m->params, err), done);
+    if (m->layer_grads ? !o->adamw.disk || u.adamw.n_stretches != m->c.num_layers
+                       : o->adamw.disk != NULL) {
+        FAIL(err, INTERNAL, "gradients are neither all in memory nor all on disk");
+        goto done;
+    }
     if (m->crafted)
         TRY_OR(routing_open(&u.routing, &m->moe, m->c.num_layers, o->n_domains, tokens, err), done);
     if (o->resume_from)

@@ -51,9 +51,10 @@ struct train_result {
     uint64_t peak_rss;
 };
 
-/* Bytes that train_run adds to the model and the data, for at most these batch bounds. */
+/* Bytes that train_run adds to the model and the data, for at most these batch bounds. With
+ * adamw.disk the model must have been told (layer_grads). engine NULL: as if all zero. */
 size_t train_bytes(const struct model *m, const struct batch_source *data,
-                   const struct engine_choices *engine);
+                   const struct adamw_options *adamw, const struct engine_choices *engine);
 /* E-NUM-NONFINITE after three updates in a row without a finite loss and gradient (each of which is
  * skipped, told, and changes nothing); the state is saved. A checkpoint on the way that cannot be
  * written is told and tried again at the next turn; three in a row end the run with their error. */

@@ -1,6 +1,7 @@
 libpesc_a_SOURCES += \
   src/train/checkpoint.c src/train/checkpoint.h \
   src/train/events.h \
+  src/train/moments8.c src/train/moments8.h \
   src/train/optim.c src/train/optim.h \
   src/train/schedule.c src/train/schedule.h
 

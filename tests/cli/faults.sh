@@ -156,6 +156,23 @@ ok $? "--quiet says nothing"
 [ $? -eq 9 ] && [ -z "$(find limit -name '.tmp-*')" ] && grep -q '"status":"failed"' limit/run.json
 ok $? "files may not grow: exit 9, no temporaries, the run has failed"
 
+# A disk with room for the checkpoints, but not for the optimiser's state.
+pesc train M $small -o room --save-steps 1 --max-steps 2
+ls room/ckpt >before
+blocks=$(($(wc -c <"room/ckpt/$(tail -n 1 before)") / 512))
+(ulimit -f $((blocks / 4)) && "$PESC" train M $small -o room --resume auto --optimizer-state disk) \
+    >out 2>err
+exits 9 E-IO-FULL "no room for the optimiser's state"
+ls room/ckpt >after
+same before after "the checkpoints are what they were"
+[ -z "$(find room -name '.tmp-*')" ]
+ok $? "and no temporaries"
+pesc train M $small -o room --resume auto --optimizer-state disk
+same R.plain room/adapter.safetensors "from where there is room it goes on"
+pesc train base/init $small -o refused --trainable full --optimizer-state disk
+exits 2 E-USAGE-VALUE "state on disk is for adapters"
+gone refused
+
 # --- options do what they say ---
 counts() { # KEY: values of the step lines
     grep '"event":"step"' out | grep -o "\"$1\":[0-9]*" | cut -d: -f2 | tr '\n' ' '
@@ -216,13 +233,13 @@ ok $? "--save-steps"
 for o in "--balance-loss none" "--balance-coef 0" "--adapter-dropout 0.5" "--data-order shuffled" \
     "--seed 1 --data-order shuffled" "--weight-decay 5" "--weight-decay 5 --decay matrices" \
     "--max-grad-norm 0" "--adam-beta1 0.5" "--adam-beta2 0.5" "--adam-epsilon 0.1" \
-    "--balance-loss mixtral" "--train-on-prompt" "--max-records 2" "--max-seq-length 3"; do
+    "--optimizer adamw8bit" "--balance-loss mixtral" "--train-on-prompt" "--max-records 2" "--max-seq-length 3"; do
     rm -rf x
     pesc train B --data ids.jsonl --data-order sequential --json -o x --batch-size 2 --max-steps 3 --learning-rate 0.1 $o
     echo "$(sha256sum <x/adapter.safetensors) $o" >>sums
 done
 grep -v -e '--decay' -e mixtral -e '--train-on-prompt' -e 'coef 0' sums | cut -c1-64 | sort | uniq -d >twice
-[ "$(wc -l <sums)" -eq 15 ] && [ ! -s twice ]
+[ "$(wc -l <sums)" -eq 16 ] && [ ! -s twice ]
 ok $? "every option changes the result"
 cp sums out
 sed -n 1,2p sums | cut -c1-64 | uniq -d | grep -q .

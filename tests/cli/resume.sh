@@ -11,11 +11,11 @@ opts="--data tune.json --eval-data heldout.json --eval-steps 1 --batch-size 4 --
 
 # Starts a run in the background, waits for its step 8, and sends it a signal. Nobody reads what it
 # prints then, so that it cannot come much further than a full pipe lets it.
-strike() { # SIGNAL RUN
+strike() { # SIGNAL RUN OPTIONS
     rm -f lines
     mkfifo lines
     # A shell's background job would ignore SIGINT.
-    env --default-signal=INT "$PESC" train M $opts -o "$2" >lines 2>err &
+    env --default-signal=INT "$PESC" train M $opts $3 -o "$2" >lines 2>err &
     pid=$!
     exec 3<lines
     while read -r line <&3; do
@@ -50,14 +50,19 @@ cp out whole.json
 rows whole >whole.rows
 routing whole >whole.routing
 
+# Runs that are killed have their optimiser's state on disk, and go on with it in memory.
 for how in TERM KILL INT HUP; do
-    strike $how $how
+    keep=''
+    [ $how = KILL ] && keep='--optimizer-state disk'
+    strike $how $how "$keep"
     case $how in
     KILL)
         [ $status -eq 137 ]
         ok $? "SIGKILL"
         grep -q '"status":"running"' KILL/run.json
         ok $? "which nobody could write down"
+        [ -z "$(find KILL -name '.tmp-*-state')" ]
+        ok $? "and its state on disk is gone"
         ;;
     *)
         want=143 code=E-TERMINATED
@@ -118,6 +123,28 @@ grep -q '"metric":"loss"' KILL/run.json && ! grep -q nan KILL/run.json
 ok $? "and its evaluation"
 rows KILL >again.rows
 same whole.rows again.rows "and keeps its rows"
+
+# The other form of the optimiser, from memory to disk and back; and from one form to the other.
+pesc train M $opts -o bytes --optimizer adamw8bit
+ok $? "a run with moments as bytes"
+strike TERM part "--optimizer adamw8bit --optimizer-state disk"
+[ $status -eq 143 ]
+ok $? "and one on disk, stopped"
+cp -r part part.copy
+pesc train M $opts -o part --resume auto --optimizer adamw8bit
+same bytes/adapter.safetensors part/adapter.safetensors "ends in the same adapters in memory"
+pesc train M $opts -o part.copy --resume auto --optimizer adamw8bit --optimizer-state disk
+same bytes/adapter.safetensors part.copy/adapter.safetensors "and on disk"
+! cmp -s whole/adapter.safetensors bytes/adapter.safetensors
+ok $? "which are not those of the other form"
+grep -q '^optimizer: adamw8bit$' bytes/config.yaml && [ "$(sql "SELECT count(*) FROM param
+    WHERE key = 'optimizer' AND value = 'adamw8bit'")" -ge 1 ]
+ok $? "folder and history know the form"
+pesc train M $opts -o part --resume auto
+exits 7 E-CK-MISMATCH "from bytes to floats"
+has err 'optimizer' "which is named"
+pesc train M $opts -o TERM --resume auto --optimizer adamw8bit
+exits 7 E-CK-MISMATCH "from floats to bytes"
 
 # What may not change.
 pesc train M $opts -o TERM --resume auto --seed 5

@@ -19,10 +19,11 @@ kernels=$(ls src/tensor/attention*.c src/tensor/loss.c src/tensor/norm.c src/ten
     src/tensor/rows.c src/tensor/swiglu.c)
 moe="adapters/experts.c adapters/router.c adapters/init.c"
 # What the engine's tests need besides. They are run in this order until one fails.
-engine=$(ls src/core/file.c src/core/hash.c src/core/json.c src/core/machine.c src/core/xxh64.c \
-    src/tensor/dtype.c src/tensor/gemm.c src/tensor/params.c src/tensor/st_*.c \
+engine=$(ls src/core/file.c src/core/hash.c src/core/json.c src/core/machine.c src/core/tfile.c \
+    src/core/xxh64.c \
+    src/tensor/dtype.c src/tensor/gemm*.c src/tensor/params.c src/tensor/profile.c src/tensor/st_*.c \
     src/tensor/safetensors*.c src/model/*.c src/train/*.c)
-engine_tests="model_grad engine loop_sums loop engine_memory"
+engine_tests="model_grad engine loop_sums loop engine_memory loop_state optim_forms"
 wrap="-Wl,--wrap=malloc -Wl,--wrap=calloc -Wl,--wrap=realloc -Wl,--wrap=aligned_alloc"
 wrap="$wrap -Wl,--wrap=posix_memalign"
 object()
@@ -65,7 +66,7 @@ run_group()
     done
 }
 wanted="kernels attention moe all"
-case ${1:-} in 'all '*) wanted=all ;; esac
+case ${1:-} in 'all '* | 'optim_forms '* | 'loop_state '*) wanted=${1%% *} ;; esac
 for t in $wanted; do
     run_group "$t" || { echo "test_$ran fails before any mutation"; exit 1; }
 done
@@ -262,7 +263,31 @@ all src/train/loop.c s/u->r->stopped = 1/(void)0/
 all src/train/loop.c s/step % o->eval_steps == 0/step == 1/
 all src/train/loop.c s/if (o->eval && from == 0)/if (o->eval)/
 all src/train/loop.c s/step \* o->accumulation) \//step) \//
-all src/train/loop.c s/o->balance_coef \* sum.balance/sum.balance/
+all src/train/loop.c s/balance_coef(u) \* sum.balance/sum.balance/
+optim_forms src/train/moments8.c s/whole\[i\] == 0 && x\[i\] > 0/0/
+optim_forms src/train/moments8.c s/unit_of(chance\[i\] & 0xffff)/0.5F/
+optim_forms src/train/moments8.c s/unit_of(chance\[i\] >> 16)/0.5F/
+optim_forms src/train/moments8.c s/return most < FLT_MAX ? most : FLT_MAX/return most/
+optim_forms src/train/moments8.c s/s = s > 0 ? s : 0;//
+optim_forms src/train/moments8.c s/(s \* unit - 0.1F)/(s * unit - 0.09F)/
+optim_forms src/train/moments8.c s/x\[i\] < 0 ? 0x80 : 0/0/
+optim_forms src/train/optim.c s/j->s->block + block/block/
+optim_forms src/train/optim.c s/to = to < p->n ? to : p->n;/to = p->n;/
+optim_forms src/train/optim.c s/(uint32_t)a->updates, (uint32_t)block/0, (uint32_t)block/
+optim_forms src/train/optim.c s/own.v8 += at/own.v8 += 0/
+optim_forms src/train/optim.c s/x.file += rounded(bytes, PAGE)/x.file += rounded(bytes, PAGE) \/ 4/
+optim_forms src/train/optim.c s/own.m8 += at/own.m8 += at + 1/
+optim_forms src/train/optim.c s/        memset(a->layer, 0, bytes);$/        (void)bytes;/
+optim_forms src/train/optim.c s/sum += a->squares\[s\]/sum += a->squares[0]/
+optim_forms src/train/optim.c s/bytes - grads, s->at + grads/bytes - grads, s->at/
+optim_forms src/core/tfile.c s/data, n, at, f->dir/data, n, 0, f->dir/
+loop_state src/train/loop.c s/l, u->batch > 0, err/l, 0, err/
+loop_state src/train/loop.c s/u->batch = i;//
+loop_state src/train/loop.c s/isfinite(loss) && isfinite(norm)/isfinite(loss)/
+loop_state src/model/engine.c s/model_adapter_grads(m, grad, 0/model_adapter_grads(m, grad, l/
+loop_state src/train/checkpoint.c s/c->adamw, part - 1, param, dst/c->adamw, 0, param, dst/
+loop_state src/train/checkpoint.c s/other_form(f, c, p))/0)/
+optim_forms src/train/optim.c s/(on_disk ? x->largest : all) + 1/all + 1/
 all src/train/routing.c s/load\[e\] \/= n \* (double)r->moe->top_k/load[e] \/= n/
 all src/train/routing.c s/r->top1\[layer\] += st.top1 \* (double)T/r->top1[layer] += st.top1/
 all src/train/routing.c s/memset(r->by_domain, 0/(void)(r->by_domain/

@@ -4,7 +4,7 @@
 #include "tests/unit/gen.h"
 #include "tests/unit/small_model.h"
 
-#include "core/scratch.h"
+#include "core/tfile.h"
 #include "model/engine_internal.h"
 
 #include <dirent.h>
@@ -148,27 +148,26 @@ static void test_spill_file(void)
     model_close(m);
 }
 
-static void test_scratch(void)
+static void test_tfile(void)
 {
     struct pesc_error err = {0};
-    struct scratch *s;
+    struct tfile *s;
     char a[5000], b[5000];
     for (size_t i = 0; i < sizeof a; i++)
         a[i] = (char)(i * 7);
-    must_do(scratch_open(gen_dir, 20000, &s, &err), &err);
-    must_do(scratch_write(s, a, sizeof a, 7001, &err), &err);
-    scratch_forget(s, sizeof a, 7001);
-    scratch_ahead(s, sizeof b, 7001);
-    must_do(scratch_read(s, b, sizeof b, 7001, &err), &err);
+    must_do(tfile_open(gen_dir, 20000, &s, &err), &err);
+    must_do(tfile_write(s, a, sizeof a, 7001, &err), &err);
+    tfile_soon(s, sizeof b, 7001);
+    must_do(tfile_read(s, b, sizeof b, 7001, &err), &err);
     int same = !memcmp(a, b, sizeof a), zero = 1;
-    must_do(scratch_read(s, b, sizeof b, 0, &err), &err);
+    must_do(tfile_read(s, b, sizeof b, 0, &err), &err);
     for (size_t i = 0; i < sizeof b; i++)
         zero &= b[i] == 0;
     ok(same && zero, "a file without a name gives back what was written, else zeros");
-    is_error(scratch_read(s, b, sizeof b, 1 << 20, &err), &err, "E-ST-CHANGED", 9,
+    is_error(tfile_read(s, b, sizeof b, 1 << 20, &err), &err, "E-ST-CHANGED", 9,
              "reading past its end");
-    scratch_close(s);
-    scratch_close(NULL);
+    tfile_close(s);
+    tfile_close(NULL);
 }
 
 static void test_kinds(enum compute compute)
@@ -191,6 +190,6 @@ int main(void)
         test_kinds(COMPUTE_BF16);
     test_products();
     test_spill_file();
-    test_scratch();
+    test_tfile();
     return gen_end();
 }

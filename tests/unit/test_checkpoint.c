@@ -24,8 +24,25 @@ static int add_all(struct params *ps, const char *first)
 
 struct state {
     struct params ps;
-    float m[22], v[22];
+    struct adamw a;
+    float *m, *v; /* [ps.total] */
 };
+
+static void open_state(struct state *s, const char *first)
+{
+    struct pesc_error err = {0};
+    struct adamw_options o = ADAMW_DEFAULTS;
+    if (add_all(&s->ps, first) != 0 || adamw_init(&s->a, &o, &s->ps, &err) != 0)
+        diag("%s", err.text);
+    s->m = s->a.all.m;
+    s->v = s->a.all.v;
+}
+
+static void close_state(struct state *s)
+{
+    adamw_free(&s->a);
+    params_free(&s->ps);
+}
 
 static void set_state(struct state *s, uint32_t seed)
 {
@@ -44,7 +61,7 @@ static int save(struct state *s, long step, int keep, struct checkpoint_file *ou
     struct pesc_error err = {0};
     json_t *meta =
         json_pack("{s:s, s:i, s:{s:i, s:b}}", "schema", "test", "seed", 42, "b", "z", 1, "a", 1);
-    struct checkpoint c = {&s->ps, s->m, s->v, step, meta};
+    struct checkpoint c = {&s->ps, &s->a, step, meta};
     int rc = checkpoint_save(dir, &c, keep, NULL, out, &err);
     json_decref(meta);
     if (rc != 0)
@@ -110,8 +127,8 @@ static void test_round_trip(void)
     struct state a = {0}, b = {0};
     struct checkpoint_file f, again;
     char hex[SHA256_HEX], want[PATH_CAP], path[PATH_CAP];
-    add_all(&a.ps, "x.weight");
-    add_all(&b.ps, "x.weight");
+    open_state(&a, "x.weight");
+    open_state(&b, "x.weight");
     set_state(&a, 1);
     set_state(&b, 2);
     ok(save(&a, 42, 3, &f) == 0, "saved");
@@ -122,13 +139,15 @@ static void test_round_trip(void)
     is_str(path_base(f.path), want, "the name tells step and content");
     is_long(count(".tmp-", ""), 0, "no temporary is left");
 
-    struct checkpoint c = {&b.ps, b.m, b.v, 0, NULL};
+    struct checkpoint c = {&b.ps, &b.a, 0, NULL};
     ok(checkpoint_find(dir, NULL, path, &err) == 0 && checkpoint_load(path, &c, &err) == 0,
        "found and loaded");
     if (err.code)
         diag("%s %s", err.name, err.text);
     ok(!memcmp(a.ps.value, b.ps.value, a.ps.total * sizeof(float)), "values to the bit");
-    ok(!memcmp(a.m, b.m, sizeof a.m) && !memcmp(a.v, b.v, sizeof a.v), "moments to the bit");
+    ok(!memcmp(a.m, b.m, a.ps.total * sizeof(float)) &&
+           !memcmp(a.v, b.v, a.ps.total * sizeof(float)),
+       "moments to the bit");
     is_long(c.step, 42, "step");
     char *text = json_dumps(c.meta, JSON_COMPACT | JSON_SORT_KEYS);
     is_str(text, "{\"b\":{\"a\":true,\"z\":1},\"schema\":\"test\",\"seed\":42,\"step\":42}",
@@ -141,8 +160,8 @@ static void test_round_trip(void)
     ok(save(&a, 42, 3, NULL) == 0 && hash_file(f.path, hex, NULL, &err) == 0 &&
            !strcmp(hex, f.sha256),
        "saving over a damaged file of that name heals it");
-    params_free(&a.ps);
-    params_free(&b.ps);
+    close_state(&a);
+    close_state(&b);
     empty_dir();
 }
 
@@ -154,7 +173,7 @@ static void test_damage(void)
     struct state a = {0};
     struct checkpoint_file f[3];
     char path[PATH_CAP], bad[PATH_CAP + 8];
-    add_all(&a.ps, "x.weight");
+    open_state(&a, "x.weight");
     for (long i = 0; i < 3; i++) {
         set_state(&a, (uint32_t)i);
         ok(save(&a, 5 + 5 * i, 3, &f[i]) == 0, "saved step %ld", 5 + 5 * i);
@@ -163,7 +182,7 @@ static void test_damage(void)
     close(open(bad, O_CREAT | O_WRONLY, 0600));
     flip(f[2].path, -1);
     ok(cut(f[1].path, 3), "shortened the second");
-    struct checkpoint c = {&a.ps, a.m, a.v, 0, NULL};
+    struct checkpoint c = {&a.ps, &a.a, 0, NULL};
     ok(checkpoint_load(f[2].path, &c, &err) != 0 && err.code == PESC_E_CK_CORRUPT,
        "a damaged file is not loaded by name either");
     err = (struct pesc_error){0};
@@ -180,7 +199,7 @@ static void test_damage(void)
     ok(checkpoint_find(dir, NULL, path, &err) != 0 && err.code == PESC_E_CK_NONE &&
            err.exit_status == 9,
        "none left: E-CK-NONE");
-    params_free(&a.ps);
+    close_state(&a);
     empty_dir();
 }
 
@@ -190,7 +209,7 @@ static void test_unreadable(void)
     struct state a = {0};
     struct checkpoint_file f;
     char path[PATH_CAP], name[PATH_CAP];
-    add_all(&a.ps, "x.weight");
+    open_state(&a, "x.weight");
     set_state(&a, 1);
     ok(save(&a, 5, 3, &f) == 0, "an older good one");
     /* A link to itself fails in open() for root too. */
@@ -202,7 +221,7 @@ static void test_unreadable(void)
     err = (struct pesc_error){0};
     ok(checkpoint_find("test_checkpoint.none", NULL, path, &err) != 0 && err.code == PESC_E_CK_NONE,
        "no folder: none");
-    params_free(&a.ps);
+    close_state(&a);
     empty_dir();
 }
 
@@ -212,7 +231,7 @@ static void test_prune(void)
     struct state a = {0};
     struct checkpoint_file f;
     char path[PATH_CAP], other[PATH_CAP];
-    add_all(&a.ps, "x.weight");
+    open_state(&a, "x.weight");
     snprintf(other, sizeof other, "%s/ckpt-notes.txt", dir);
     close(open(other, O_CREAT | O_WRONLY, 0600));
     for (long step = 1; step <= 6; step++) {
@@ -226,7 +245,7 @@ static void test_prune(void)
     set_state(&a, 2);
     ok(save(&a, 2, 0, &f) == 0 && path_exists(f.path), "the one just written stays");
     is_long(count("ckpt-", ".safetensors"), 1, "keep 0 keeps one");
-    params_free(&a.ps);
+    close_state(&a);
     empty_dir();
 }
 
@@ -235,14 +254,14 @@ static void test_mismatch(void)
     struct pesc_error err = {0};
     struct state a = {0}, b = {0}, c = {0};
     struct checkpoint_file f;
-    add_all(&a.ps, "x.weight");
-    add_all(&b.ps, "y.weight");
+    open_state(&a, "x.weight");
+    open_state(&b, "y.weight");
     params_add(&c.ps, 0, 2, 3, 5, &err, "x.weight");
     if (params_alloc(&c.ps, 0, &err) != 0)
         diag("%s", err.text);
     set_state(&a, 1);
     ok(save(&a, 5, 3, &f) == 0, "saved");
-    struct checkpoint into = {&b.ps, b.m, b.v, 0, NULL};
+    struct checkpoint into = {&b.ps, &b.a, 0, NULL};
     ok(checkpoint_load(f.path, &into, &err) != 0 && err.code == PESC_E_CK_MISMATCH &&
            err.exit_status == 7,
        "another name is a mismatch");
@@ -251,7 +270,7 @@ static void test_mismatch(void)
     into.params = &c.ps;
     ok(checkpoint_load(f.path, &into, &err) != 0 && err.code == PESC_E_CK_MISMATCH,
        "more than the model has is a mismatch");
-    params_free(&b.ps);
+    close_state(&b);
     params_add(&b.ps, 0, 2, 5, 3, &err, "x.weight");
     params_add(&b.ps, 0, 1, 7, 0, &err, "model.layers.0.norm.weight");
     err = (struct pesc_error){0};
@@ -259,9 +278,9 @@ static void test_mismatch(void)
     ok(params_alloc(&b.ps, 0, &err) == 0 && checkpoint_load(f.path, &into, &err) != 0 &&
            err.code == PESC_E_CK_MISMATCH,
        "another shape is a mismatch");
-    params_free(&a.ps);
-    params_free(&b.ps);
-    params_free(&c.ps);
+    close_state(&a);
+    close_state(&b);
+    close_state(&c);
     empty_dir();
 }
 
@@ -270,13 +289,13 @@ static void test_no_room(void)
 {
     struct pesc_error err = {0};
     struct state a = {0};
-    add_all(&a.ps, "x.weight");
+    open_state(&a, "x.weight");
     set_state(&a, 1);
-    struct checkpoint c = {&a.ps, a.m, a.v, 5, NULL};
+    struct checkpoint c = {&a.ps, &a.a, 5, NULL};
     ok(checkpoint_save("test_checkpoint.none", &c, 3, NULL, NULL, &err) != 0 &&
            err.exit_status == 9,
        "no folder to write into: exit 9");
-    params_free(&a.ps);
+    close_state(&a);
 }
 
 int main(void)

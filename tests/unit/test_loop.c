@@ -278,12 +278,16 @@ static void test_resume(const char *what, const struct moe_config *moe, enum tra
 static float *state(const char *path, const struct model *m)
 {
     struct pesc_error err = {0};
-    struct checkpoint c = {.params = (struct params *)&m->params};
+    struct adamw a;
+    struct adamw_options o = ADAMW_DEFAULTS;
+    struct checkpoint c = {.params = (struct params *)&m->params, .adamw = &a};
     size_t n = m->params.total;
     float *f = calloc(2 * n, sizeof *f);
-    c.m = f;
-    c.v = f + n;
+    must_do(adamw_init(&a, &o, &m->params, &err), &err);
     must_do(checkpoint_load(path, &c, &err), &err);
+    memcpy(f, a.all.m, n * sizeof *f);
+    memcpy(f + n, a.all.v, n * sizeof *f);
+    adamw_free(&a);
     json_decref(c.meta);
     return f;
 }

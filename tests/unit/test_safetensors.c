@@ -455,6 +455,32 @@ static void test_write(void)
     unlink(path);
 }
 
+static int fill_bytes(void *ctx, long i, const struct st_out *t, void *dst, struct pesc_error *err)
+{
+    (void)ctx, (void)t, (void)err;
+    memcpy(dst, i == 0 ? "\x07\xff\x80" : "\0\0\x80\x3f", i == 0 ? 3 : 4);
+    return 0;
+}
+
+/* Bytes stand behind the floats; a checkpoint may hold them, a pack may not. */
+static void test_bytes(void)
+{
+    static const struct st_out t[] = {{"a", DT_U8, 1, {3}}, {"b", DT_F32, 1, {1}}};
+    struct pesc_error err = {0};
+    struct st_file *f = NULL;
+    unsigned char got[3] = {0};
+    const char *path = gen_path("bytes");
+    int rc = st_write(path, t, 2, NULL, NULL, fill_bytes, NULL, 0, NULL, NULL, &err);
+    ok(rc == 0 && st_open(path, ST_STATE, NULL, &f, &err) == 0, "bytes are written and read");
+    const struct st_tensor *a = f ? st_find(f, "a") : NULL;
+    ok(a && a->dtype == DT_COUNT && !strcmp(a->stored, "U8") && a == st_at(f, 1) &&
+           st_read(f, a, got, &err) == 0 && !memcmp(got, "\x07\xff\x80", 3),
+       "behind the floats, as they were");
+    st_close(f);
+    is_error(try_open(path, ST_STRICT, &err), &err, "E-ST-DTYPE", 3, "not in a pack");
+    unlink(path);
+}
+
 /* Every byte of a header changed in several ways, and every length: no verdict is asked for but
  * that there is one, and that what opens can be read. */
 static void test_mutations(void)
@@ -479,7 +505,7 @@ static void test_mutations(void)
                                             : 0;
             gen_write(path, file, n);
             file[i] = keep;
-            for (int mode = ST_BASE; mode <= ST_STRICT; mode++) {
+            for (int mode = ST_BASE; mode <= ST_STATE; mode++) {
                 struct pesc_error err = {0};
                 struct st_file *f;
                 int rc = st_open(path, (enum st_mode)mode, NULL, &f, &err);
@@ -520,6 +546,7 @@ int main(void)
     test_good();
     test_changed();
     test_write();
+    test_bytes();
     test_mutations();
     return gen_end();
 }

@@ -65,13 +65,14 @@ static void test_adamw(const struct adamw_options *o, double scale, const char *
     double *p = calloc(3 * ps.total, sizeof *p), *m = p + ps.total, *v = m + ps.total;
     for (size_t i = 0; i < ps.total; i++)
         p[i] = (double)ps.value[i];
-    ok(adamw_init(&a, o, ps.total, &err) == 0, "%s: state", what);
+    ok(adamw_init(&a, o, &ps, &err) == 0, "%s: state", what);
     double worst = 0, moved = 0;
     for (uint32_t t = 1; t <= 20; t++) {
         double lr = 0.01 / t;
         set_grad(&ps, t);
         twin(p, m, v, &ps, o, (long)t, lr, scale);
-        adamw_step(&a, &ps, lr, scale);
+        if (adamw_step(&a, &ps, lr, scale, &err) != 0)
+            diag("%s", err.text);
     }
     for (size_t i = 0; i < ps.total; i++) {
         worst = fmax(worst, fabs(p[i] - (double)ps.value[i]) / (1 + fabs(p[i])));
@@ -97,10 +98,10 @@ static void test_threads(void)
         struct adamw a;
         omp_set_num_threads(threads);
         table(&ps);
-        int rc = adamw_init(&a, &o, ps.total, &err);
+        int rc = adamw_init(&a, &o, &ps, &err);
         for (uint32_t t = 1; rc == 0 && t <= 3; t++) {
             set_grad(&ps, t);
-            adamw_step(&a, &ps, 1e-3, clip_coefficient(grad_norm(&ps), 1));
+            rc = adamw_step(&a, &ps, 1e-3, clip_coefficient(grad_norm(&ps), 1), &err);
         }
         size_t bytes = ps.total * sizeof(float);
         if (threads == 1) {
@@ -119,15 +120,16 @@ static void test_threads(void)
 
 static void test_options(void)
 {
-    static const struct adamw_options bad[] = {{1.0, 0.9, 1e-8, 0, DECAY_ALL},
-                                               {0.9, -0.1, 1e-8, 0, DECAY_ALL},
-                                               {0.9, 0.9, 0, 0, DECAY_ALL},
-                                               {0.9, 0.9, 1e-8, -1, DECAY_ALL},
-                                               {0.9, 0.9, 1e-8, NAN, DECAY_ALL}};
+    static const struct adamw_options bad[] = {{1.0, 0.9, 1e-8, 0, DECAY_ALL, ADAMW_F32, NULL},
+                                               {0.9, -0.1, 1e-8, 0, DECAY_ALL, ADAMW_F32, NULL},
+                                               {0.9, 0.9, 0, 0, DECAY_ALL, ADAMW_F32, NULL},
+                                               {0.9, 0.9, 1e-8, -1, DECAY_ALL, ADAMW_F32, NULL},
+                                               {0.9, 0.9, 1e-8, NAN, DECAY_ALL, ADAMW_F32, NULL}};
     for (size_t i = 0; i < sizeof bad / sizeof *bad; i++) {
         struct pesc_error err = {0};
         struct adamw a;
-        ok(adamw_init(&a, &bad[i], 4, &err) != 0 && err.code == PESC_E_USAGE_VALUE,
+        struct params none = {0};
+        ok(adamw_init(&a, &bad[i], &none, &err) != 0 && err.code == PESC_E_USAGE_VALUE,
            "bad options %zu refused", i);
     }
 }
@@ -206,8 +208,9 @@ static void test_golden(void)
 
 int main(void)
 {
-    struct adamw_options plain = ADAMW_DEFAULTS, full = {0.9, 0.95, 1e-8, 0.1, DECAY_MATRICES},
-                         odd = {0.8, 0.99, 1e-3, 0.5, DECAY_ALL};
+    struct adamw_options plain = ADAMW_DEFAULTS,
+                         full = {0.9, 0.95, 1e-8, 0.1, DECAY_MATRICES, ADAMW_F32, NULL},
+                         odd = {0.8, 0.99, 1e-3, 0.5, DECAY_ALL, ADAMW_F32, NULL};
     test_adamw(&plain, 1, "defaults");
     test_adamw(&full, 0.25, "decay of matrices only, clipped");
     test_adamw(&odd, 1, "decay of all, large eps");
