@@ -100,8 +100,9 @@ static HOT void block_scales(const struct qmat *q, long first, long n, float *ab
         memcpy(absmax, q->scale + first, (size_t)n * sizeof *absmax);
         return;
     }
+    int shift = __builtin_ctzl((unsigned long)q->nested);
     for (long i = 0; i < n; i++)
-        absmax[i] = q->map[q->absmax[first + i]] * q->scale[(first + i) / q->nested];
+        absmax[i] = q->map[q->absmax[first + i]] * q->scale[(first + i) >> shift];
     __asm__ volatile("" : : "r"(absmax) : "memory");
     for (long i = 0; i < n; i++)
         absmax[i] += q->offset;
@@ -138,6 +139,11 @@ typedef unsigned char bytes16 __attribute__((vector_size(16)));
 #define HIGH2(a, b)                                                                                \
     __builtin_shuffle(a, b, (bytes16){8, 9, 24, 25, 10, 11, 26, 27, 12, 13, 28, 29, 14, 15, 30, 31})
 
+#define EVEN(a, b)                                                                                 \
+    __builtin_shuffle(a, b, (bytes16){0, 2, 4, 6, 8, 10, 12, 14, 16, 18, 20, 22, 24, 26, 28, 30})
+#define ODD(a, b)                                                                                  \
+    __builtin_shuffle(a, b, (bytes16){1, 3, 5, 7, 9, 11, 13, 15, 17, 19, 21, 23, 25, 27, 29, 31})
+
 /* The indices of 32 values, in their order. */
 #define INDICES(first, second, code)                                                               \
     bytes16 byte_, high_, low_, first, second;                                                     \
@@ -151,12 +157,10 @@ static HOT void look_up_16(unsigned char *restrict dst, const unsigned char *res
                            const unsigned char *restrict table, long block, long n)
 {
     for (long b = 0; b < n; b++, table += 32) {
-        bytes16 plane[2];
-        unsigned char part[2][16];
-        for (int i = 0; i < 16; i++)
-            for (int p = 0; p < 2; p++)
-                part[p][i] = table[2 * i + p];
-        memcpy(plane, part, sizeof plane);
+        bytes16 t[2], plane[2];
+        memcpy(t, table, sizeof t);
+        plane[0] = EVEN(t[0], t[1]);
+        plane[1] = ODD(t[0], t[1]);
         for (long k = 0; k < block; k += 32, code += 16, dst += 64) {
             INDICES(x, y, code)
             bytes16 out[4], a = __builtin_shuffle(plane[0], x), c = __builtin_shuffle(plane[1], x);
@@ -188,12 +192,14 @@ static HOT void look_up_32(unsigned char *restrict dst, const unsigned char *res
                            const unsigned char *restrict table, long block, long n)
 {
     for (long b = 0; b < n; b++, table += 64) {
-        bytes16 plane[4];
-        unsigned char part[4][16];
-        for (int i = 0; i < 16; i++)
-            for (int p = 0; p < 4; p++)
-                part[p][i] = table[4 * i + p];
-        memcpy(plane, part, sizeof plane);
+        bytes16 t[4], plane[4];
+        memcpy(t, table, sizeof t);
+        bytes16 a = EVEN(t[0], t[1]), c = EVEN(t[2], t[3]);
+        bytes16 d = ODD(t[0], t[1]), e = ODD(t[2], t[3]);
+        plane[0] = EVEN(a, c);
+        plane[1] = EVEN(d, e);
+        plane[2] = ODD(a, c);
+        plane[3] = ODD(d, e);
         for (long k = 0; k < block; k += 32, code += 16, dst += 128) {
             INDICES(x, y, code)
             bytes16 out[8];

@@ -40,19 +40,20 @@ int nf4_scales(const float *x, size_t n, long block, float *absmax)
     return finite ? 0 : -1;
 }
 
-/* How many of the 15 middles between neighbours lie below each x * factor / divisor. */
+/* How many of the 15 middles between neighbours lie below each x * factor / divisor. Spelled out,
+ * since a loop inside of the loop would keep it from becoming vector code. */
 static HOT void nearest(unsigned char *restrict out, const float *restrict x, float factor,
                         float divisor, size_t n)
 {
-    float middle[15];
+    float m[15];
     for (int i = 0; i < 15; i++)
-        middle[i] = (nf4_values[i] + nf4_values[i + 1]) * 0.5f;
+        m[i] = (nf4_values[i] + nf4_values[i + 1]) * 0.5f;
 #pragma omp simd
     for (size_t i = 0; i < n; i++) {
         float v = x[i] * factor / divisor;
-        int c = 0;
-        for (int k = 0; k < 15; k++)
-            c += v > middle[k];
+        int c = (v > m[0]) + (v > m[1]) + (v > m[2]) + (v > m[3]) + (v > m[4]) + (v > m[5]) +
+                (v > m[6]) + (v > m[7]) + (v > m[8]) + (v > m[9]) + (v > m[10]) + (v > m[11]) +
+                (v > m[12]) + (v > m[13]) + (v > m[14]);
         out[i] = (unsigned char)c;
     }
 }
