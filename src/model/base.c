@@ -227,3 +227,17 @@ int base_read_f32(const struct base *b, const char *name, float *dst, struct pes
     const struct shard_tensor *st = find(b, name, err);
     return st ? st_read_f32(st->file, st->t, dst, err) : -1;
 }
+
+int base_read_range(const struct base *b, const char *name, uint64_t from, size_t bytes, void *dst,
+                    struct pesc_error *err)
+{
+    const struct shard_tensor *st = find(b, name, err);
+    return st ? st_read_range(st->file, st->t, from, bytes, dst, err) : -1;
+}
+
+void base_forget(const struct base *b, const char *name)
+{
+    const struct shard_tensor *st = locate(b, name);
+    if (st)
+        st_forget(st->file, st->t);
+}

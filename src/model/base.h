@@ -27,6 +27,11 @@ const struct st_tensor *base_tensor(const struct base *b, const char *name);
 int base_read(const struct base *b, const char *name, void *dst, struct pesc_error *err) MUST_USE;
 int base_read_f32(const struct base *b, const char *name, float *dst,
                   struct pesc_error *err) MUST_USE;
+/* A range of the tensor's bytes as stored. */
+int base_read_range(const struct base *b, const char *name, uint64_t from, size_t bytes, void *dst,
+                    struct pesc_error *err) MUST_USE;
+/* Drops the tensor from the page cache. */
+void base_forget(const struct base *b, const char *name);
 
 /* "pesc-fp1:" and the SHA-256 over the sorted lines name\tdtype\tshape\tsha256(data)\n of all
  * tensors: independent of shards and file names. Reads everything once. */

@@ -97,11 +97,10 @@ fail:
 size_t model_bytes(const struct model *m)
 {
     size_t params = m->params.total * sizeof(float);
-    size_t weights = weights_size(&m->c, m->compute);
     if (m->trainable == TRAIN_FULL)
-        /* masters and gradients; rounded copies of matrices take the half that rounding saves */
-        return 2 * params + weights_size(&m->c, COMPUTE_F32) - weights;
-    return (m->trainable == TRAIN_ADAPTERS ? 2 : 1) * params + weights;
+        return 2 * params + weights_of_params_size(&m->c, m->compute); /* masters, gradients */
+    return (m->trainable == TRAIN_ADAPTERS ? 2 : 1) * params +
+           weights_size(&m->c, m->compute, &m->plan);
 }
 
 int model_load(struct model *m, const struct base *b, enum dtype store, uint64_t seed,
@@ -109,10 +108,12 @@ int model_load(struct model *m, const struct base *b, enum dtype store, uint64_t
 {
     if (m->crafted)
         TRY(load_adapters(m, seed, err));
+    if (m->trainable == TRAIN_FULL && (m->plan.streamed_layers || m->plan.embed_on_disk))
+        return FAIL(err, NOT_YET, "weights that train are not streamed");
     if (m->trainable == TRAIN_FULL)
         TRY(load_masters(m, b, err));
     else
-        TRY(weights_resident(b, m->compute, store, &m->weights, err));
+        TRY(weights_open(b, m->compute, store, &m->plan, &m->weights, err));
     make_parts(m);
     return 0;
 }

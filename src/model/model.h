@@ -13,7 +13,8 @@ struct model {
     enum trainable trainable;
     int crafted; /* adapters behind every feed-forward network */
     struct moe_config moe;
-    struct params params; /* adapters and routers, or everything (TRAIN_FULL) */
+    struct params params;     /* adapters and routers, or everything (TRAIN_FULL) */
+    struct weights_plan plan; /* set between model_shape and model_load; all zero: resident */
     struct weights *weights;
     struct part *attn, *ffn;                   /* [layers] */
     float *grad_embed, *grad_head, *grad_norm; /* NULL: frozen */
@@ -25,10 +26,10 @@ struct model {
 int model_shape(const struct model_config *c, const struct moe_config *moe,
                 enum trainable trainable, enum compute compute, struct model **out,
                 struct pesc_error *err) MUST_USE;
-/* Bytes that model_load takes. */
+/* Bytes that model_load takes, by the plan. */
 size_t model_bytes(const struct model *m);
-/* Gives it values: the base's weights (store: see weights_resident), adapters from seed (moe_init;
- * params_load may replace them). */
+/* Gives it values: the base's weights (store: see weights_open), adapters from seed (moe_init;
+ * params_load may replace them). b must outlive m where the plan leaves anything on disk. */
 int model_load(struct model *m, const struct base *b, enum dtype store, uint64_t seed,
                struct pesc_error *err) MUST_USE;
 /* Both at once. */

@@ -17,4 +17,5 @@ libpesc_a_SOURCES += \
   src/model/model.c src/model/model.h \
   src/model/part.h \
   src/model/rope.c src/model/rope.h \
-  src/model/weights.c src/model/weights.h
+  src/model/weights.c src/model/weights.h \
+  src/model/weights_layout.c src/model/weights_layout.h

@@ -1,7 +1,8 @@
 #include "config.h"
 #include "model/weights.h"
 
-#include <math.h>
+#include "model/weights_layout.h"
+
 #include <stdlib.h>
 #include <string.h>
 
@@ -56,7 +57,7 @@ void weights_free(struct weights *w)
 static void *own(struct weights *w, size_t bytes, struct pesc_error *err)
 {
     void *p = NULL;
-    if (posix_memalign(&p, 64, bytes ? bytes : 64) != 0) {
+    if (posix_memalign(&p, WEIGHTS_ALIGN, bytes ? bytes : WEIGHTS_ALIGN) != 0) {
         FAIL(err, MEMORY, "no memory for %zu bytes of weights", bytes);
         return NULL;
     }
@@ -65,101 +66,67 @@ static void *own(struct weights *w, size_t bytes, struct pesc_error *err)
     return p;
 }
 
-/* One tensor of the base in memory: vectors as float, matrices in the compute type. */
-static void *load(struct weights *w, const struct base *b, const char *name, int is_mat,
-                  enum dtype store, size_t n, struct pesc_error *err)
+static int open_layers(struct weights *w, const struct load_how *how, const struct model_config *c,
+                       struct pesc_error *err)
 {
-    int narrow = is_mat && w->compute == COMPUTE_BF16;
-    const struct st_tensor *t = base_tensor(b, name);
-    if (!t || t->n != n) {
-        FAIL(err, MODEL_MISSING, "%s is not there", name);
-        return NULL;
+    struct layer_layout layout;
+    layer_layout(&layout, c, w->compute);
+    for (long l = 0; l < c->num_layers; l++) {
+        void *block = own(w, layout.bytes, err);
+        if (!block)
+            return -1;
+        TRY(load_layer(how, &layout, l, block, NULL, err));
+        layer_view(&w->layer[l], &layout, block);
     }
-    void *to = own(w, n * (narrow ? 2 : 4), err);
-    if (!to)
-        return NULL;
-    if (narrow && t->dtype == DT_BF16) {
-        if (base_read(b, name, to, err) != 0)
-            return NULL;
-        const uint16_t *v = to;
-        for (size_t i = 0; i < n; i++)
-            if ((v[i] & 0x7f80) == 0x7f80)
-                goto nonfinite;
-        return to;
-    }
-    float *wide = narrow ? malloc(n * sizeof *wide) : to;
-    if (!wide) {
-        FAIL(err, MEMORY, "no memory to convert %s", name);
-        return NULL;
-    }
-    int rc = base_read_f32(b, name, wide, err);
-    int finite = 1;
-    if (rc == 0) {
-        for (size_t i = 0; i < n; i++)
-            finite &= isfinite(wide[i]) != 0;
-        if (narrow) {
-            dtype_from_f32(to, wide, DT_BF16, n);
-        } else if (is_mat && store != DT_COUNT && store != DT_F32) {
-            uint16_t chunk[1024];
-            for (size_t i = 0; i < n; i += 1024) {
-                size_t m = n - i < 1024 ? n - i : 1024;
-                dtype_from_f32(chunk, wide + i, store, m);
-                dtype_to_f32(wide + i, chunk, store, m);
-            }
-        }
-    }
-    if (narrow)
-        free(wide);
-    if (rc != 0)
-        return NULL;
-    if (finite)
-        return to;
-nonfinite:
-    FAIL(err, MODEL_NONFINITE, "%s holds NaN or infinite values", name);
-    return NULL;
+    return 0;
 }
 
-static struct wmat mat_of(const struct weights *w, const void *data, long rows, long cols)
+static int open_outer(struct weights *w, const struct load_how *how, const struct model_config *c,
+                      struct pesc_error *err)
 {
-    return (struct wmat){w->compute == COMPUTE_BF16 ? DT_BF16 : DT_F32, rows, cols, data};
+    struct outer_layout o;
+    outer_layout(&o, c, w->compute);
+    void *embed = own(w, o.embed_bytes, err), *rest = embed ? own(w, o.rest_bytes, err) : NULL;
+    if (!rest)
+        return -1;
+    TRY(load_tensor(how, NAME_EMBED, &o.embed, embed, err));
+    if (o.head.bytes)
+        TRY(load_tensor(how, NAME_HEAD, &o.head, rest, err));
+    TRY(load_tensor(how, NAME_NORM, &o.norm, rest, err));
+    w->outer.embed = place_mat(&o.embed, embed);
+    w->outer.head = o.head.bytes ? place_mat(&o.head, rest) : w->outer.embed;
+    w->outer.norm = (const float *)((const char *)rest + o.norm.at);
+    return 0;
 }
 
-int weights_resident(const struct base *b, enum compute compute, enum dtype store,
-                     struct weights **out, struct pesc_error *err)
+int weights_open(const struct base *b, enum compute compute, enum dtype store,
+                 const struct weights_plan *plan, struct weights **out, struct pesc_error *err)
 {
     const struct model_config *c = base_config(b);
+    const struct load_how how = {.base = b, .store = store, .check = 1};
+    if (plan->streamed_layers || plan->embed_on_disk)
+        return FAIL(err, NOT_YET, "weights are not streamed yet");
     struct weights *w = weights_new(c, compute, err);
     if (!w)
         return -1;
-    for (long l = 0; l < c->num_layers; l++)
-        for (enum layer_tensor t = 0; t < LT_COUNT; t++) {
-            long rows, cols;
-            char name[TENSOR_NAME_CAP];
-            if (!layer_tensor_shape(c, t, &rows, &cols))
-                continue;
-            layer_tensor_name(name, t, l);
-            void *p =
-                load(w, b, name, cols > 0, store, (size_t)rows * (size_t)(cols ? cols : 1), err);
-            if (!p)
-                goto fail;
-            if (cols)
-                w->layer[l].mat[t] = mat_of(w, p, rows, cols);
-            else
-                w->layer[l].vec[t] = p;
-        }
-    long V = c->vocab_size, D = c->hidden_size;
-    void *embed = load(w, b, NAME_EMBED, 1, store, (size_t)V * (size_t)D, err);
-    void *head =
-        embed && !c->tied ? load(w, b, NAME_HEAD, 1, store, (size_t)V * (size_t)D, err) : embed;
-    void *norm = head ? load(w, b, NAME_NORM, 0, store, (size_t)D, err) : NULL;
-    if (!norm)
-        goto fail;
-    w->outer = (struct outer_weights){mat_of(w, embed, V, D), mat_of(w, head, V, D), norm};
+    TRY_OR(open_layers(w, &how, c, err), fail);
+    TRY_OR(open_outer(w, &how, c, err), fail);
     *out = w;
     return 0;
 fail:
     weights_free(w);
     return -1;
+}
+
+size_t weights_size(const struct model_config *c, enum compute compute,
+                    const struct weights_plan *plan)
+{
+    struct layer_layout l;
+    struct outer_layout o;
+    layer_layout(&l, c, compute);
+    outer_layout(&o, c, compute);
+    return (size_t)(c->num_layers - plan->streamed_layers) * l.bytes +
+           (plan->embed_on_disk ? 0 : o.embed_bytes) + o.rest_bytes;
 }
 
 int weights_declare(const struct model_config *c, struct params *ps, struct pesc_error *err)
@@ -191,13 +158,14 @@ static int master(struct weights *w, const struct params *ps, const char *name, 
     if (!p)
         return FAIL(err, INTERNAL, "no parameter %s", name);
     const float *from = ps->value + p->offset;
-    *out = mat_of(w, from, p->shape[0], p->shape[1]);
+    *out = (struct wmat){DT_F32, p->shape[0], p->shape[1], from};
     if (w->compute == COMPUTE_F32)
         return 0;
     uint16_t *to = own(w, p->n * 2, err);
     if (!to)
         return -1;
     out->data = to;
+    out->dtype = DT_BF16;
     w->shadow[w->n_shadow].to = to;
     w->shadow[w->n_shadow].from = from;
     w->shadow[w->n_shadow++].n = p->n;
@@ -235,6 +203,17 @@ fail:
     return -1;
 }
 
+size_t weights_of_params_size(const struct model_config *c, enum compute compute)
+{
+    size_t n = (size_t)c->vocab_size * (size_t)c->hidden_size * (c->tied ? 1 : 2);
+    for (enum layer_tensor t = 0; t < LT_COUNT; t++) {
+        long rows, cols;
+        if (layer_tensor_shape(c, t, &rows, &cols))
+            n += (size_t)rows * (size_t)cols * (size_t)c->num_layers;
+    }
+    return compute == COMPUTE_BF16 ? 2 * n : 0;
+}
+
 void weights_refresh(struct weights *w)
 {
     for (long i = 0; i < w->n_shadow; i++) {
@@ -246,24 +225,6 @@ void weights_refresh(struct weights *w)
                            n < 65536 ? n : 65536);
         }
     }
-}
-
-size_t weights_size(const struct model_config *c, enum compute compute)
-{
-    size_t mat = 0, vec = 0;
-    for (enum layer_tensor t = 0; t < LT_COUNT; t++) {
-        long rows, cols;
-        if (!layer_tensor_shape(c, t, &rows, &cols))
-            continue;
-        if (cols)
-            mat += (size_t)rows * (size_t)cols;
-        else
-            vec += (size_t)rows;
-    }
-    size_t outer = (size_t)c->vocab_size * (size_t)c->hidden_size * (c->tied ? 1 : 2);
-    size_t L = (size_t)c->num_layers;
-    return (L * mat + outer) * (compute == COMPUTE_BF16 ? 2 : 4) +
-           (L * vec + (size_t)c->hidden_size) * sizeof(float);
 }
 
 size_t weights_bytes(const struct weights *w)

@@ -1,5 +1,5 @@
-/* Where the mathematics gets its weights from: a source that is resident now and may be quantised
- * or streamed without the mathematics knowing. Vectors (norms, biases) are always float. */
+/* Where the mathematics gets its weights from: layers that are resident, and layers that are
+ * streamed, without the mathematics knowing. Vectors (norms, biases) are always float. */
 #ifndef PESC_MODEL_WEIGHTS_H
 #define PESC_MODEL_WEIGHTS_H
 
@@ -18,20 +18,30 @@ struct outer_weights {
     const float *norm;       /* [D] */
 };
 
+/* What stays in memory; all zero: everything. */
+struct weights_plan {
+    long streamed_layers; /* this many layers are read from disk for each use */
+    int embed_on_disk;    /* so are the rows of the embedding; not of a tied model */
+};
+
 struct weights;
-/* Reads all of a base into memory in the compute type. store: the type that the values are rounded
- * to on the way (DT_COUNT: as they are on disk). Non-finite weights are E-MODEL-NONFINITE. */
-int weights_resident(const struct base *b, enum compute compute, enum dtype store,
-                     struct weights **out, struct pesc_error *err) MUST_USE;
+/* Reads a base into memory in the compute type, as far as the plan wants it there. store: the type
+ * that the values are rounded to on the way (DT_COUNT: as they are on disk). Non-finite weights are
+ * E-MODEL-NONFINITE. */
+int weights_open(const struct base *b, enum compute compute, enum dtype store,
+                 const struct weights_plan *plan, struct weights **out,
+                 struct pesc_error *err) MUST_USE;
 /* The weights are trainable: they live in ps under their names; in bf16 compute the source keeps
  * rounded copies, which weights_refresh brings up to date after an update. */
 int weights_of_params(const struct model_config *c, const struct params *ps, enum compute compute,
                       struct weights **out, struct pesc_error *err) MUST_USE;
 void weights_refresh(struct weights *w);
 void weights_free(struct weights *w);
-/* The same before there is a source: all tensors of such a model in a compute type. */
-size_t weights_size(const struct model_config *c, enum compute compute);
-size_t weights_bytes(const struct weights *w); /* resident memory that the source owns */
+/* Resident memory that weights_open and weights_of_params take, before there is a source. */
+size_t weights_size(const struct model_config *c, enum compute compute,
+                    const struct weights_plan *plan);
+size_t weights_of_params_size(const struct model_config *c, enum compute compute);
+size_t weights_bytes(const struct weights *w); /* what it is, of a source */
 
 /* A layer's weights, valid until released. */
 int weights_layer(struct weights *w, long layer, struct layer_weights *out,

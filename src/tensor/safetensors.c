@@ -4,6 +4,7 @@
 #include "core/file.h"
 #include "tensor/st_header.h"
 
+#include <fcntl.h>
 #include <inttypes.h>
 #include <stdlib.h>
 #include <string.h>
@@ -139,6 +140,15 @@ int st_read_range(const struct st_file *f, const struct st_tensor *t, uint64_t f
         return FAIL(err, INTERNAL, "%s: tensor '%s': read outside of it", f->path, t->name);
     TRY(file_pread(f->fd, dst, bytes, t->begin + from, f->path, err));
     return check_same(f, err);
+}
+
+void st_forget(const struct st_file *f, const struct st_tensor *t)
+{
+    /* The kernel drops whole pages only: what a neighbour has of the first and last is read again.
+     */
+    uint64_t page = (uint64_t)sysconf(_SC_PAGESIZE), from = t->begin / page * page;
+    uint64_t to = (t->begin + t->bytes + page - 1) / page * page;
+    (void)posix_fadvise(f->fd, (off_t)from, (off_t)(to - from), POSIX_FADV_DONTNEED);
 }
 
 int st_read(const struct st_file *f, const struct st_tensor *t, void *dst, struct pesc_error *err)

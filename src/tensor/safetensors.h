@@ -45,6 +45,8 @@ int st_read_f32(const struct st_file *f, const struct st_tensor *t, float *dst,
 /* A range of the tensor's bytes. */
 int st_read_range(const struct st_file *f, const struct st_tensor *t, uint64_t from, size_t bytes,
                   void *dst, struct pesc_error *err) MUST_USE;
+/* Drops the tensor from the page cache, with the whole pages that it lies in. */
+void st_forget(const struct st_file *f, const struct st_tensor *t);
 
 /* A tensor to be written. */
 struct st_out {

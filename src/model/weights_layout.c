@@ -1,0 +1,161 @@
+#include "config.h"
+#include "model/weights_layout.h"
+
+#include "core/hot.h"
+
+#include <math.h>
+#include <string.h>
+
+enum { PIECE = 8192, DIRECT = 1 << 20 }; /* elements converted, bytes read as they are, at a time */
+
+static size_t form_bytes(enum dtype form, long rows, long cols)
+{
+    return (size_t)rows * (size_t)(cols ? cols : 1) * dtype_size(form);
+}
+
+static struct tensor_place place(size_t *used, enum dtype form, long rows, long cols)
+{
+    struct tensor_place p = {form, rows, cols, *used, form_bytes(form, rows, cols)};
+    *used += (p.bytes + WEIGHTS_ALIGN - 1) / WEIGHTS_ALIGN * WEIGHTS_ALIGN;
+    return p;
+}
+
+static enum dtype matrix_form(enum compute compute)
+{
+    return compute == COMPUTE_BF16 ? DT_BF16 : DT_F32;
+}
+
+void layer_layout(struct layer_layout *l, const struct model_config *c, enum compute compute)
+{
+    memset(l, 0, sizeof *l);
+    for (enum layer_tensor t = 0; t < LT_COUNT; t++) {
+        long rows, cols;
+        if (layer_tensor_shape(c, t, &rows, &cols))
+            l->t[t] = place(&l->bytes, cols ? matrix_form(compute) : DT_F32, rows, cols);
+    }
+}
+
+void outer_layout(struct outer_layout *o, const struct model_config *c, enum compute compute)
+{
+    enum dtype form = matrix_form(compute);
+    memset(o, 0, sizeof *o);
+    o->embed = place(&o->embed_bytes, form, c->vocab_size, c->hidden_size);
+    if (!c->tied)
+        o->head = place(&o->rest_bytes, form, c->vocab_size, c->hidden_size);
+    o->norm = place(&o->rest_bytes, DT_F32, c->hidden_size, 0);
+}
+
+struct wmat place_mat(const struct tensor_place *p, const void *block)
+{
+    return (struct wmat){p->form, p->rows, p->cols, (const char *)block + p->at};
+}
+
+void layer_view(struct layer_weights *w, const struct layer_layout *l, const void *block)
+{
+    memset(w, 0, sizeof *w);
+    for (enum layer_tensor t = 0; t < LT_COUNT; t++) {
+        const struct tensor_place *p = &l->t[t];
+        if (p->bytes && p->cols)
+            w->mat[t] = place_mat(p, block);
+        else if (p->bytes)
+            w->vec[t] = (const float *)((const char *)block + p->at);
+    }
+}
+
+/* --- reading --- */
+
+static HOT int finite_bf16(const uint16_t *v, size_t n)
+{
+    unsigned bad = 0;
+#pragma omp simd reduction(| : bad)
+    for (size_t i = 0; i < n; i++)
+        bad |= (v[i] & 0x7f80) == 0x7f80;
+    return !bad;
+}
+
+static HOT int finite_f32(const float *v, size_t n)
+{
+    unsigned bad = 0;
+#pragma omp simd reduction(| : bad)
+    for (size_t i = 0; i < n; i++)
+        bad |= !isfinite(v[i]);
+    return !bad;
+}
+
+static int all_finite(enum dtype form, const void *v, size_t n)
+{
+    return form == DT_BF16 ? finite_bf16(v, n) : finite_f32(v, n);
+}
+
+static int not_finite(const char *name, struct pesc_error *err)
+{
+    return FAIL(err, MODEL_NONFINITE, "%s holds NaN or infinite values", name);
+}
+
+/* The file has it as it is to lie in memory. */
+static int load_direct(const struct load_how *how, const char *name, const struct tensor_place *p,
+                       char *to, struct pesc_error *err)
+{
+    for (size_t done = 0; done < p->bytes;) {
+        size_t n = p->bytes - done < DIRECT ? p->bytes - done : DIRECT;
+        TRY(base_read_range(how->base, name, done, n, to + done, err));
+        if (how->check && !all_finite(p->form, to + done, n / dtype_size(p->form)))
+            return not_finite(name, err);
+        done += n;
+    }
+    return 0;
+}
+
+static int load_converted(const struct load_how *how, const char *name, enum dtype stored,
+                          const struct tensor_place *p, char *to, struct pesc_error *err)
+{
+    float wide[PIECE];
+    unsigned char raw[PIECE * sizeof(float)];
+    enum dtype store = p->cols && p->form == DT_F32 && how->store != DT_COUNT ? how->store : DT_F32;
+    size_t n = (size_t)p->rows * (size_t)(p->cols ? p->cols : 1);
+    for (size_t done = 0; done < n;) {
+        size_t k = n - done < PIECE ? n - done : PIECE;
+        TRY(base_read_range(how->base, name, done * dtype_size(stored), k * dtype_size(stored), raw,
+                            err));
+        dtype_to_f32(wide, raw, stored, k);
+        if (how->check && !finite_f32(wide, k))
+            return not_finite(name, err);
+        if (store != DT_F32) {
+            dtype_from_f32(raw, wide, store, k);
+            dtype_to_f32(wide, raw, store, k);
+        }
+        dtype_from_f32(to + done * dtype_size(p->form), wide, p->form, k);
+        done += k;
+    }
+    return 0;
+}
+
+int load_tensor(const struct load_how *how, const char *name, const struct tensor_place *p,
+                void *block, struct pesc_error *err)
+{
+    const struct st_tensor *t = base_tensor(how->base, name);
+    char *to = (char *)block + p->at;
+    if (!t || t->n != (uint64_t)p->rows * (uint64_t)(p->cols ? p->cols : 1))
+        return FAIL(err, MODEL_MISSING, "%s is not there", name);
+    int rounds = p->cols && p->form == DT_F32 && how->store != DT_COUNT && how->store != DT_F32;
+    TRY(t->dtype == p->form && !rounds ? load_direct(how, name, p, to, err)
+                                       : load_converted(how, name, t->dtype, p, to, err));
+    if (how->forget)
+        base_forget(how->base, name);
+    return 0;
+}
+
+int load_layer(const struct load_how *how, const struct layer_layout *layout, long l, void *block,
+               uint64_t *read, struct pesc_error *err)
+{
+    for (enum layer_tensor t = 0; t < LT_COUNT; t++) {
+        char name[TENSOR_NAME_CAP];
+        if (!layout->t[t].bytes)
+            continue;
+        layer_tensor_name(name, t, l);
+        TRY(load_tensor(how, name, &layout->t[t], block, err));
+        if (read)
+            *read += base_tensor(how->base, name)->bytes;
+    }
+    return 0;
+}
