@@ -300,9 +300,11 @@ int compute_arg(const char *name, const struct model_arg *a, enum compute *out, 
         if (why)
             snprintf(why, why_size, "as asked");
     } else {
-        *out = has && stored != DT_F32 ? COMPUTE_BF16 : COMPUTE_F32;
+        int quantised = base_config(a->base)->quant != QUANT_NONE;
+        *out = has && (quantised || stored != DT_F32) ? COMPUTE_BF16 : COMPUTE_F32;
         if (why)
-            snprintf(why, why_size, "%s; the base is %s", found, dtype_name(stored));
+            snprintf(why, why_size, "%s; the base is %s", found,
+                     quantised ? base_stored(a->base) : dtype_name(stored));
     }
     return 0;
 }

@@ -272,7 +272,7 @@ static int gather(struct facts *f, const struct cli *cli, struct train_session *
                   .name = path_base(base_dir(s->arg.base)),
                   .path = base_dir(s->arg.base),
                   .arch = c->arch_name,
-                  .dtype = dtype_name(base_dtype(s->arg.base)),
+                  .dtype = base_stored(s->arg.base),
                   .tokenizer_sha256 = s->arg.tokenizer ? tokenizer_sha256(s->arg.tokenizer) : "",
                   .config = f->config,
                   .n_layers = c->num_layers,

@@ -91,6 +91,24 @@ static size_t rounded(const struct engine *e)
     return e->m->compute == COMPUTE_BF16 ? (n > head ? n : head) : 0;
 }
 
+/* The largest panel that a quantised matrix is expanded into. */
+static size_t panel(const struct model *m)
+{
+    const struct model_config *c = &m->c;
+    enum dtype type = m->compute == COMPUTE_BF16 ? DT_BF16 : DT_F32;
+    size_t most = 0;
+    for (enum layer_tensor t = 0; t < LT_COUNT; t++) {
+        long rows, cols;
+        if (!layer_tensor_shape(c, t, &rows, &cols) || !c->layer_form[t].kind)
+            continue;
+        size_t n = gemm_panel_bytes(rows, cols, type);
+        most = n > most ? n : most;
+    }
+    const struct quant_form *head = c->tied ? &c->embed_form : &c->head_form;
+    size_t n = head->kind ? gemm_panel_bytes(c->vocab_size, c->hidden_size, type) : 0;
+    return n > most ? n : most;
+}
+
 size_t engine_bytes(const struct model *m, long max_tokens, long max_samples, int train)
 {
     struct engine e = {.m = (struct model *)m,
@@ -98,7 +116,7 @@ size_t engine_bytes(const struct model *m, long max_tokens, long max_samples, in
                        .max_samples = max_samples,
                        .train = train};
     count_memory(&e);
-    return e.fixed.peak + e.block.peak + 2 * rounded(&e);
+    return e.fixed.peak + e.block.peak + 2 * rounded(&e) + panel(m);
 }
 
 int engine_open(struct model *m, long max_tokens, long max_samples, int train, struct engine **out,
@@ -118,6 +136,7 @@ int engine_open(struct model *m, long max_tokens, long max_samples, int train, s
         goto fail;
     lay_out(e);
     TRY_OR(gemm_reserve(m->gemm, rounded(e), err), fail);
+    TRY_OR(gemm_reserve_panel(m->gemm, panel(m), err), fail);
     *out = e;
     return 0;
 fail:
@@ -186,10 +205,37 @@ static struct pass begin(struct engine *e, const struct batch *b, const struct e
     return p;
 }
 
+static void round_bf16(float *x, size_t n)
+{
+    uint16_t narrow[1024];
+    for (size_t i = 0; i < n; i += 1024) {
+        size_t k = n - i < 1024 ? n - i : 1024;
+        dtype_from_f32(narrow, x + i, DT_BF16, k);
+        dtype_to_f32(x + i, narrow, DT_BF16, k);
+    }
+}
+
+/* In bf16 compute the values are those that a resident table in bf16 would have. */
+static void embed_quantised(float *x, const struct wmat *table, const int32_t *ids, long T)
+{
+    size_t D = (size_t)table->K;
+#pragma omp parallel for schedule(static)
+    for (long t = 0; t < T; t++) {
+        float *to = x + (size_t)t * D;
+        qmat_expand(&table->q, (size_t)ids[t] * D, D, to, DT_F32);
+        if (table->dtype == DT_BF16)
+            round_bf16(to, D);
+    }
+}
+
 void engine_embed(float *x, const struct wmat *table, const int32_t *ids, long T)
 {
     long D = table->K;
     size_t row = (size_t)D * dtype_size(table->dtype);
+    if (table->q.kind) {
+        embed_quantised(x, table, ids, T);
+        return;
+    }
 #pragma omp parallel for schedule(static)
     for (long t = 0; t < T; t++)
         dtype_to_f32(x + t * D, (const char *)table->data + (size_t)ids[t] * row, table->dtype,

@@ -158,7 +158,7 @@ static int master(struct weights *w, const struct params *ps, const char *name, 
     if (!p)
         return FAIL(err, INTERNAL, "no parameter %s", name);
     const float *from = ps->value + p->offset;
-    *out = (struct wmat){DT_F32, p->shape[0], p->shape[1], from};
+    *out = (struct wmat){.dtype = DT_F32, .N = p->shape[0], .K = p->shape[1], .data = from};
     if (w->compute == COMPUTE_F32)
         return 0;
     uint16_t *to = own(w, p->n * 2, err);

@@ -10,6 +10,7 @@
 enum quant { QUANT_NONE, QUANT_NF4, QUANT_INT8, QUANT_COUNT };
 const char *quant_name(enum quant q); /* "nf4" */
 
+enum { NF4_OFFSET = 256 }; /* where the offset stands in a map */
 enum { NF4_BLOCK = 64, NF4_NESTED = 256, NF4_BLOCK_MIN = 32, NF4_BLOCK_MAX = 4096 };
 
 /* NF4: the matrix is one row of N K values, cut into blocks; two codes a byte, the first in the
@@ -19,11 +20,10 @@ struct qmat {
     enum quant kind;
     long N, K;
     long block, nested;          /* NF4: powers of two; nested 0: scales are floats */
-    float offset;                /* NF4, nested */
     const void *code;            /* NF4: [(N K + 1) / 2]; INT8: [N K] signed */
     const float *scale;          /* NF4: [blocks], nested: [nested blocks]; INT8: [N] */
     const unsigned char *absmax; /* NF4, nested: [blocks] */
-    const float *map;            /* NF4, nested: [256] */
+    const float *map;            /* NF4, nested: [257], the last is the offset */
 };
 long qmat_blocks(const struct qmat *q); /* NF4 */
 long qmat_scales(const struct qmat *q); /* floats of scale */

@@ -166,7 +166,8 @@ static struct qmat make(enum quant kind, long N, long K, long block, long nested
            "nf4 %ld x %ld in blocks of %ld, nested %ld", N, K, block, nested);
         if (nested) {
             nf4_nested_map((void *)q.map);
-            nf4_nest(absmax, qmat_blocks(&q), (void *)q.absmax, (void *)q.scale, &q.offset);
+            nf4_nest(absmax, qmat_blocks(&q), (void *)q.absmax, (void *)q.scale,
+                     (float *)q.map + NF4_OFFSET);
         }
         free(absmax);
     }
@@ -184,7 +185,7 @@ static float value(const struct qmat *q, size_t i)
     volatile float a =
         q->nested ? q->map[q->absmax[b]] * q->scale[b / (size_t)q->nested] : q->scale[b];
     if (q->nested)
-        a = a + q->offset;
+        a = a + q->map[NF4_OFFSET];
     return (float)((double)nf4_values[code_at(q->code, i)] * (double)a);
 }
 
