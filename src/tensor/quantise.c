@@ -75,20 +75,24 @@ int nf4_quantise(const float *x, size_t n, long block, unsigned char *code, floa
     return 0;
 }
 
+/* The k-th border of equal parts of [0.1, 1], counted from the nearer end: rounded as in the
+ * original, so that its scales are found again. */
+static float border(int k, int parts)
+{
+    double step = (double)((1 - 0.1f) / (float)parts);
+    return k < (parts + 1) / 2 ? (float)((double)0.1f + step * k) : (float)(1 - step * (parts - k));
+}
+
 void nf4_nested_map(float map[256])
 {
     /* Seven powers of ten; the i-th has 2^i fractions: the middles of as many equal parts of
      * [0.1, 1]. With both signs 254 numbers, and 0 and 1. */
     int n = 127;
     map[n++] = 0;
-    double power = 1e-6;
-    for (int e = 0; e < 7; e++, power *= 10) {
-        int parts = 1 << e;
-        for (int k = 0; k < parts; k++) {
-            float from = (float)(0.1 + 0.9 * k / parts), to = (float)(0.1 + 0.9 * (k + 1) / parts);
-            map[n++] = (float)(power * (double)((from + to) / 2.0f));
-        }
-    }
+    static const float power[7] = {1e-6f, 1e-5f, 1e-4f, 1e-3f, 1e-2f, 1e-1f, 1};
+    for (int e = 0; e < 7; e++)
+        for (int k = 0; k < 1 << e; k++)
+            map[n++] = power[e] * ((border(k, 1 << e) + border(k + 1, 1 << e)) / 2);
     map[n] = 1;
     for (int i = 1; i <= 127; i++)
         map[127 - i] = -map[127 + i];
