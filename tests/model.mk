@@ -39,3 +39,12 @@ tests_unit_test_engine_memory_LDFLAGS = -Wl,--wrap=malloc -Wl,--wrap=calloc -Wl,
 check_PROGRAMS += tests/unit/test_api
 TESTS += tests/unit/test_api
 tests_unit_test_api_SOURCES = tests/unit/test_api.c
+# Streamed weights; reads go through the test.
+check_PROGRAMS += tests/unit/test_stream
+TESTS += tests/unit/test_stream
+tests_unit_test_stream_SOURCES = tests/unit/test_stream.c $(small_model)
+tests_unit_test_stream_LDFLAGS = -Wl,--wrap=pread -Wl,--wrap=pread64
+# Activations kept, recomputed, spilled.
+check_PROGRAMS += tests/unit/test_activations
+TESTS += tests/unit/test_activations
+tests_unit_test_activations_SOURCES = tests/unit/test_activations.c $(small_model)

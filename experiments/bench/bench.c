@@ -134,7 +134,7 @@ static int train(struct bench *b, struct pesc_error *err)
                               .balance_coef = 0.01,
                               .batches_per_epoch = 1,
                               .profile = &b->profile};
-    b->planned = model_bytes(b->model) + train_bytes(b->model, &data);
+    b->planned = model_bytes(b->model) + train_bytes(b->model, &data, NULL);
     b->weights = weights_bytes(b->model->weights);
     bound_count(&b->bound, b->model, b->o.tokens, b->scored);
     TRY(train_run(b->model, &data, &o, &sink, NULL, &r, err));

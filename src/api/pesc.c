@@ -113,7 +113,7 @@ int pesc_logits(pesc_model *m, const int32_t *ids, size_t n, float *logits, stru
                       .record = &record};
     if (n < 1 || n > 1 << 24)
         return FAIL(err, USAGE_VALUE, "%zu tokens are none or too many", n);
-    TRY(engine_open(m->model, (long)n, 1, 0, &e, err));
+    TRY(engine_open(m->model, (long)n, 1, 0, NULL, &e, err));
     int rc = engine_logits(e, &b, copy_rows, &r, err);
     engine_close(e);
     return rc;

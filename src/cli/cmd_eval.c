@@ -88,14 +88,15 @@ static int session_open(struct session *s, const struct options *o, const char *
                     TRAIN_NOTHING, s->compute, &s->model, err));
     long longest = dataset_counts(s->data)->longest, tokens = s->source.max_tokens;
     tokens = longest > tokens ? longest : tokens;
-    TRY(memory_check(
-        o->memory, model_bytes(s->model) + engine_bytes(s->model, tokens, s->source.max_samples, 0),
-        NULL, err));
+    TRY(memory_check(o->memory,
+                     model_bytes(s->model) +
+                         engine_bytes(s->model, tokens, s->source.max_samples, 0, NULL),
+                     NULL, err));
     TRY(model_load(s->model, s->arg.base, s->arg.is_crafted ? s->arg.craft.base_dtype : DT_COUNT,
                    s->arg.craft.seed, err));
     if (s->arg.is_crafted)
         TRY(pack_arg_load(&s->pack, s->model, err));
-    TRY(engine_open(s->model, tokens, s->source.max_samples, 0, &s->engine, err));
+    TRY(engine_open(s->model, tokens, s->source.max_samples, 0, NULL, &s->engine, err));
     s->domain = calloc((size_t)dataset_domain_count(s->data) + 1, sizeof *s->domain);
     return s->domain ? 0 : FAIL(err, MEMORY, "no memory for domains");
 }

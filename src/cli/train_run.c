@@ -92,8 +92,8 @@ static int check_memory(struct train_session *s, const struct train_cli *o, stru
         widest.max_tokens = s->eval_source.max_tokens;
     if (s->eval_data && s->eval_source.max_samples > widest.max_samples)
         widest.max_samples = s->eval_source.max_samples;
-    return memory_check(o->memory, model_bytes(s->model) + train_bytes(s->model, &widest), &s->need,
-                        err);
+    return memory_check(o->memory, model_bytes(s->model) + train_bytes(s->model, &widest, NULL),
+                        &s->need, err);
 }
 
 static int open_model(struct train_session *s, const struct train_cli *o, struct pesc_error *err)

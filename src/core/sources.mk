@@ -12,4 +12,5 @@ libpesc_a_SOURCES += \
   src/core/machine.c src/core/machine.h \
   src/core/number.c src/core/number.h \
   src/core/rng.c src/core/rng.h \
+  src/core/scratch.c src/core/scratch.h \
   src/core/xxh64.c src/core/xxh64.h

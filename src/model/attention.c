@@ -16,31 +16,35 @@ struct saved {
     float *delta, *dq, *dk, *dv, *dxn, *do_;
 };
 
-static void layout(const struct part *p, void *saved, struct arena *a, long T)
+static void layout(const struct part *p, void *saved, struct arena *a, long T, enum lay kind)
 {
     struct saved *s = saved;
     const struct model_config *c = p->c;
     long H = c->num_heads, G = c->num_kv_heads, C = c->head_dim, D = c->hidden_size;
-    s->xn = ARENA_FLOATS(a, T * D);
-    s->r = ARENA_FLOATS(a, T);
-    s->q = ARENA_FLOATS(a, T * H * C);
-    s->k = ARENA_FLOATS(a, T * G * C);
-    s->v = ARENA_FLOATS(a, T * G * C);
-    s->q0 = s->k0 = s->rq = s->rk = NULL;
-    if (c->qk_norm) {
-        s->q0 = ARENA_FLOATS(a, T * H * C);
-        s->k0 = ARENA_FLOATS(a, T * G * C);
-        s->rq = ARENA_FLOATS(a, T * H);
-        s->rk = ARENA_FLOATS(a, T * G);
+    if (kind == (p->trains ? LAY_KEPT : LAY_FORWARD))
+        s->xn = ARENA_FLOATS(a, T * D);
+    if (kind == LAY_KEPT) {
+        s->r = ARENA_FLOATS(a, T);
+        s->q = ARENA_FLOATS(a, T * H * C);
+        s->k = ARENA_FLOATS(a, T * G * C);
+        s->v = ARENA_FLOATS(a, T * G * C);
+        s->q0 = s->k0 = s->rq = s->rk = NULL;
+        if (c->qk_norm) {
+            s->q0 = ARENA_FLOATS(a, T * H * C);
+            s->k0 = ARENA_FLOATS(a, T * G * C);
+            s->rq = ARENA_FLOATS(a, T * H);
+            s->rk = ARENA_FLOATS(a, T * G);
+        }
+        s->o = ARENA_FLOATS(a, T * H * C);
+        s->lse = ARENA_FLOATS(a, T * H);
+    } else if (kind == LAY_BACKWARD) {
+        s->delta = ARENA_FLOATS(a, T * H);
+        s->dq = ARENA_FLOATS(a, T * H * C);
+        s->dk = ARENA_FLOATS(a, T * G * C);
+        s->dv = ARENA_FLOATS(a, T * G * C);
+        s->do_ = ARENA_FLOATS(a, T * H * C);
+        s->dxn = p->trains ? ARENA_FLOATS(a, T * D) : s->xn;
     }
-    s->o = ARENA_FLOATS(a, T * H * C);
-    s->lse = ARENA_FLOATS(a, T * H);
-    s->delta = ARENA_FLOATS(a, T * H);
-    s->dq = ARENA_FLOATS(a, T * H * C);
-    s->dk = ARENA_FLOATS(a, T * G * C);
-    s->dv = ARENA_FLOATS(a, T * G * C);
-    s->do_ = ARENA_FLOATS(a, T * H * C);
-    s->dxn = ARENA_FLOATS(a, T * D);
 }
 
 static struct attn_dims dims(const struct part *p)

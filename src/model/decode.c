@@ -39,7 +39,7 @@ size_t decoder_bytes(const struct model *m, long capacity)
 {
     return (size_t)capacity * (size_t)(m->c.num_kv_heads * m->c.head_dim) * 2 * sizeof(float) *
                (size_t)m->c.num_layers +
-           engine_bytes(m, capacity < CHUNK ? capacity : CHUNK, 1, 0);
+           engine_bytes(m, capacity < CHUNK ? capacity : CHUNK, 1, 0, NULL);
 }
 
 int decoder_open(struct model *m, long capacity, struct decoder **out, struct pesc_error *err)
@@ -57,7 +57,7 @@ int decoder_open(struct model *m, long capacity, struct decoder **out, struct pe
         return -1;
     }
     lay_out(d);
-    if (engine_open(m, capacity < CHUNK ? capacity : CHUNK, 1, 0, &d->e, err) != 0) {
+    if (engine_open(m, capacity < CHUNK ? capacity : CHUNK, 1, 0, NULL, &d->e, err) != 0) {
         decoder_close(d);
         return -1;
     }
@@ -101,7 +101,9 @@ static int feed_chunk(struct decoder *d, const int32_t *ids, long n, long length
                      .sin = e->sin,
                      .kv = &d->kv,
                      .scratch = &e->block};
-    engine_embed(e->x, &weights_outer(d->m->weights)->embed, ids, n);
+    arena_reset(&e->block, 0); /* a pass that failed left it as it was */
+    weights_pass(d->m->weights, 0);
+    TRY(weights_embed(d->m->weights, e->x, ids, n, e->rows, err));
     TRY(engine_run_blocks(e, &p, err));
     d->kv.length += n;
     return 0;

@@ -1,9 +1,10 @@
 /* Forward and backward passes of a whole model over packed samples.
  *
  * Memory, all laid out once for at most T tokens: one input per block (bf16 when the compute type
- * is, f32 otherwise), the working set of one block, which every block reuses since its inside is
- * recomputed in the backward pass, and a chunk of the head's logits. The [tokens, vocabulary]
- * matrix never exists. In bf16 compute the residual stream is rounded to bf16 between blocks, so
+ * is, f32 otherwise), unless it is spilled to disk; the working set of one block, which every block
+ * reuses since its inside is recomputed in the backward pass; the insides of those blocks that are
+ * kept in full; and a chunk of the head's logits. The [tokens, vocabulary] matrix never exists.
+ * In bf16 compute the residual stream is rounded to bf16 between blocks, so
  * that what is kept is exactly what was computed with. */
 #ifndef PESC_MODEL_ENGINE_H
 #define PESC_MODEL_ENGINE_H
@@ -11,13 +12,25 @@
 #include "core/batch.h"
 #include "model/model.h"
 
+/* Where the activations of a training engine are between the passes. The same bits in every case.
+ */
+struct engine_choices {
+    long keep_layers;      /* of the top ones everything is kept and nothing recomputed */
+    const char *spill_dir; /* block inputs go to a file without a name in this folder, not memory */
+};
+
 struct engine;
-/* max_tokens, max_samples: of any batch. train: keeps what the backward pass needs. */
-int engine_open(struct model *m, long max_tokens, long max_samples, int train, struct engine **out,
+/* max_tokens, max_samples: of any batch. train: keeps what the backward pass needs, as choices say
+ * (NULL: inputs in memory, everything else recomputed). E-MEMORY; E-IO* of the folder. */
+int engine_open(struct model *m, long max_tokens, long max_samples, int train,
+                const struct engine_choices *choices, struct engine **out,
                 struct pesc_error *err) MUST_USE;
 void engine_close(struct engine *e);
 /* Bytes that engine_open would allocate, without allocating. */
-size_t engine_bytes(const struct model *m, long max_tokens, long max_samples, int train);
+size_t engine_bytes(const struct model *m, long max_tokens, long max_samples, int train,
+                    const struct engine_choices *choices);
+/* Bytes of disk that spilling takes. */
+uint64_t engine_spill_bytes(const struct model *m, long max_tokens);
 
 struct engine_step {      /* what a pass is to do, and what it found */
     double loss_scale;    /* gradient of the summed cross-entropy: usually 1 / scored tokens */

@@ -1,34 +1,48 @@
-/* What engine.c and decode.c share. */
+/* What engine.c, engine_memory.c and decode.c share. */
 #ifndef PESC_MODEL_ENGINE_INTERNAL_H
 #define PESC_MODEL_ENGINE_INTERNAL_H
 
 #include "model/engine.h"
 
+struct scratch;
 struct engine {
     struct model *m;
     long max_tokens, max_samples, chunk;
     int train;
+    int back;                  /* this pass has a backward one */
+    long keep_from;            /* layers from here on are kept in full */
+    struct scratch *spill;     /* NULL: inputs are in memory */
     struct arena fixed, block; /* buffers of a whole pass; the working set of one block */
+    struct arena full;         /* the insides of the layers kept in full, full_layer bytes each */
+    size_t full_layer;
     long *position;
     float *cos, *sin;
     double *inv_freq;
-    void *kept;            /* [layers, T, D] block inputs, in the compute type */
+    void *kept;            /* block inputs in the compute type: [layers, T, D], or one layer's */
     float *x, *h, *y, *dx; /* [T,D] */
-    long *rows;            /* [T] scored positions */
+    long *rows;            /* [T] scored positions; while embedding, scratch */
     int32_t *target;       /* [T] */
     float *row_x, *row_dx, *logits, *row_loss; /* [chunk, D], [chunk, V] */
 };
 
-/* One block's two parts, both alive during the backward pass of a block. */
+/* One block's two parts, both alive during the backward pass of a block, and its middle [T,D]. */
 struct block_saved {
     void *attn, *ffn;
+    float *h;
 };
 
-struct block_saved engine_block(struct arena *a, const struct model *m, long l, long T);
+/* The memory of layer l for this pass. Of a layer that is kept in full, what the forward pass left
+ * is still there when the backward pass asks again. */
+struct block_saved engine_block(struct engine *e, long l, long T);
 
-/* x[T,D] = rows of the embedding, converted to float. */
-void engine_embed(float *x, const struct wmat *table, const int32_t *ids, long T);
-/* e->x through all layers, in place; with e->train every block's input is kept. */
+/* Keeps block l's input x[T,D] where a backward pass follows; in bf16 compute the stream itself
+ * takes on the rounded values. */
+int engine_keep(struct engine *e, long l, float *x, long T, struct pesc_error *err) MUST_USE;
+/* It is back: *in is in buffer[T,D], or where it was kept. */
+int engine_kept(struct engine *e, long l, float *buffer, long T, const float **in,
+                struct pesc_error *err) MUST_USE;
+
+/* e->x through all layers, in place; with e->back every block's input is kept. */
 int engine_run_blocks(struct engine *e, struct pass *p, struct pesc_error *err) MUST_USE;
 
 #endif

@@ -3,16 +3,21 @@
 
 #include "tensor/kernels.h"
 
-void ffn_layout(const struct part *p, struct ffn_saved *s, struct arena *a, long T)
+void ffn_layout(const struct part *p, struct ffn_saved *s, struct arena *a, long T, enum lay kind)
 {
     long D = p->c->hidden_size, F = p->c->intermediate_size;
-    s->xn = ARENA_FLOATS(a, T * D);
-    s->r = ARENA_FLOATS(a, T);
-    s->g = ARENA_FLOATS(a, T * F);
-    s->u = ARENA_FLOATS(a, T * F);
-    s->act = ARENA_FLOATS(a, T * F);
-    s->dact = ARENA_FLOATS(a, T * F);
-    s->dxn = ARENA_FLOATS(a, T * D);
+    if (kind == LAY_KEPT) {
+        s->xn = ARENA_FLOATS(a, T * D);
+        s->r = ARENA_FLOATS(a, T);
+        s->g = ARENA_FLOATS(a, T * F);
+        s->u = ARENA_FLOATS(a, T * F);
+    }
+    if (kind == (p->trains ? LAY_KEPT : LAY_FORWARD))
+        s->act = ARENA_FLOATS(a, T * F);
+    if (kind == LAY_BACKWARD) {
+        s->dact = p->trains ? ARENA_FLOATS(a, T * F) : s->act;
+        s->dxn = ARENA_FLOATS(a, T * D);
+    }
 }
 
 void ffn_fwd(const struct part *p, struct pass *pass, struct ffn_saved *s, float *z,
@@ -59,9 +64,9 @@ void ffn_bwd(const struct part *p, struct pass *pass, struct ffn_saved *s, const
     linear_bwd_data(pass->gemm, s->dxn, 1, s->u, &w->mat[LT_UP], T);
 }
 
-static void layout(const struct part *p, void *saved, struct arena *a, long T)
+static void layout(const struct part *p, void *saved, struct arena *a, long T, enum lay kind)
 {
-    ffn_layout(p, saved, a, T);
+    ffn_layout(p, saved, a, T, kind);
 }
 
 static void fwd(const struct part *p, struct pass *pass, void *saved, float *out, const float *in)

@@ -10,7 +10,7 @@ struct ffn_saved {
     float *g, *u, *act; /* [T,F] */
     float *dact, *dxn;  /* [T,F], [T,D] */
 };
-void ffn_layout(const struct part *p, struct ffn_saved *s, struct arena *a, long T);
+void ffn_layout(const struct part *p, struct ffn_saved *s, struct arena *a, long T, enum lay kind);
 /* Norm, gate, up, SwiGLU; z[T,D] too unless NULL. */
 void ffn_fwd(const struct part *p, struct pass *pass, struct ffn_saved *s, float *z,
              const float *in);

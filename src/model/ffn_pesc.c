@@ -11,17 +11,20 @@
 struct saved {
     struct ffn_saved ffn;
     struct moe_saved moe;
-    float *z, *dz; /* [T,D] */
+    float *z, *dz; /* [T,D], the same memory: the adapters' rows of z are gathered in moe */
 };
 
-static void layout(const struct part *p, void *saved, struct arena *a, long T)
+static void layout(const struct part *p, void *saved, struct arena *a, long T, enum lay kind)
 {
     struct saved *s = saved;
     long D = p->c->hidden_size;
-    ffn_layout(p, &s->ffn, a, T);
-    s->z = ARENA_FLOATS(a, T * D);
-    s->dz = ARENA_FLOATS(a, T * D);
-    moe_saved_layout(&s->moe, a, T, D, p->moe);
+    ffn_layout(p, &s->ffn, a, T, kind);
+    if (kind == LAY_KEPT)
+        moe_saved_layout(&s->moe, a, T, D, p->moe);
+    else if (kind == LAY_FORWARD)
+        s->z = ARENA_FLOATS(a, T * D);
+    else
+        s->dz = s->z;
 }
 
 static struct moe_rng rng_of(const struct part *p, const struct pass *pass)

@@ -13,11 +13,14 @@ static float *grad_of(const struct model *m, const char *name)
 
 static void make_parts(struct model *m)
 {
+    int trains = m->trainable == TRAIN_FULL;
     for (long l = 0; l < m->c.num_layers; l++) {
         struct part *attn = &m->attn[l], *ffn = &m->ffn[l];
-        *attn = (struct part){.ops = &part_attention, .c = &m->c, .layer = l};
-        *ffn =
-            (struct part){.ops = m->crafted ? &part_ffn_pesc : &part_ffn, .c = &m->c, .layer = l};
+        *attn = (struct part){.ops = &part_attention, .c = &m->c, .layer = l, .trains = trains};
+        *ffn = (struct part){.ops = m->crafted ? &part_ffn_pesc : &part_ffn,
+                             .c = &m->c,
+                             .layer = l,
+                             .trains = trains};
         if (m->crafted) {
             ffn->moe = &m->moe;
             ffn->W = moe_at(m->params.value, &m->moe, l, m->c.hidden_size);

@@ -25,7 +25,7 @@ struct layer_grads {
 /* What a pass over T tokens gives to every part. */
 struct pass {
     struct gemm *gemm;
-    struct profile *profile; /* NULL: nobody asks */
+    struct profile *profile;       /* NULL: nobody asks */
     const struct layer_weights *w; /* of the layer at work */
     long T, S;
     const long *cu; /* [S+1] sequences; with kv one sequence whose keys go on in the cache */
@@ -40,12 +40,19 @@ struct pass {
     void *routed_ctx;
 };
 
+/* A part's memory by how long its contents must last. What is not LAY_KEPT is lost when fwd or bwd
+ * returns: the parts of a block share it. */
+enum lay {
+    LAY_KEPT,    /* what fwd leaves for bwd */
+    LAY_FORWARD, /* what fwd needs beside it */
+    LAY_BACKWARD /* what bwd needs; it may reuse LAY_FORWARD, which is laid out before it */
+};
+
 struct part_ops {
     const char *name;
     size_t saved_size; /* of the struct that layout fills */
-    /* Lays out everything that fwd leaves for bwd, and what bwd needs; a counting arena sizes it.
-     */
-    void (*layout)(const struct part *p, void *saved, struct arena *a, long T);
+    /* Lays out one kind of the part's memory, for every kind once; a counting arena sizes it. */
+    void (*layout)(const struct part *p, void *saved, struct arena *a, long T, enum lay kind);
     /* out[T,D] from in[T,D]; they are different memory. */
     void (*fwd)(const struct part *p, struct pass *pass, void *saved, float *out, const float *in);
     /* dx[T,D]: gradient of out, becomes that of in; with need_dx 0 only parameters' gradients are
@@ -58,6 +65,7 @@ struct part {
     const struct part_ops *ops;
     const struct model_config *c;
     long layer;
+    int trains; /* the layer's own tensors do: products with their inputs are to come */
     struct layer_grads grads;
     /* PESC: */
     const struct moe_config *moe;

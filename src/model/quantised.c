@@ -202,3 +202,74 @@ int quantised_read(const struct quantised_tensor *t, struct qmat *m, struct pesc
         return FAIL(err, MODEL_NONFINITE, "%s holds NaN, infinite or too large values", t->name);
     return 0;
 }
+
+enum { RANGE_BLOCKS = 16 };
+
+static int get(const struct shard_tensor *st, uint64_t from, size_t n, void *dst, uint64_t *read,
+               struct pesc_error *err)
+{
+    *read += n;
+    return st_read_range(st->file, st->t, from, n, dst, err);
+}
+
+/* The scales of n blocks from the first on, rounded as in memory. */
+static int range_scales(const struct quantised_tensor *t, long first, long n, float *scale,
+                        uint64_t *read, struct pesc_error *err)
+{
+    unsigned char absmax[RANGE_BLOCKS];
+    float map[256];
+    if (!t->absmax)
+        return get(t->scale, (uint64_t)first * sizeof *scale, (size_t)n * sizeof *scale, scale,
+                   read, err);
+    TRY(get(t->absmax, (uint64_t)first, (size_t)n, absmax, read, err));
+    TRY(get(t->map, 0, sizeof map, map, read, err));
+    for (long i = 0; i < n; i++) {
+        float nested;
+        uint64_t at = (uint64_t)((first + i) / t->shape.nested) * sizeof nested;
+        TRY(get(t->scale, at, sizeof nested, &nested, read, err));
+        volatile float a = map[absmax[i]] * nested; /* no fused operation */
+        scale[i] = a + t->offset;
+    }
+    return 0;
+}
+
+/* At most what RANGE_BLOCKS blocks hold, or a row of int8; how many in *n. */
+static int range_piece(const struct quantised_tensor *t, size_t from, size_t *n, void *dst,
+                       enum dtype to, uint64_t *read, struct pesc_error *err)
+{
+    unsigned char code[RANGE_BLOCKS * NF4_BLOCK_MAX / 2];
+    float scale[RANGE_BLOCKS];
+    struct qmat q = {.kind = t->shape.kind, .N = 1, .block = t->shape.block, .code = code};
+    q.scale = scale;
+    if (q.kind == QUANT_INT8) {
+        size_t K = (size_t)t->shape.K, left = K - from % K;
+        *n = *n < left ? *n : left;
+        *n = *n < sizeof code ? *n : sizeof code;
+        q.K = (long)*n;
+        TRY(get(t->code, from, *n, code, read, err));
+        TRY(get(t->scale, from / K * sizeof *scale, sizeof *scale, scale, read, err));
+        qmat_expand(&q, 0, *n, dst, to);
+        return 0;
+    }
+    size_t block = (size_t)q.block, skip = from % block, begin = from - skip;
+    size_t most = RANGE_BLOCKS * block - skip;
+    *n = *n < most ? *n : most;
+    q.K = (long)(skip + *n);
+    TRY(get(t->code, begin / 2, ((size_t)q.K + 1) / 2, code, read, err));
+    TRY(range_scales(t, (long)(begin / block), qmat_blocks(&q), scale, read, err));
+    qmat_expand(&q, skip, *n, dst, to);
+    return 0;
+}
+
+int quantised_read_range(const struct quantised_tensor *t, size_t from, size_t n, void *dst,
+                         enum dtype to, uint64_t *read, struct pesc_error *err)
+{
+    while (n > 0) {
+        size_t now = n;
+        TRY(range_piece(t, from, &now, dst, to, read, err));
+        from += now;
+        n -= now;
+        dst = (char *)dst + now * dtype_size(to);
+    }
+    return 0;
+}

@@ -42,5 +42,9 @@ void quantised_free(struct quantised *q);
 /* Fills the parts of m, which has the tensor's shape and was placed. E-MODEL-NONFINITE. */
 int quantised_read(const struct quantised_tensor *t, struct qmat *m,
                    struct pesc_error *err) MUST_USE;
+/* n values from the from-th, as they would be expanded from memory, read from the files; read adds
+ * the bytes. */
+int quantised_read_range(const struct quantised_tensor *t, size_t from, size_t n, void *dst,
+                         enum dtype to, uint64_t *read, struct pesc_error *err) MUST_USE;
 
 #endif

@@ -1,7 +1,7 @@
 #include "config.h"
 #include "model/weights.h"
 
-#include "model/weights_layout.h"
+#include "model/stream.h"
 
 #include <stdlib.h>
 #include <string.h>
@@ -20,6 +20,12 @@ struct weights {
         size_t n;
     } * shadow; /* bf16 copies of trainable matrices */
     long n_shadow;
+    struct load_how how;   /* of what is read later */
+    struct stream *stream; /* NULL: all layers are resident */
+    long *streamed;        /* [layers] place in the stream, -1: resident */
+    struct layer_layout layout;
+    struct outer_layout outside;
+    uint64_t rows_read; /* bytes of the embedding */
 };
 
 static struct weights *weights_new(const struct model_config *c, enum compute compute,
@@ -31,10 +37,11 @@ static struct weights *weights_new(const struct model_config *c, enum compute co
         w->compute = compute;
         w->cap_own = (LT_COUNT + 1) * c->num_layers + 8;
         w->layer = calloc((size_t)c->num_layers, sizeof *w->layer);
+        w->streamed = calloc((size_t)c->num_layers, sizeof *w->streamed);
         w->own = calloc((size_t)w->cap_own, sizeof *w->own);
         w->shadow = calloc((size_t)w->cap_own, sizeof *w->shadow);
     }
-    if (!w || !w->layer || !w->own || !w->shadow) {
+    if (!w || !w->layer || !w->streamed || !w->own || !w->shadow) {
         weights_free(w);
         FAIL(err, MEMORY, "no memory for %ld layers of weights", c->num_layers);
         return NULL;
@@ -46,8 +53,10 @@ void weights_free(struct weights *w)
 {
     if (!w)
         return;
+    stream_close(w->stream); /* first: it writes to what is freed */
     for (long i = 0; i < w->n_own; i++)
         free(w->own[i]);
+    free(w->streamed);
     free(w->own);
     free(w->layer);
     free(w->shadow);
@@ -66,36 +75,53 @@ static void *own(struct weights *w, size_t bytes, struct pesc_error *err)
     return p;
 }
 
-static int open_layers(struct weights *w, const struct load_how *how, const struct model_config *c,
-                       struct pesc_error *err)
+static int is_streamed(long l, long L, long n)
 {
-    struct layer_layout layout;
-    layer_layout(&layout, c, w->compute);
-    for (long l = 0; l < c->num_layers; l++) {
-        void *block = own(w, layout.bytes, err);
-        if (!block)
-            return -1;
-        TRY(load_layer(how, &layout, l, block, NULL, err));
-        layer_view(&w->layer[l], &layout, block);
-    }
-    return 0;
+    return (l + 1) * n / L > l * n / L;
 }
 
-static int open_outer(struct weights *w, const struct load_how *how, const struct model_config *c,
-                      struct pesc_error *err)
+static int open_layers(struct weights *w, const struct model_config *c, long n,
+                       struct pesc_error *err)
 {
-    struct outer_layout o;
-    outer_layout(&o, c, w->compute);
-    void *embed = own(w, o.embed_bytes, err), *rest = embed ? own(w, o.rest_bytes, err) : NULL;
+    struct stream_plan s = {.how = w->how, .layout = w->layout};
+    long L = c->num_layers, list[MAX_LAYERS];
+    for (long l = 0; l < L; l++) {
+        w->streamed[l] = -1;
+        if (is_streamed(l, L, n)) {
+            w->streamed[l] = s.n;
+            list[s.n++] = l;
+            continue;
+        }
+        void *block = own(w, w->layout.bytes, err);
+        if (!block)
+            return -1;
+        TRY(load_layer(&w->how, &w->layout, l, block, NULL, err));
+        layer_view(&w->layer[l], &w->layout, block);
+    }
+    for (long b = 0; b < s.n && b < STREAM_BUFFERS; b++)
+        if (!(s.buffer[b] = own(w, w->layout.bytes, err)))
+            return -1;
+    s.layer = list;
+    return s.n ? stream_open(&s, &w->stream, err) : 0;
+}
+
+static int open_outer(struct weights *w, int embed_on_disk, struct pesc_error *err)
+{
+    const struct outer_layout *o = &w->outside;
+    void *embed = NULL, *rest = own(w, o->rest_bytes, err);
     if (!rest)
         return -1;
-    TRY(load_tensor(how, NAME_EMBED, &o.embed, embed, err));
-    if (o.head.bytes)
-        TRY(load_tensor(how, NAME_HEAD, &o.head, rest, err));
-    TRY(load_tensor(how, NAME_NORM, &o.norm, rest, err));
-    w->outer.embed = place_mat(&o.embed, embed);
-    w->outer.head = o.head.bytes ? place_mat(&o.head, rest) : w->outer.embed;
-    w->outer.norm = (const float *)((const char *)rest + o.norm.at);
+    if (!embed_on_disk) {
+        if (!(embed = own(w, o->embed_bytes, err)))
+            return -1;
+        TRY(load_tensor(&w->how, NAME_EMBED, &o->embed, embed, err));
+    }
+    if (o->head.bytes)
+        TRY(load_tensor(&w->how, NAME_HEAD, &o->head, rest, err));
+    TRY(load_tensor(&w->how, NAME_NORM, &o->norm, rest, err));
+    w->outer.embed = place_mat(&o->embed, embed);
+    w->outer.head = o->head.bytes ? place_mat(&o->head, rest) : w->outer.embed;
+    w->outer.norm = (const float *)((const char *)rest + o->norm.at);
     return 0;
 }
 
@@ -103,14 +129,22 @@ int weights_open(const struct base *b, enum compute compute, enum dtype store,
                  const struct weights_plan *plan, struct weights **out, struct pesc_error *err)
 {
     const struct model_config *c = base_config(b);
-    const struct load_how how = {.base = b, .store = store, .check = 1};
-    if (plan->streamed_layers || plan->embed_on_disk)
-        return FAIL(err, NOT_YET, "weights are not streamed yet");
+    if (plan->streamed_layers < 0 || plan->streamed_layers > c->num_layers)
+        return FAIL(err, USAGE_VALUE, "%ld layers of %ld cannot be streamed", plan->streamed_layers,
+                    c->num_layers);
+    if (plan->embed_on_disk && c->tied)
+        return FAIL(err, USAGE_VALUE, "the embedding is the head too, and stays in memory");
     struct weights *w = weights_new(c, compute, err);
     if (!w)
         return -1;
-    TRY_OR(open_layers(w, &how, c, err), fail);
-    TRY_OR(open_outer(w, &how, c, err), fail);
+    w->how = (struct load_how){.base = b,
+                               .store = store,
+                               .check = 1,
+                               .forget = plan->streamed_layers || plan->embed_on_disk};
+    layer_layout(&w->layout, c, compute);
+    outer_layout(&w->outside, c, compute);
+    TRY_OR(open_outer(w, plan->embed_on_disk, err), fail);
+    TRY_OR(open_layers(w, c, plan->streamed_layers, err), fail);
     *out = w;
     return 0;
 fail:
@@ -125,7 +159,8 @@ size_t weights_size(const struct model_config *c, enum compute compute,
     struct outer_layout o;
     layer_layout(&l, c, compute);
     outer_layout(&o, c, compute);
-    return (size_t)(c->num_layers - plan->streamed_layers) * l.bytes +
+    long buffers = plan->streamed_layers < STREAM_BUFFERS ? plan->streamed_layers : STREAM_BUFFERS;
+    return (size_t)(c->num_layers - plan->streamed_layers + buffers) * l.bytes +
            (plan->embed_on_disk ? 0 : o.embed_bytes) + o.rest_bytes;
 }
 
@@ -232,20 +267,99 @@ size_t weights_bytes(const struct weights *w)
     return w->bytes;
 }
 
+uint64_t weights_bytes_read(struct weights *w)
+{
+    return w->rows_read + (w->stream ? stream_bytes_read(w->stream) : 0);
+}
+
+void weights_pass(struct weights *w, int back)
+{
+    if (w->stream)
+        stream_pass(w->stream, back);
+}
+
 int weights_layer(struct weights *w, long layer, struct layer_weights *out, struct pesc_error *err)
 {
+    const void *block;
     if (layer < 0 || layer >= w->layers)
         return FAIL(err, INTERNAL, "no layer %ld", layer);
-    *out = w->layer[layer];
+    if (!w->stream || w->streamed[layer] < 0) {
+        *out = w->layer[layer];
+        return 0;
+    }
+    TRY(stream_get(w->stream, w->streamed[layer], &block, err));
+    layer_view(out, &w->layout, block);
     return 0;
 }
 
 void weights_release(struct weights *w, long layer)
 {
-    (void)w, (void)layer; /* resident: nothing to give back */
+    if (w->stream && w->streamed[layer] >= 0)
+        stream_put(w->stream, w->streamed[layer]);
 }
 
 const struct outer_weights *weights_outer(const struct weights *w)
 {
     return &w->outer;
+}
+
+static int by_number(const void *a, const void *b)
+{
+    long x = *(const long *)a, y = *(const long *)b;
+    return x < y ? -1 : x > y;
+}
+
+/* Each row once, in the file's order. Rows that come again and again stay in the page cache: they
+ * are few, and nobody's resident memory. */
+static int gather(struct weights *w, float *x, const int32_t *ids, long T, long *place,
+                  struct pesc_error *err)
+{
+    const struct tensor_place *p = &w->outside.embed;
+    long D = p->cols;
+    for (long t = 0; t < T; t++)
+        place[t] = (long)ids[t] * T + t;
+    qsort(place, (size_t)T, sizeof *place, by_number);
+    for (long k = 0; k < T; k++) {
+        long t = place[k] % T, id = place[k] / T, before = k ? place[k - 1] % T : 0;
+        if (k && place[k - 1] / T == id)
+            memcpy(x + t * D, x + before * D, (size_t)D * sizeof *x);
+        else
+            TRY(load_row(&w->how, NAME_EMBED, p, id, x + t * D, &w->rows_read, err));
+    }
+    return 0;
+}
+
+/* In bf16 compute the values are those that a table of numbers would have. */
+static void expand_row(float *x, const struct wmat *table, int32_t id)
+{
+    size_t D = (size_t)table->K, from = (size_t)id * D;
+    uint16_t narrow[1024];
+    if (table->dtype == DT_F32)
+        qmat_expand(&table->q, from, D, x, DT_F32);
+    for (size_t d = 0; table->dtype != DT_F32 && d < D; d += 1024) {
+        size_t n = D - d < 1024 ? D - d : 1024;
+        qmat_expand(&table->q, from + d, n, narrow, table->dtype);
+        dtype_to_f32(x + d, narrow, table->dtype, n);
+    }
+}
+
+int weights_embed(struct weights *w, float *x, const int32_t *ids, long T, long *scratch,
+                  struct pesc_error *err)
+{
+    const struct wmat *table = &w->outer.embed;
+    long D = table->K;
+    size_t row = (size_t)D * dtype_size(table->dtype);
+    if (!table->data && !table->q.kind)
+        return gather(w, x, ids, T, scratch, err);
+    if (table->q.kind) {
+#pragma omp parallel for schedule(static)
+        for (long t = 0; t < T; t++)
+            expand_row(x + t * D, table, ids[t]);
+        return 0;
+    }
+#pragma omp parallel for schedule(static)
+    for (long t = 0; t < T; t++)
+        dtype_to_f32(x + t * D, (const char *)table->data + (size_t)ids[t] * row, table->dtype,
+                     (size_t)D);
+    return 0;
 }

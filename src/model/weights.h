@@ -14,11 +14,12 @@ struct layer_weights {
 };
 
 struct outer_weights {
-    struct wmat embed, head; /* [V, D]; the same memory when tied */
+    struct wmat embed, head; /* [V, D]; the same memory when tied; embed without data: on disk */
     const float *norm;       /* [D] */
 };
 
-/* What stays in memory; all zero: everything. */
+/* What stays in memory; all zero: everything. Streamed layers are spread evenly, so that each is
+ * read while several are computed: the disk has the whole pass for it, not a part. */
 struct weights_plan {
     long streamed_layers; /* this many layers are read from disk for each use */
     int embed_on_disk;    /* so are the rows of the embedding; not of a tied model */
@@ -27,7 +28,8 @@ struct weights_plan {
 struct weights;
 /* Reads a base into memory in the compute type, as far as the plan wants it there. store: the type
  * that the values are rounded to on the way (DT_COUNT: as they are on disk). Non-finite weights are
- * E-MODEL-NONFINITE. */
+ * E-MODEL-NONFINITE. The base must outlive a source that leaves anything on disk; what such a one
+ * reads does not stay in the page cache. */
 int weights_open(const struct base *b, enum compute compute, enum dtype store,
                  const struct weights_plan *plan, struct weights **out,
                  struct pesc_error *err) MUST_USE;
@@ -43,11 +45,20 @@ size_t weights_size(const struct model_config *c, enum compute compute,
 size_t weights_of_params_size(const struct model_config *c, enum compute compute);
 size_t weights_bytes(const struct weights *w); /* what it is, of a source */
 
-/* A layer's weights, valid until released. */
+/* A pass over the layers begins; back: it is followed by one from the last to the first. What is
+ * streamed is read ahead in that order. */
+void weights_pass(struct weights *w, int back);
+/* A layer's weights, valid until released. Where layers are streamed: one at a time, and what went
+ * wrong with reading (E-ST-CHANGED, E-IO*, E-MODEL-NONFINITE). */
 int weights_layer(struct weights *w, long layer, struct layer_weights *out,
                   struct pesc_error *err) MUST_USE;
 void weights_release(struct weights *w, long layer);
 const struct outer_weights *weights_outer(const struct weights *w);
+/* x[T,D] = rows of the embedding as float, wherever it is. scratch[T]. */
+int weights_embed(struct weights *w, float *x, const int32_t *ids, long T, long *scratch,
+                  struct pesc_error *err) MUST_USE;
+/* Bytes read from files since weights_open returned. */
+uint64_t weights_bytes_read(struct weights *w);
 
 /* Adds every tensor of a dense model to the table (names as on disk; a tied head once). */
 int weights_declare(const struct model_config *c, struct params *ps,

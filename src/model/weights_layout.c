@@ -54,9 +54,9 @@ void outer_layout(struct outer_layout *o, const struct model_config *c, enum com
 
 struct wmat place_mat(const struct tensor_place *p, const void *block)
 {
-    void *at = (char *)block + p->at;
+    void *at = block ? (char *)block + p->at : NULL;
     struct wmat w = {.dtype = p->form, .N = p->rows, .K = p->cols, .data = at};
-    if (p->quant.kind) {
+    if (p->quant.kind && at) {
         w.data = NULL;
         w.q = quant_shape(p->quant, p->rows, p->cols);
         qmat_place(&w.q, at);
@@ -120,24 +120,39 @@ static int load_direct(const struct load_how *how, const char *name, const struc
     return 0;
 }
 
+/* The type whose values an element has in memory. */
+static enum dtype value_type(const struct load_how *how, const struct tensor_place *p)
+{
+    return p->form != DT_F32 ? p->form : p->cols && how->store != DT_COUNT ? how->store : DT_F32;
+}
+
+/* k elements, at most PIECE, as float with the values that they have in memory. */
+static int read_piece(const struct load_how *how, const char *name, enum dtype stored,
+                      const struct tensor_place *p, size_t from, float *to, size_t k,
+                      struct pesc_error *err)
+{
+    unsigned char raw[PIECE * sizeof(float)];
+    enum dtype as = value_type(how, p);
+    size_t size = dtype_size(stored);
+    TRY(base_read_range(how->base, name, from * size, k * size, raw, err));
+    dtype_to_f32(to, raw, stored, k);
+    if (how->check && !finite_f32(to, k))
+        return not_finite(name, err);
+    if (as != stored && as != DT_F32) {
+        dtype_from_f32(raw, to, as, k);
+        dtype_to_f32(to, raw, as, k);
+    }
+    return 0;
+}
+
 static int load_converted(const struct load_how *how, const char *name, enum dtype stored,
                           const struct tensor_place *p, char *to, struct pesc_error *err)
 {
     float wide[PIECE];
-    unsigned char raw[PIECE * sizeof(float)];
-    enum dtype store = p->cols && p->form == DT_F32 && how->store != DT_COUNT ? how->store : DT_F32;
     size_t n = (size_t)p->rows * (size_t)(p->cols ? p->cols : 1);
     for (size_t done = 0; done < n;) {
         size_t k = n - done < PIECE ? n - done : PIECE;
-        TRY(base_read_range(how->base, name, done * dtype_size(stored), k * dtype_size(stored), raw,
-                            err));
-        dtype_to_f32(wide, raw, stored, k);
-        if (how->check && !finite_f32(wide, k))
-            return not_finite(name, err);
-        if (store != DT_F32) {
-            dtype_from_f32(raw, wide, store, k);
-            dtype_to_f32(wide, raw, store, k);
-        }
+        TRY(read_piece(how, name, stored, p, done, wide, k, err));
         dtype_from_f32(to + done * dtype_size(p->form), wide, p->form, k);
         done += k;
     }
@@ -173,14 +188,38 @@ int load_tensor(const struct load_how *how, const char *name, const struct tenso
     char *to = (char *)block + p->at;
     if (!q && (!t || t->n != (uint64_t)p->rows * (uint64_t)(p->cols ? p->cols : 1)))
         return FAIL(err, MODEL_MISSING, "%s is not there", name);
-    int rounds = p->cols && p->form == DT_F32 && how->store != DT_COUNT && how->store != DT_F32;
     if (q)
         TRY(load_quantised(q, name, p, to, err));
     else
-        TRY(t->dtype == p->form && !rounds ? load_direct(how, name, p, to, err)
-                                           : load_converted(how, name, t->dtype, p, to, err));
+        TRY(t->dtype == p->form && (p->form == DT_BF16 || value_type(how, p) == DT_F32)
+                ? load_direct(how, name, p, to, err)
+                : load_converted(how, name, t->dtype, p, to, err));
     if (how->forget)
         base_forget(how->base, name);
+    return 0;
+}
+
+int load_row(const struct load_how *how, const char *name, const struct tensor_place *p, long row,
+             float *to, uint64_t *read, struct pesc_error *err)
+{
+    const struct st_tensor *t = base_tensor(how->base, name);
+    const struct quantised_tensor *q = base_quantised(how->base, name);
+    for (long done = 0; q && done < p->cols; done += PIECE) {
+        size_t k = (size_t)(p->cols - done < PIECE ? p->cols - done : PIECE);
+        unsigned char raw[PIECE * sizeof(float)];
+        TRY(quantised_read_range(q, (size_t)(row * p->cols + done), k, raw, p->form, read, err));
+        dtype_to_f32(to + done, raw, p->form, k);
+    }
+    if (q)
+        return 0;
+    if (!t || row < 0 || row >= p->rows || t->n != (uint64_t)p->rows * (uint64_t)p->cols)
+        return FAIL(err, MODEL_MISSING, "%s is not there", name);
+    for (long done = 0; done < p->cols; done += PIECE) {
+        long k = p->cols - done < PIECE ? p->cols - done : PIECE;
+        TRY(read_piece(how, name, t->dtype, p, (size_t)(row * p->cols + done), to + done, (size_t)k,
+                       err));
+        *read += (size_t)k * dtype_size(t->dtype);
+    }
     return 0;
 }
 

@@ -36,7 +36,7 @@ struct outer_layout {
 };
 void outer_layout(struct outer_layout *o, const struct model_config *c, enum compute compute);
 
-/* A matrix of a block as the products take it. */
+/* A matrix of a block as the products take it (block NULL: without data). */
 struct wmat place_mat(const struct tensor_place *p, const void *block);
 /* A layer's tensors, all of them in its block. */
 void layer_view(struct layer_weights *w, const struct layer_layout *l, const void *block);
@@ -52,6 +52,10 @@ struct load_how {
  * threads. E-ST-CHANGED, E-IO*, E-MODEL-*. */
 int load_tensor(const struct load_how *how, const char *name, const struct tensor_place *p,
                 void *block, struct pesc_error *err) MUST_USE;
+/* Row number row of a matrix, as float with the values that it has in memory; *read adds the bytes
+ * read from the file. */
+int load_row(const struct load_how *how, const char *name, const struct tensor_place *p, long row,
+             float *to, uint64_t *read, struct pesc_error *err) MUST_USE;
 /* All tensors of layer l; read, if not NULL, adds the bytes read from files. */
 int load_layer(const struct load_how *how, const struct layer_layout *layout, long l, void *block,
                uint64_t *read, struct pesc_error *err) MUST_USE;

@@ -44,9 +44,10 @@ static void tell(struct run *u, long step, const char *level, const char *code, 
         u->sink->event(u->sink->ctx, step, level, code, text);
 }
 
-size_t train_bytes(const struct model *m, const struct batch_source *data)
+size_t train_bytes(const struct model *m, const struct batch_source *data,
+                   const struct engine_choices *engine)
 {
-    return engine_bytes(m, data->max_tokens, data->max_samples, 1) +
+    return engine_bytes(m, data->max_tokens, data->max_samples, 1, engine) +
            2 * m->params.total * sizeof(float);
 }
 
@@ -301,7 +302,7 @@ int train_run(struct model *m, const struct batch_source *data, const struct tra
         if (!u.eval_domain)
             return FAIL(err, MEMORY, "no memory for evaluation");
     }
-    TRY_OR(engine_open(m, tokens, samples, 1, &u.engine, err), done);
+    TRY_OR(engine_open(m, tokens, samples, 1, &o->engine, &u.engine, err), done);
     TRY_OR(adamw_init(&u.adamw, &o->adamw, m->params.total, err), done);
     if (m->crafted)
         TRY_OR(routing_open(&u.routing, &m->moe, m->c.num_layers, o->n_domains, tokens, err), done);

@@ -34,7 +34,8 @@ struct train_options {
     const char *eval_task;
     const char *const *eval_domains;
     long n_eval_domains;
-    struct profile *profile; /* adds up the time of all updates; NULL: nobody asks */
+    struct engine_choices engine; /* where activations are */
+    struct profile *profile;      /* adds up the time of all updates; NULL: nobody asks */
     /* Not 0: finish this step, save and return; the result says so. May be NULL. */
     const atomic_int *stop;
 };
@@ -51,7 +52,8 @@ struct train_result {
 };
 
 /* Bytes that train_run adds to the model and the data, for at most these batch bounds. */
-size_t train_bytes(const struct model *m, const struct batch_source *data);
+size_t train_bytes(const struct model *m, const struct batch_source *data,
+                   const struct engine_choices *engine);
 /* E-NUM-NONFINITE after three updates in a row without a finite loss and gradient (each of which is
  * skipped, told, and changes nothing); the state is saved. A checkpoint on the way that cannot be
  * written is told and tried again at the next turn; three in a row end the run with their error. */

@@ -112,7 +112,7 @@ double golden_logits_diff(struct model *m, const json_t *ids, const float *want)
     json_t *rows = json_pack("[O]", ids);
     struct golden_batch g = golden_batch(rows, NULL, 0);
     struct diff d = {want, m->c.vocab_size, 0};
-    must(engine_open(m, g.b.T, 1, 0, &e, &err), &err);
+    must(engine_open(m, g.b.T, 1, 0, NULL, &e, &err), &err);
     must(engine_logits(e, &g.b, compare, &d, &err), &err);
     engine_close(e);
     golden_batch_free(&g);

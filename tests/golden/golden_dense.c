@@ -130,7 +130,7 @@ static void test_grads(const char *dir, const char *golden_dir, const char *kind
     const json_t *ids = json_is_object(batch) ? json_object_get(batch, "ids") : batch;
     struct golden_batch g = golden_batch(ids, json_object_get(batch, "labels"), 0);
     struct engine *e;
-    must(engine_open(m, g.b.T, g.b.S, 1, &e, &err), &err);
+    must(engine_open(m, g.b.T, g.b.S, 1, NULL, &e, &err), &err);
     struct engine_step s = {.loss_scale = 1.0 / (double)batch_scored(&g.b)};
     must(engine_train(e, &g.b, &s, &err), &err);
     snprintf(name, sizeof name, "first_batch_%s", kind);

@@ -74,7 +74,7 @@ static void test_grads(const json_t *j, const char *kind)
     struct golden_batch g = golden_batch(batch_ids(one), json_object_get(one, "labels"), 1);
     struct engine *e;
     struct routing r;
-    must(engine_open(m, g.b.T, g.b.S, 1, &e, &err), &err);
+    must(engine_open(m, g.b.T, g.b.S, 1, NULL, &e, &err), &err);
     must(routing_open(&r, &m->moe, m->c.num_layers, 0, g.b.T, &err), &err);
     struct engine_step s = {.loss_scale = 1.0 / (double)batch_scored(&g.b),
                             .balance_scale = 0.01 / (double)m->c.num_layers,

@@ -193,7 +193,7 @@ float *small_logits(struct model *m, const struct batch *b)
     struct engine *e;
     struct copy c = {NULL, m->c.vocab_size};
     c.to = must_have(calloc((size_t)(b->T * c.V), sizeof *c.to));
-    must_do(engine_open(m, b->T, b->S, 0, &e, &err), &err);
+    must_do(engine_open(m, b->T, b->S, 0, NULL, &e, &err), &err);
     must_do(engine_logits(e, b, copy_rows, &c, &err), &err);
     engine_close(e);
     return c.to;
@@ -205,7 +205,7 @@ void small_train(struct model *m, const struct batch *b, struct engine_step *s, 
     struct engine *e;
     if (!add)
         memset(m->params.grad, 0, m->params.total * sizeof *m->params.grad);
-    must_do(engine_open(m, b->T, b->S, 1, &e, &err), &err);
+    must_do(engine_open(m, b->T, b->S, 1, NULL, &e, &err), &err);
     must_do(engine_train(e, b, s, &err), &err);
     engine_close(e);
 }

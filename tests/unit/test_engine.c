@@ -329,7 +329,7 @@ static void test_loss(void)
            fabs(sum - s.loss_sum) < 1e-5 * sum,
        "loss and most probable token of each scored position are those of the logits");
     diag("losses off by %.2g", worst);
-    must_do(engine_open(m, g.b.T, g.b.S, 0, &e, &err), &err);
+    must_do(engine_open(m, g.b.T, g.b.S, 0, NULL, &e, &err), &err);
     must_do(engine_loss(e, &g.b, &t, &err), &err);
     engine_close(e);
     ok(t.loss_sum == s.loss_sum && t.scored == s.scored,

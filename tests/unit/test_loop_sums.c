@@ -294,7 +294,7 @@ static void test_evaluate(void)
         total.scored += want[d].scored;
         total.correct += want[d].correct;
     }
-    must_do(engine_open(m, 25, 3, 0, &e, &err), &err);
+    must_do(engine_open(m, 25, 3, 0, NULL, &e, &err), &err);
     must_do(evaluate(e, &data, 2, &all, domain, DOMAINS, &err), &err);
     int good = all.samples == 6 && all.scored == total.scored && all.correct == total.correct &&
                all.correct > 1 && all.correct < all.scored && fabs(all.loss - total.loss) < 1e-4;

@@ -69,7 +69,7 @@ static void run(const struct base *b, int crafted, enum compute compute, const c
     must(model_open(b, crafted ? &moe : NULL, crafted ? TRAIN_ADAPTERS : TRAIN_FULL, compute,
                     DT_COUNT, 1, &m, &err),
          &err);
-    must(engine_open(m, T, 2, 1, &e, &err), &err);
+    must(engine_open(m, T, 2, 1, NULL, &e, &err), &err);
     gemm_set_profile(m->gemm, &p);
     struct engine_step s = {.loss_scale = 1.0 / (double)n};
     double t0 = now(), before = gemm_flops(m->gemm);

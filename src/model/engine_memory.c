@@ -1,0 +1,298 @@
+/* The memory of an engine: how it is laid out, and what becomes of block inputs. */
+#include "config.h"
+#include "model/engine_internal.h"
+
+#include "core/scratch.h"
+
+#include <stdlib.h>
+#include <string.h>
+
+/* Rows of logits at a time: enough for the product to be efficient, little against the model. */
+static long chunk_rows(const struct model *m, long T)
+{
+    long n = (8L << 20) / m->c.vocab_size;
+    n = n < 64 ? 64 : n > 512 ? 512 : n;
+    return n < T ? n : T;
+}
+
+static size_t kept_size(const struct model *m)
+{
+    return m->compute == COMPUTE_BF16 ? 2 : 4;
+}
+
+/* Layers whose inputs have a place in memory. Spilled ones need it only to be rounded in. */
+static long kept_slots(const struct engine *e, int spills)
+{
+    if (!e->train)
+        return 0;
+    return !spills ? e->m->c.num_layers : e->m->compute == COMPUTE_BF16 ? 1 : 0;
+}
+
+static void lay_out(struct engine *e, int spills)
+{
+    const struct model *m = e->m;
+    struct arena *a = &e->fixed;
+    long T = e->max_tokens, D = m->c.hidden_size;
+    e->position = arena_alloc(a, (size_t)T, sizeof *e->position);
+    e->inv_freq = arena_alloc(a, (size_t)m->c.head_dim / 2, sizeof *e->inv_freq);
+    e->cos = ARENA_FLOATS(a, T * m->c.head_dim / 2);
+    e->sin = ARENA_FLOATS(a, T * m->c.head_dim / 2);
+    e->kept = arena_alloc(a, (size_t)(kept_slots(e, spills) * T * D), kept_size(m));
+    e->x = ARENA_FLOATS(a, T * D);
+    e->h = ARENA_FLOATS(a, T * D);
+    e->y = ARENA_FLOATS(a, T * D);
+    e->dx = e->train ? ARENA_FLOATS(a, T * D) : NULL;
+    e->rows = arena_alloc(a, (size_t)T, sizeof *e->rows);
+    e->target = arena_alloc(a, (size_t)T, sizeof *e->target);
+    e->chunk = chunk_rows(m, T);
+    e->row_x = ARENA_FLOATS(a, e->chunk * D);
+    e->row_dx = ARENA_FLOATS(a, e->chunk * D);
+    e->logits = ARENA_FLOATS(a, e->chunk * m->c.vocab_size);
+    e->row_loss = ARENA_FLOATS(a, e->chunk);
+}
+
+enum { SAVED_MAX = 1024 }; /* the parts' own structs are small; while counting they live here */
+
+static int fits(const struct part *p)
+{
+    return p->ops->saved_size <= SAVED_MAX;
+}
+
+static void lay(const struct part *p, void *saved, unsigned char *dry, struct arena *a, long T,
+                enum lay kind)
+{
+    if (fits(p))
+        p->ops->layout(p, saved ? saved : dry, a, T, kind);
+}
+
+/* keep and work may be the same. Training: what lasts, side by side; then the parts' working memory
+ * on top of each other, the feed-forward network's at the end, where the adapters' goes on from.
+ * Else all of both parts is on top of each other. */
+static struct block_saved lay_block(struct arena *keep, struct arena *work, const struct engine *e,
+                                    long l, long T)
+{
+    const struct model *m = e->m;
+    const struct part *attn = &m->attn[l], *ffn = &m->ffn[l];
+    unsigned char dry[2][SAVED_MAX];
+    struct block_saved s = {arena_alloc(keep, 1, attn->ops->saved_size),
+                            arena_alloc(keep, 1, ffn->ops->saved_size), e->h};
+    size_t mark;
+    if (!e->train) {
+        mark = arena_mark(work);
+        lay(attn, s.attn, dry[0], work, T, LAY_KEPT);
+        lay(attn, s.attn, dry[0], work, T, LAY_FORWARD);
+        arena_reset(work, mark);
+        lay(ffn, s.ffn, dry[1], work, T, LAY_KEPT);
+        lay(ffn, s.ffn, dry[1], work, T, LAY_FORWARD);
+        return s;
+    }
+    if (keep != work)
+        s.h = ARENA_FLOATS(keep, T * m->c.hidden_size);
+    lay(attn, s.attn, dry[0], keep, T, LAY_KEPT);
+    lay(ffn, s.ffn, dry[1], keep, T, LAY_KEPT);
+    mark = arena_mark(work);
+    lay(attn, s.attn, dry[0], work, T, LAY_FORWARD);
+    lay(attn, s.attn, dry[0], work, T, LAY_BACKWARD);
+    arena_reset(work, mark);
+    lay(ffn, s.ffn, dry[1], work, T, LAY_FORWARD);
+    lay(ffn, s.ffn, dry[1], work, T, LAY_BACKWARD);
+    return s;
+}
+
+struct block_saved engine_block(struct engine *e, long l, long T)
+{
+    if (l < e->keep_from)
+        return lay_block(&e->block, &e->block, e, l, T);
+    struct arena own = {.base = e->full.base + (size_t)(l - e->keep_from) * e->full_layer,
+                        .cap = e->full_layer};
+    struct block_saved s = lay_block(&own, &e->block, e, l, T);
+    e->block.overflow |= own.overflow;
+    return s;
+}
+
+static void count_memory(struct engine *e, const struct engine_choices *c)
+{
+    const struct model *m = e->m;
+    size_t most = 0;
+    long keep = e->train ? c->keep_layers : 0;
+    e->keep_from = m->c.num_layers - (keep < m->c.num_layers ? keep : m->c.num_layers);
+    arena_count(&e->fixed);
+    lay_out(e, c->spill_dir != NULL);
+    arena_count(&e->block);
+    arena_count(&e->full);
+    for (long l = 0; l < m->c.num_layers; l++) {
+        struct arena work, own;
+        int full = l >= e->keep_from;
+        arena_count(&work);
+        arena_count(&own);
+        (void)lay_block(full ? &own : &work, &work, e, l, e->max_tokens);
+        if (m->crafted && e->train)
+            moe_bwd_scratch(&work, e->max_tokens, m->c.hidden_size, &m->moe);
+        if (work.peak > most)
+            most = work.peak;
+        if (own.peak > e->full_layer)
+            e->full_layer = own.peak;
+    }
+    e->block.peak = most;
+    e->full.peak = (size_t)(m->c.num_layers - e->keep_from) * e->full_layer;
+}
+
+static size_t widest(const struct model *m)
+{
+    long w = m->c.hidden_size, q = m->c.num_heads * m->c.head_dim;
+    w = m->c.intermediate_size > w ? m->c.intermediate_size : w;
+    return (size_t)(q > w ? q : w);
+}
+
+/* Activations that oneDNN sees rounded; the head's gradient rows are vocabulary wide. */
+static size_t rounded(const struct engine *e)
+{
+    size_t n = (size_t)e->max_tokens * widest(e->m);
+    size_t head = (size_t)e->chunk * (size_t)e->m->c.vocab_size;
+    return e->m->compute == COMPUTE_BF16 ? (n > head ? n : head) : 0;
+}
+
+/* The largest panel that a quantised matrix is expanded into. */
+static size_t panel(const struct model *m)
+{
+    const struct model_config *c = &m->c;
+    const struct quant_form *head = c->tied ? &c->embed_form : &c->head_form;
+    enum dtype type = m->compute == COMPUTE_BF16 ? DT_BF16 : DT_F32;
+    size_t most = head->kind ? gemm_panel_bytes(c->vocab_size, c->hidden_size, type) : 0;
+    for (enum layer_tensor t = 0; t < LT_COUNT; t++) {
+        long rows, cols;
+        if (!layer_tensor_shape(c, t, &rows, &cols) || !c->layer_form[t].kind)
+            continue;
+        size_t n = gemm_panel_bytes(rows, cols, type);
+        most = n > most ? n : most;
+    }
+    return most;
+}
+
+static const struct engine_choices nothing_special;
+
+size_t engine_bytes(const struct model *m, long max_tokens, long max_samples, int train,
+                    const struct engine_choices *choices)
+{
+    struct engine e = {.m = (struct model *)m,
+                       .max_tokens = max_tokens,
+                       .max_samples = max_samples,
+                       .train = train};
+    count_memory(&e, choices ? choices : &nothing_special);
+    return e.fixed.peak + e.block.peak + e.full.peak + 2 * rounded(&e) + panel(m);
+}
+
+static uint64_t spill_layer(const struct engine *e)
+{
+    return (uint64_t)e->max_tokens * (uint64_t)e->m->c.hidden_size * kept_size(e->m);
+}
+
+uint64_t engine_spill_bytes(const struct model *m, long max_tokens)
+{
+    struct engine e = {.m = (struct model *)m, .max_tokens = max_tokens};
+    return (uint64_t)m->c.num_layers * spill_layer(&e);
+}
+
+static int back(struct arena *a, struct pesc_error *err)
+{
+    return a->peak ? arena_back(a, err) : 0;
+}
+
+int engine_open(struct model *m, long max_tokens, long max_samples, int train,
+                const struct engine_choices *choices, struct engine **out, struct pesc_error *err)
+{
+    const struct engine_choices *c = choices ? choices : &nothing_special;
+    struct engine *e = calloc(1, sizeof *e);
+    if (!e)
+        return FAIL(err, MEMORY, "no memory for an engine");
+    *e = (struct engine){
+        .m = m, .max_tokens = max_tokens, .max_samples = max_samples, .train = train};
+    count_memory(e, c);
+    TRY_OR(arena_back(&e->fixed, err), fail);
+    TRY_OR(arena_back(&e->block, err), fail);
+    TRY_OR(back(&e->full, err), fail);
+    lay_out(e, c->spill_dir != NULL);
+    TRY_OR(gemm_reserve(m->gemm, rounded(e), err), fail);
+    TRY_OR(gemm_reserve_panel(m->gemm, panel(m), err), fail);
+    if (train && c->spill_dir)
+        TRY_OR(scratch_open(c->spill_dir, engine_spill_bytes(m, max_tokens), &e->spill, err), fail);
+    *out = e;
+    return 0;
+fail:
+    engine_close(e);
+    return -1;
+}
+
+void engine_close(struct engine *e)
+{
+    if (!e)
+        return;
+    scratch_close(e->spill);
+    arena_free(&e->fixed);
+    arena_free(&e->block);
+    arena_free(&e->full);
+    free(e);
+}
+
+/* --- block inputs --- */
+
+static void *slot(const struct engine *e, long l)
+{
+    size_t at = e->spill ? 0 : (size_t)l * (size_t)spill_layer(e);
+    return (char *)e->kept + at;
+}
+
+static int spill(struct engine *e, long l, const void *data, long T, struct pesc_error *err)
+{
+    uint64_t size = spill_layer(e);
+    size_t n = (size_t)(T * e->m->c.hidden_size) * kept_size(e->m);
+    TRY(scratch_write(e->spill, data, n, (uint64_t)l * size, err));
+    scratch_forget(e->spill, n, (uint64_t)l * size); /* starts the writing */
+    if (l > 1)
+        scratch_forget(e->spill, n, (uint64_t)(l - 2) * size);
+    return 0;
+}
+
+int engine_keep(struct engine *e, long l, float *x, long T, struct pesc_error *err)
+{
+    long D = e->m->c.hidden_size;
+    if (e->m->compute == COMPUTE_F32) {
+        if (e->back && !e->spill)
+            memcpy(slot(e, l), x, (size_t)(T * D) * sizeof *x);
+        return e->back && e->spill ? spill(e, l, x, T, err) : 0;
+    }
+    uint16_t *to = e->back ? slot(e, l) : NULL;
+#pragma omp parallel for schedule(static)
+    for (long t = 0; t < T; t++) {
+        uint16_t own[4096];
+        for (long d = 0; d < D; d += 4096) {
+            size_t n = (size_t)(D - d < 4096 ? D - d : 4096);
+            uint16_t *at = to ? to + t * D + d : own;
+            dtype_from_f32(at, x + t * D + d, DT_BF16, n);
+            dtype_to_f32(x + t * D + d, at, DT_BF16, n);
+        }
+    }
+    return to && e->spill ? spill(e, l, to, T, err) : 0;
+}
+
+int engine_kept(struct engine *e, long l, float *buffer, long T, const float **in,
+                struct pesc_error *err)
+{
+    long D = e->m->c.hidden_size;
+    int narrow = e->m->compute == COMPUTE_BF16;
+    if (e->spill) {
+        uint64_t size = spill_layer(e);
+        size_t n = (size_t)(T * D) * kept_size(e->m);
+        TRY(scratch_read(e->spill, narrow ? slot(e, l) : buffer, n, (uint64_t)l * size, err));
+        if (l > 0)
+            scratch_ahead(e->spill, n, (uint64_t)(l - 1) * size);
+    }
+    *in = narrow || e->spill ? buffer : slot(e, l);
+    if (!narrow)
+        return 0;
+    const uint16_t *from = slot(e, l);
+#pragma omp parallel for schedule(static)
+    for (long t = 0; t < T; t++)
+        dtype_to_f32(buffer + t * D, from + t * D, DT_BF16, (size_t)D);
+    return 0;
+}

@@ -1,0 +1,194 @@
+/* Wherever the activations are between the passes - recomputed, kept, on disk - losses and
+ * gradients are the same to the bit. */
+#include "config.h"
+#include "tests/unit/gen.h"
+#include "tests/unit/small_model.h"
+
+#include "core/scratch.h"
+#include "model/engine_internal.h"
+
+#include <dirent.h>
+#include <omp.h>
+#include <sys/resource.h>
+#include <signal.h>
+
+enum { LAYERS = 4, STEPS = 3 };
+static const struct moe_config pesc = {
+    .experts = 5, .top_k = 2, .dim = 6, .scaling = 0.75, .dropout = 0.1};
+static const long three[] = {9, 4, 12}, two[] = {7, 3};
+
+struct seen {
+    double loss[STEPS][2];
+    float *grad;
+    size_t n;
+};
+
+/* Steps with batches of different sizes, each followed by a pass without gradients. */
+static void look(struct seen *v, struct model *m, const struct batch *const b[2],
+                 const struct engine_choices *c)
+{
+    struct pesc_error err = {0};
+    struct engine *e;
+    size_t n = m->params.total;
+    float *start = calloc(n, sizeof *start);
+    v->n = STEPS * n;
+    v->grad = calloc(v->n, sizeof *v->grad);
+    memcpy(start, m->params.value, n * sizeof *start);
+    must_do(engine_open(m, b[0]->T, b[0]->S, 1, c, &e, &err), &err);
+    for (int i = 0; i < STEPS; i++) {
+        struct engine_step s = {.loss_scale = 0.1, .balance_scale = 1, .number = (uint32_t)i};
+        memset(m->params.grad, 0, n * sizeof *m->params.grad);
+        must_do(engine_train(e, b[i % 2], &s, &err), &err);
+        memcpy(v->grad + (size_t)i * n, m->params.grad, n * sizeof *v->grad);
+        for (size_t k = 0; k < n; k++)
+            m->params.value[k] -= 0.01f * m->params.grad[k];
+        weights_refresh(m->weights);
+        v->loss[i][0] = s.loss_sum;
+        must_do(engine_loss(e, b[1 - i % 2], &s, &err), &err);
+        v->loss[i][1] = s.loss_sum;
+    }
+    engine_close(e);
+    memcpy(m->params.value, start, n * sizeof *start);
+    weights_refresh(m->weights);
+    free(start);
+}
+
+static void test_same(const char *what, const struct small *o, const struct moe_config *moe,
+                      enum compute compute)
+{
+    struct model *m = small_open(gen_path("m"), o, moe, moe ? TRAIN_ADAPTERS : TRAIN_FULL, compute);
+    struct small_batch g[2];
+    const struct batch *const b[2] = {&g[0].b, &g[1].b};
+    struct seen want, got;
+    int bits = 1;
+    small_batch(&g[0], m->c.vocab_size, 1, 3, three);
+    small_batch(&g[1], m->c.vocab_size, 2, 2, two);
+    look(&want, m, b, NULL);
+    for (long keep = 0; keep <= LAYERS + 1; keep++)
+        for (int spill = 0; spill < 2; spill++) {
+            struct engine_choices c = {keep, spill ? gen_dir : NULL};
+            look(&got, m, b, &c);
+            int same = !memcmp(want.loss, got.loss, sizeof want.loss) &&
+                       !memcmp(want.grad, got.grad, want.n * sizeof *want.grad);
+            if (!same)
+                diag("%ld layers kept, %s: other bits", keep, spill ? "spilled" : "in memory");
+            bits &= same;
+            free(got.grad);
+        }
+    ok(bits, "%s%s: kept, recomputed, spilled: the same bits", what,
+       compute == COMPUTE_BF16 ? " in bf16" : "");
+    free(want.grad);
+    small_batch_free(&g[0]), small_batch_free(&g[1]);
+    model_close(m);
+}
+
+/* Kept layers are not computed again. */
+static void test_products(void)
+{
+    struct model *m =
+        small_open(gen_path("m"), &SMALL(.layers = LAYERS), &pesc, TRAIN_ADAPTERS, COMPUTE_F32);
+    struct pesc_error err = {0};
+    struct small_batch g;
+    struct engine_step s = {.loss_scale = 1};
+    uint64_t again[LAYERS + 1] = {0};
+    small_batch(&g, m->c.vocab_size, 1, 3, three);
+    for (long keep = 0; keep <= LAYERS; keep++) {
+        struct engine *e;
+        struct profile p = {0};
+        gemm_set_profile(m->gemm, &p);
+        must_do(engine_open(m, g.b.T, g.b.S, 1, &(struct engine_choices){.keep_layers = keep}, &e,
+                            &err),
+                &err);
+        profile_begin(&p);
+        must_do(engine_train(e, &g.b, &s, &err), &err);
+        profile_end(&p);
+        for (int i = 0; i < STAGE_COUNT; i++)
+            again[keep] += p.flops[i][PHASE_RECOMPUTE];
+        engine_close(e);
+    }
+    ok(again[0] > 0 && again[2] * 2 == again[0] && again[LAYERS] == 0,
+       "what is kept is not computed again");
+    small_batch_free(&g);
+    model_close(m);
+}
+
+static int is_empty(const char *dir)
+{
+    int n = 0;
+    DIR *d = opendir(dir);
+    for (struct dirent *f; d && (f = readdir(d));)
+        n += strcmp(f->d_name, ".") && strcmp(f->d_name, "..");
+    return d && closedir(d) == 0 && n == 0;
+}
+
+static void test_spill_file(void)
+{
+    struct model *m =
+        small_open(gen_path("m"), &SMALL(.layers = LAYERS), &pesc, TRAIN_ADAPTERS, COMPUTE_F32);
+    struct pesc_error err = {0}, none = {0}, full = {0};
+    struct engine *e;
+    struct engine_choices c = {.spill_dir = gen_path("spill")};
+    is_error(engine_open(m, 25, 3, 1, &c, &e, &none), &none, "E-IO-MISSING",
+             9, "no folder to spill to");
+    must_do(dir_make(c.spill_dir, &err), &err);
+    must_do(engine_open(m, 25, 3, 1, &c, &e, &err), &err);
+    ok(is_empty(c.spill_dir), "the file has no name");
+    engine_close(e);
+    struct rlimit was, small = {1000, 1000};
+    getrlimit(RLIMIT_FSIZE, &was);
+    small.rlim_max = was.rlim_max;
+    signal(SIGXFSZ, SIG_IGN);
+    setrlimit(RLIMIT_FSIZE, &small);
+    int rc = engine_open(m, 25, 3, 1, &c, &e, &full);
+    setrlimit(RLIMIT_FSIZE, &was);
+    is_error(rc, &full, "E-IO-FULL", 9, "no room for the spilled inputs");
+    ok(engine_spill_bytes(m, 25) == LAYERS * 25 * 16 * 4, "room that spilling takes");
+    model_close(m);
+}
+
+static void test_scratch(void)
+{
+    struct pesc_error err = {0};
+    struct scratch *s;
+    char a[5000], b[5000];
+    for (size_t i = 0; i < sizeof a; i++)
+        a[i] = (char)(i * 7);
+    must_do(scratch_open(gen_dir, 20000, &s, &err), &err);
+    must_do(scratch_write(s, a, sizeof a, 7001, &err), &err);
+    scratch_forget(s, sizeof a, 7001);
+    scratch_ahead(s, sizeof b, 7001);
+    must_do(scratch_read(s, b, sizeof b, 7001, &err), &err);
+    int same = !memcmp(a, b, sizeof a), zero = 1;
+    must_do(scratch_read(s, b, sizeof b, 0, &err), &err);
+    for (size_t i = 0; i < sizeof b; i++)
+        zero &= b[i] == 0;
+    ok(same && zero, "a file without a name gives back what was written, else zeros");
+    is_error(scratch_read(s, b, sizeof b, 1 << 20, &err), &err, "E-ST-CHANGED", 9,
+             "reading past its end");
+    scratch_close(s);
+    scratch_close(NULL);
+}
+
+static void test_kinds(enum compute compute)
+{
+    test_same("llama", &SMALL(.layers = LAYERS), &pesc, compute);
+    test_same("qwen3, window", &SMALL(.layers = LAYERS, .type = "qwen3", .window = 4), &pesc,
+              compute);
+    test_same("qwen2, all weights", &SMALL(.layers = LAYERS, .type = "qwen2", .tied = 1), NULL,
+              compute);
+    test_same("llama with biases, all weights",
+              &SMALL(.layers = LAYERS, .attention_bias = 1, .mlp_bias = 1), NULL, compute);
+}
+
+int main(void)
+{
+    gen_begin();
+    omp_set_num_threads(1);
+    test_kinds(COMPUTE_F32);
+    if (gemm_has_bf16(NULL, 0))
+        test_kinds(COMPUTE_BF16);
+    test_products();
+    test_spill_file();
+    test_scratch();
+    return gen_end();
+}
