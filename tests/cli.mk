@@ -33,3 +33,6 @@ check_PROGRAMS += tests/golden/golden_cli
 TESTS += tests/golden/golden_cli
 tests_golden_golden_cli_SOURCES = tests/golden/golden_cli.c tests/golden/golden.c \
   tests/golden/golden.h
+# quantised bases
+TESTS += tests/cli/quant.sh
+EXTRA_DIST += tests/cli/quant.sh tests/dev/check_bnb.py

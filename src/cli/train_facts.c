@@ -114,11 +114,15 @@ static json_t *base_json(struct train_session *s, struct pesc_error *err)
     struct pack_base b;
     if (model_arg_pack_base(&s->arg, &b, err) != 0)
         return NULL;
-    return json_pack("{s:s, s:s, s:s, s:s, s:s, s:I, s:I, s:I, s:s}", "name", b.name, "fingerprint",
-                     b.fingerprint, "tokenizer_sha256", b.tokenizer_sha256, "config_sha256",
-                     b.config_sha256, "arch", b.arch, "layers", (json_int_t)b.layers, "hidden",
-                     (json_int_t)b.hidden, "vocab", (json_int_t)b.vocab, "path",
-                     base_dir(s->arg.base));
+    json_t *o =
+        json_pack("{s:s, s:s, s:s, s:s, s:s, s:I, s:I, s:I, s:s}", "name", b.name, "fingerprint",
+                  b.fingerprint, "tokenizer_sha256", b.tokenizer_sha256, "config_sha256",
+                  b.config_sha256, "arch", b.arch, "layers", (json_int_t)b.layers, "hidden",
+                  (json_int_t)b.hidden, "vocab", (json_int_t)b.vocab, "path",
+                  base_dir(s->arg.base));
+    if (o && *b.origin)
+        json_object_set_new(o, "origin", json_string(b.origin));
+    return o;
 }
 
 static json_t *data_json(const struct train_session *s)
