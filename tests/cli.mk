@@ -25,8 +25,8 @@ check_PROGRAMS += tests/unit/test_opts
 TESTS += tests/unit/test_opts
 tests_unit_test_opts_SOURCES = tests/unit/test_opts.c src/cli/opts.c
 # whole runs of the program
-TESTS += tests/cli/train.sh
-EXTRA_DIST += tests/cli/lib.sh tests/cli/train.sh
+TESTS += tests/cli/train.sh tests/cli/memory.sh
+EXTRA_DIST += tests/cli/lib.sh tests/cli/train.sh tests/cli/memory.sh
 TESTS += tests/cli/resume.sh tests/cli/faults.sh
 EXTRA_DIST += tests/cli/resume.sh tests/cli/faults.sh
 check_PROGRAMS += tests/golden/golden_cli

@@ -22,7 +22,8 @@
 
 struct options {
     long tokens, sample, experts, top_k, dim, steps, layers, threads, probe_ms;
-    const char *compute, *dir, *base, *embed;
+    long stream, embed_on_disk, keep;
+    const char *compute, *dir, *spill, *base, *embed;
 };
 
 enum { STEPS_MAX = 64 };
@@ -37,6 +38,7 @@ struct bench {
     int32_t *ids;
     long *cu, *record, samples, scored;
     int *domain;
+    uint64_t read[2]; /* weights read before the steps that count, and after them */
     double seconds[STEPS_MAX], paired[STEPS_MAX], loss;
     int failed; /* measuring, for error */
     struct pesc_error error;
@@ -81,8 +83,11 @@ static void step_done(void *ctx, const struct step_metrics *m, int logged)
 {
     struct bench *b = ctx;
     (void)logged;
-    if (m->step == 1)
+    b->read[1] = weights_bytes_read(b->model->weights);
+    if (m->step == 1) {
         memset(&b->profile, 0, sizeof b->profile);
+        b->read[0] = b->read[1];
+    }
     if (m->step == 2)
         b->peak = machine_peak_rss();
     if (m->step == 1 || b->n == STEPS_MAX || b->failed)
@@ -147,7 +152,9 @@ static int open_model(struct bench *b, struct pesc_error *err)
     if (strcmp(b->o.base, "stored"))
         TRY(quantised_folder(b, path, err));
     TRY(base_open(path, NULL, &b->base, err));
-    return model_open(b->base, &moe, TRAIN_ADAPTERS, compute, DT_COUNT, 42, &b->model, err);
+    TRY(model_shape(base_config(b->base), &moe, TRAIN_ADAPTERS, compute, &b->model, err));
+    b->model->plan = (struct weights_plan){b->o.stream, b->o.embed_on_disk != 0};
+    return model_load(b->model, b->base, DT_COUNT, 42, err);
 }
 
 static int train(struct bench *b, struct pesc_error *err)
@@ -162,8 +169,9 @@ static int train(struct bench *b, struct pesc_error *err)
                               .max_grad_norm = 0.3,
                               .balance_coef = 0.01,
                               .batches_per_epoch = 1,
+                              .engine = {b->o.keep, b->o.spill},
                               .profile = &b->profile};
-    b->planned = model_bytes(b->model) + train_bytes(b->model, &data, NULL);
+    b->planned = model_bytes(b->model) + train_bytes(b->model, &data, &o.engine);
     b->weights = weights_bytes(b->model->weights);
     bound_count(&b->bound, b->model, b->o.tokens, b->scored);
     TRY(train_run(b->model, &data, &o, &sink, NULL, &r, err));
@@ -250,13 +258,17 @@ static int report(const struct bench *b)
         (json_int_t)b->o.experts, "top_k", (json_int_t)b->o.top_k, "adapter_dim",
         (json_int_t)b->o.dim, "cpu", machine_cpu_model("", cpu, sizeof cpu), "threads",
         (json_int_t)omp_get_max_threads(), "onednn", gemm_library_version(lib, sizeof lib));
+    double read = (double)(b->read[1] - b->read[0]) / (double)b->n;
     json_t *figures = json_pack(
-        "{s:f, s:f, s:f, s:f, s:f, s:f, s:f, s:f, s:f, s:I, s:I, s:I, s:f}", "tokens_per_s",
-        (double)b->o.tokens / step, "step_seconds", step, "bound_seconds", b->bound.seconds,
-        "bound_fraction", fraction, "paired_fraction", paired, "best_step_seconds", best,
-        "needed_flops", b->bound.flops, "stages_over_steps", covered, "flops_error", counted,
-        "peak_rss_bytes", (json_int_t)b->peak, "planned_bytes", (json_int_t)b->planned,
-        "weights_bytes", (json_int_t)b->weights, "loss", b->loss);
+        "{s:I, s:b, s:I, s:b, s:f, s:f, s:f, s:f, s:f, s:f, s:f, s:f, s:f, s:f, s:I, s:I, s:I, "
+        "s:f}",
+        "streamed_layers", (json_int_t)b->o.stream, "embed_on_disk", b->o.embed_on_disk != 0,
+        "kept_layers", (json_int_t)b->o.keep, "spilled", b->o.spill != NULL, "read_bytes_per_step",
+        read, "tokens_per_s", (double)b->o.tokens / step, "step_seconds", step, "bound_seconds",
+        b->bound.seconds, "bound_fraction", fraction, "paired_fraction", paired,
+        "best_step_seconds", best, "needed_flops", b->bound.flops, "stages_over_steps", covered,
+        "flops_error", counted, "peak_rss_bytes", (json_int_t)b->peak, "planned_bytes",
+        (json_int_t)b->planned, "weights_bytes", (json_int_t)b->weights, "loss", b->loss);
     if (!o || !figures || json_object_update(o, figures) != 0 ||
         json_object_set_new(o, "steps", steps) != 0 ||
         json_object_set_new(o, "profile", profile_json(&b->profile)) != 0 ||
@@ -272,11 +284,13 @@ static int report(const struct bench *b)
             "bound: %.3f s for %.1f GFLOP (%.1f GFLOP/s): %.1f%% of it reached,\n"
             "       %.1f%% of what the same products took right after each step\n"
             "memory: peak %.0f MiB, planned %.0f MiB, of that weights %.0f MiB\n"
+            "disk:   %.0f MiB of weights read a step; waited %.3f s a step\n"
             "stages add up to %.2f%% of the steps; products counted within %.2g of the shapes'\n",
             b->shape->name, b->o.compute, (double)b->o.tokens / step, b->o.tokens, step, b->n, best,
             b->bound.seconds, b->bound.flops * 1e-9, b->bound.flops / b->bound.seconds * 1e-9,
             100 * fraction, 100 * paired, (double)b->peak / 0x1p20, (double)b->planned / 0x1p20,
-            (double)b->weights / 0x1p20, 100 * covered, counted);
+            (double)b->weights / 0x1p20, read / 0x1p20,
+            profile_stage_seconds(&b->profile, STAGE_DISK) / (double)b->n, 100 * covered, counted);
     /* Rows per expert differ, the sum does not. */
     if (counted > 1e-9 || covered < 0.95 || covered > 1.0001) {
         fprintf(stderr, "bench: the figures do not agree with each other\n");
@@ -303,6 +317,9 @@ static int run(struct bench *b, struct pesc_error *err)
     X(steps, 3, "measured, after one that is not")                                                 \
     X(layers, 0, "instead of the shape's own")                                                     \
     X(threads, 0, "instead of the cores")                                                          \
+    X(stream, 0, "layers read from disk for each use")                                             \
+    X(embed_on_disk, 0, "1: its rows are read as they are needed")                                 \
+    X(keep, 0, "top layers whose activations are kept in full")                                    \
     X(probe_ms, 60, "spent on measuring each product after a step")
 
 static int usage(void)
@@ -311,7 +328,8 @@ static int usage(void)
                     "  --compute f32|bf16  type of the products (bf16)\n"
                     "  --base-dtype stored|nf4|int8   how the base is held (stored)\n"
                     "  --embed stored|quantised       embedding and head of such a base (stored)\n"
-                    "  --dir DIR           where the shapes' folders are, or are made (.)\n");
+                    "  --dir DIR           where the shapes' folders are, or are made (.)\n"
+                    "  --spill DIR         block inputs go to a file there\n");
 #define PESC_X(name, value, what) fprintf(stderr, "  --%-18s%s (%d)\n", #name " N", what, value);
     OPTIONS(PESC_X)
 #undef PESC_X
@@ -335,6 +353,10 @@ static int set_option(struct options *o, const char *name, const char *value)
     if (!strcmp(name, "--embed")) {
         o->embed = value;
         return !strcmp(value, "stored") || !strcmp(value, "quantised");
+    }
+    if (!strcmp(name, "--spill")) {
+        o->spill = value;
+        return *value != 0;
     }
     if (!strcmp(name, "--dir")) {
         o->dir = value;

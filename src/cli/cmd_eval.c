@@ -18,6 +18,7 @@ struct options {
     const char *pack, *base, *compute, *dump, *db;
     long batch_tokens, threads;
     uint64_t memory;
+    struct place_options place;
     int json, quiet, force_base;
 };
 
@@ -26,6 +27,7 @@ static void defaults(void *opts)
     struct options *o = opts;
     memset(o, 0, sizeof *o);
     data_defaults(&o->data);
+    place_defaults(&o->place);
     o->compute = "auto";
     o->batch_tokens = 2048;
 }
@@ -43,6 +45,7 @@ static const struct opt options[] = {
     {"compute", NULL, OPT_CHOICE, AT(compute), "auto|f32|bf16", "type of the matrix products", 0,
      0},
     {"memory", NULL, OPT_SIZE, AT(memory), "SIZE", "refuse to start if more would be needed", 0, 0},
+    WEIGHT_OPTIONS(AT(place)),
     {"threads", NULL, OPT_LONG, AT(threads), "N", "default: OMP_NUM_THREADS, else the cores", 0,
      4096},
     {"db", NULL, OPT_STRING, AT(db), "FILE", DB_ARG_HELP, 0, 0},
@@ -86,6 +89,7 @@ static int session_open(struct session *s, const struct options *o, const char *
     s->source = batcher_source(s->batcher);
     TRY(model_shape(base_config(s->arg.base), s->arg.is_crafted ? &s->arg.craft.moe : NULL,
                     TRAIN_NOTHING, s->compute, &s->model, err));
+    place_weights(&o->place, s->model);
     long longest = dataset_counts(s->data)->longest, tokens = s->source.max_tokens;
     tokens = longest > tokens ? longest : tokens;
     TRY(memory_check(o->memory,

@@ -13,6 +13,7 @@ struct options {
     const char *prompt, *prompt_file, *system, *template_id, *pack, *base, *compute;
     long max_new_tokens, top_k, seed, threads;
     double temperature, top_p;
+    struct place_options place;
     int json, quiet, force_base;
 };
 
@@ -20,6 +21,7 @@ static void defaults(void *opts)
 {
     struct options *o = opts;
     *o = (struct options){.compute = "auto", .max_new_tokens = 128, .seed = 42, .top_p = 1};
+    place_defaults(&o->place);
 }
 
 #define AT(field) offsetof(struct options, field)
@@ -41,6 +43,7 @@ static const struct opt options[] = {
     {"seed", NULL, OPT_LONG, AT(seed), "N", "of the draws", 0, 9e15},
     {"compute", NULL, OPT_CHOICE, AT(compute), "auto|f32|bf16", "type of the matrix products", 0,
      0},
+    WEIGHT_OPTIONS(AT(place)),
     {"threads", NULL, OPT_LONG, AT(threads), "N", "default: OMP_NUM_THREADS, else the cores", 0,
      4096},
     {"quiet", "q", OPT_FLAG, AT(quiet), NULL, "the text only", 0, 0},
@@ -112,6 +115,7 @@ static int session_open(struct session *s, const struct options *o, const char *
     TRY(encode_prompt(s, o, err));
     TRY(model_shape(base_config(s->arg.base), s->arg.is_crafted ? &s->arg.craft.moe : NULL,
                     TRAIN_NOTHING, compute, &s->model, err));
+    place_weights(&o->place, s->model);
     long capacity = (long)s->prompt.n + o->max_new_tokens;
     TRY(memory_check(0, model_bytes(s->model) + decoder_bytes(s->model, capacity), NULL, err));
     TRY(model_load(s->model, s->arg.base, s->arg.is_crafted ? s->arg.craft.base_dtype : DT_COUNT,

@@ -9,6 +9,7 @@ static void defaults(void *opts)
     struct train_cli *o = opts;
     memset(o, 0, sizeof *o);
     data_defaults(&o->data);
+    place_defaults(&o->place);
     o->compute = "auto";
     o->trainable = "adapters";
     o->order = "shuffled";
@@ -78,6 +79,8 @@ static const struct opt options[] = {
     {"compute", NULL, OPT_CHOICE, AT(compute), "auto|f32|bf16", "type of the matrix products", 0,
      0},
     {"memory", NULL, OPT_SIZE, AT(memory), "SIZE", "refuse to start if more would be needed", 0, 0},
+    WEIGHT_OPTIONS(AT(place)),
+    ACTIVATION_OPTIONS(AT(place)),
     {"threads", NULL, OPT_LONG, AT(threads), "N", "default: OMP_NUM_THREADS, else the cores", 0,
      4096},
     {"experiment", NULL, OPT_STRING, AT(experiment), "NAME", "group of runs in the history", 0, 0},

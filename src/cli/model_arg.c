@@ -33,3 +33,20 @@ long threads_arg(long threads)
     omp_set_dynamic(0);
     return omp_get_max_threads();
 }
+
+void place_defaults(struct place_options *o)
+{
+    *o = (struct place_options){.resident_layers = -1};
+}
+
+void place_weights(const struct place_options *o, struct model *m)
+{
+    long L = m->c.num_layers, resident = o->resident_layers;
+    m->plan.streamed_layers = resident < 0 || resident > L ? 0 : L - resident;
+    m->plan.embed_on_disk = o->embed_on_disk;
+}
+
+struct engine_choices place_activations(const struct place_options *o)
+{
+    return (struct engine_choices){.keep_layers = o->keep_layers, .spill_dir = o->spill};
+}

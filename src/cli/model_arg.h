@@ -4,6 +4,46 @@
 
 #include "api/resolve.h"
 #include "cli/cmd.h"
+#include "model/engine.h"
+
+#include <stddef.h>
+
+/* Where weights and activations are, for those who know better than the defaults. */
+struct place_options {
+    long resident_layers, keep_layers;
+    int embed_on_disk;
+    const char *spill;
+};
+#define WEIGHT_OPTIONS(base)                                                                       \
+    {"resident-layers",                                                                            \
+     NULL,                                                                                         \
+     OPT_LONG,                                                                                     \
+     (base) + offsetof(struct place_options, resident_layers),                                     \
+     "N",                                                                                          \
+     "layers in memory; the others are read for each use (-1: all)",                               \
+     -1,                                                                                           \
+     1 << 20},                                                                                     \
+    {                                                                                              \
+        "embed-on-disk", NULL, OPT_FLAG, (base) + offsetof(struct place_options, embed_on_disk),   \
+            NULL, "read the embedding's rows as they are needed", 0, 0                             \
+    }
+#define ACTIVATION_OPTIONS(base)                                                                   \
+    {"keep-layers",                                                                                \
+     NULL,                                                                                         \
+     OPT_LONG,                                                                                     \
+     (base) + offsetof(struct place_options, keep_layers),                                         \
+     "N",                                                                                          \
+     "top layers that keep their activations; the others recompute",                               \
+     0,                                                                                            \
+     1 << 20},                                                                                     \
+    {                                                                                              \
+        "spill-activations", NULL, OPT_STRING, (base) + offsetof(struct place_options, spill),     \
+            "DIR", "keep the layers' inputs in a file there, not in memory", 0, 0                  \
+    }
+void place_defaults(struct place_options *o);
+/* Between model_shape and what measures or loads it. */
+void place_weights(const struct place_options *o, struct model *m);
+struct engine_choices place_activations(const struct place_options *o);
 
 /* What is about to be allocated, with what is in use and a margin, against the budget (0: what the
  * machine can give): E-MEMORY-BUDGET names what would do. total (may be NULL) gets the sum. */

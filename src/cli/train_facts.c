@@ -372,6 +372,8 @@ static json_t *closing(const struct train_session *s, const struct train_cli *cl
                         json_real_or_text((double)r->own_trained_tokens / t));
     json_object_set_new(o, "step_seconds", json_real_or_text(r->seconds));
     json_object_set_new(o, "wall_seconds", json_real_or_text(train_clock() - s->started));
+    json_object_set_new(o, "weights_bytes_read",
+                        json_integer((json_int_t)weights_bytes_read(s->model->weights)));
     if (cli->profile)
         json_object_set_new(o, "profile", profile_json(&s->profile));
     return o;

@@ -88,11 +88,14 @@ static int count_steps(struct train_session *s, const struct train_cli *o, struc
 static int check_memory(struct train_session *s, const struct train_cli *o, struct pesc_error *err)
 {
     struct batch_source widest = s->source;
+    struct engine_choices engine = place_activations(&o->place);
+    if (engine.spill_dir && !path_is_dir(engine.spill_dir))
+        return FAIL(err, IO_MISSING, "%s: no such folder", engine.spill_dir);
     if (s->eval_data && s->eval_source.max_tokens > widest.max_tokens)
         widest.max_tokens = s->eval_source.max_tokens;
     if (s->eval_data && s->eval_source.max_samples > widest.max_samples)
         widest.max_samples = s->eval_source.max_samples;
-    return memory_check(o->memory, model_bytes(s->model) + train_bytes(s->model, &widest, NULL),
+    return memory_check(o->memory, model_bytes(s->model) + train_bytes(s->model, &widest, &engine),
                         &s->need, err);
 }
 
@@ -110,6 +113,7 @@ static int open_model(struct train_session *s, const struct train_cli *o, struct
     TRY(compute_arg(o->compute, &s->arg, &s->compute, s->why, sizeof s->why, err));
     TRY(model_shape(base_config(s->arg.base), s->arg.is_crafted ? &moe : NULL, t, s->compute,
                     &s->model, err));
+    place_weights(&o->place, s->model);
     TRY(check_memory(s, o, err));
     TRY(model_load(s->model, s->arg.base, s->arg.is_crafted ? s->arg.craft.base_dtype : DT_COUNT,
                    s->arg.craft.seed, err));
@@ -138,13 +142,24 @@ static int find_checkpoint(struct train_session *s, const struct train_cli *o,
     return -1;
 }
 
+static void show_memory(struct train_session *s, const struct train_cli *o)
+{
+    const struct weights_plan *w = &s->model->plan;
+    char need[32], places[64] = "";
+    progress_bytes(need, sizeof need, s->need);
+    if (w->streamed_layers)
+        snprintf(places, sizeof places, ", %ld layers streamed", w->streamed_layers);
+    progress_header(s->rec.progress, "memory", "at most %s%s%s%s", need, places,
+                    w->embed_on_disk ? ", embedding on disk" : "",
+                    o->place.spill ? ", activations spilled" : "");
+}
+
 static void show_header(struct train_session *s, const struct train_cli *o, long threads)
 {
     struct progress *p = s->rec.progress;
-    char data[512], need[32];
+    char data[512];
     const struct model_config *c = &s->model->c;
     data_line(s->data, data, sizeof data);
-    progress_bytes(need, sizeof need, s->need);
     progress_header(p, "model", "%s: %s, %ld layers, hidden %ld", o->model, c->arch_name,
                     c->num_layers, c->hidden_size);
     if (s->arg.is_crafted)
@@ -159,7 +174,7 @@ static void show_header(struct train_session *s, const struct train_cli *o, long
                     s->rates ? "first of a list" : o->scheduler);
     progress_header(p, "compute", "%s (%s), %ld threads",
                     s->compute == COMPUTE_BF16 ? "bf16" : "f32", s->why, threads);
-    progress_header(p, "memory", "at most %s", need);
+    show_memory(s, o);
     progress_header(p, "run", "%s", rundir_path(s->rec.dir));
     if (*s->resume_from)
         progress_header(p, "resume", "%s", path_base(s->resume_from));
@@ -224,6 +239,7 @@ static struct train_options options_of(struct train_session *s, const struct tra
         .resume_from = *s->resume_from ? s->resume_from : NULL,
         .domains = s->domains,
         .n_domains = dataset_domain_count(s->data),
+        .engine = place_activations(&o->place),
         .profile = o->profile ? &s->profile : NULL,
         .stop = stop_flag(s->stop),
     };

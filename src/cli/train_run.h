@@ -3,6 +3,7 @@
 #define PESC_CLI_TRAIN_RUN_H
 
 #include "cli/data_arg.h"
+#include "cli/model_arg.h"
 
 struct train_cli {
     const char *model, *out, *config, *trainable, *pack, *base, *scheduler, *lr_list, *decay_set;
@@ -14,6 +15,7 @@ struct train_cli {
     double learning_rate, warmup_ratio, weight_decay, max_grad_norm, beta1, beta2, eps;
     double dropout, balance_coef;
     uint64_t memory;
+    struct place_options place;
     int profile, quiet, json;
 };
 int train_command(struct cli *cli, struct train_cli *o, struct pesc_error *err) MUST_USE;

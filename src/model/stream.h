@@ -8,8 +8,7 @@
 
 #include "model/weights_layout.h"
 
-/* One layer is computed with while the next is read. A third buffer gained nothing: what is waited
- * for is the disk's throughput, not its unevenness. */
+/* One layer is computed with while the next is read. */
 enum { STREAM_BUFFERS = 2 };
 
 struct stream_plan {

@@ -143,6 +143,8 @@ static void test_spill_file(void)
     setrlimit(RLIMIT_FSIZE, &was);
     is_error(rc, &full, "E-IO-FULL", 9, "no room for the spilled inputs");
     ok(engine_spill_bytes(m, 25) == LAYERS * 25 * 16 * 4, "room that spilling takes");
+    ok(engine_bytes(m, 25, 3, 1, NULL) - engine_bytes(m, 25, 3, 1, &c) == LAYERS * 25 * 16 * 4,
+       "which is what memory it saves");
     model_close(m);
 }
 

@@ -328,6 +328,8 @@ static void test_shutdown(void)
     disk.sleep_us = 0;
     ok(threads(&blocked) == before, "closing while reading ahead ends the thread");
     struct model *m = open_planned(b, COMPUTE_F32, DT_COUNT, plan);
+    must_do(weights_layer(m->weights, 0, &w, &err), &err); /* so it has started */
+    weights_release(m->weights, 0);
     ok(threads(&blocked) == before + 1 && blocked, "the reading thread takes no signals");
     model_close(m);
     base_close(b);

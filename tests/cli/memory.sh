@@ -1,0 +1,67 @@
+#!/bin/sh
+# Where weights and activations are changes memory and time, and no bit of any result.
+. "$PESC_SRC/tests/cli/lib.sh"
+make_base
+pesc craft base/init -o M --experts 4 --top-k 2 --adapter-dim 4 --seed 3 || exit 99
+layers=$(grep -o '"num_hidden_layers": *[0-9]*' base/init/config.json | grep -o '[0-9]*$')
+
+opts="--data tune.json --eval-data heldout.json --batch-size 4 --max-seq-length 48 \
+--learning-rate 1e-2 --max-steps 6 --seed 7 --json"
+steps() { # FILE: what its steps and evaluations found
+    grep -E '"event":"(step|eval)"' "$1" | sed -E "s/\"(seconds|[a-z_]*per_s|peak_rss_bytes)\":[^,}]*//g"
+}
+pesc train M $opts -o R
+ok $? "train"
+cp out plain.json
+steps plain.json >plain.steps
+has plain.json '"weights_bytes_read":0' "what is in memory is not read again"
+place() { # WHAT OPTIONS...
+    what=$1
+    shift
+    rm -rf S
+    pesc train M $opts "$@" -o S
+    ok $? "train, $what"
+    cp out placed.json
+    steps placed.json >placed.steps
+    same R/adapter.safetensors S/adapter.safetensors "$what: the same adapters"
+    same plain.steps placed.steps "$what: the same figures on the way"
+}
+mkdir spill
+place "every layer streamed" --resident-layers 0
+has placed.json '"weights_bytes_read":[1-9]' "and the bytes that were read are reported"
+place "one layer streamed" --resident-layers $((layers - 1))
+place "one layer kept" --keep-layers 1
+place "all layers kept" --keep-layers 99
+place "inputs spilled" --spill-activations spill
+place "all at once" --resident-layers 1 --keep-layers 1 --spill-activations spill --threads 1
+[ -z "$(ls -A spill)" ]
+ok $? "nothing is left in the folder for spilling"
+pesc train M $opts --resident-layers 1 -o T
+ok $? "a run"
+pesc train M --config T/config.yaml -o U --json
+ok $? "and another by its config.yaml"
+same T/adapter.safetensors U/adapter.safetensors "which ends the same"
+pesc train M $opts --save-steps 3 -o W
+rm -f W/adapter.safetensors W/ckpt/*-6* W/ckpt/*6.*
+pesc train M $opts --save-steps 3 -o W --resume auto --resident-layers 0 --keep-layers 1
+ok $? "resumed with another choice"
+same R/adapter.safetensors W/adapter.safetensors "ends as it would have"
+
+pesc eval M --pack R --data heldout.json --max-seq-length 48 --json
+strip out >want.json
+pesc eval M --pack R --data heldout.json --max-seq-length 48 --json --resident-layers 0
+strip out >got.json
+same want.json got.json "eval with streamed layers"
+pesc generate M --pack R --prompt "Name" --max-new-tokens 12 --json
+ids out >want.ids
+pesc generate M --pack R --prompt "Name" --max-new-tokens 12 --json --resident-layers 0
+ids out >got.ids
+same want.ids got.ids "generate with streamed layers"
+
+pesc train M $opts --spill-activations nowhere -o X
+exits 9 E-IO-MISSING "no folder to spill to"
+pesc train base/init $opts --trainable full --resident-layers 0 -o X
+exits 2 E-UNSUPPORTED "weights that train are not streamed"
+[ ! -e X ]
+ok $? "and nothing is left of the run"
+plan
