@@ -66,7 +66,7 @@ static void sections(const struct qmat *q, size_t at[5])
     at[1] = padded(qmat_code_bytes(q));
     at[2] = at[1] + padded((size_t)qmat_scales(q) * sizeof *q->scale);
     at[3] = at[2] + (nested ? padded((size_t)qmat_blocks(q)) : 0);
-    at[4] = at[3] + (nested ? (NF4_OFFSET + 1) * sizeof *q->map : 0);
+    at[4] = at[3] + (nested ? padded((NF4_OFFSET + 1) * sizeof *q->map) : 0);
 }
 
 size_t qmat_bytes(const struct qmat *q)

@@ -153,8 +153,9 @@ static void test_panels(void)
         y[i] = malloc((size_t)N * T * sizeof **y);
         linear_fwd(g, y[i], x, &m, NULL, T);
         for (int k = 0; k < T * K; k++)
-            dx[i][k] = 1;
-        linear_bwd_data(g, dx[i], 1, y[i], &m, T);
+            dx[i][k] = 1e9f;
+        linear_bwd_data(g, dx[i], 0, y[i], &m, T); /* overwrites */
+        linear_bwd_data(g, dx[i], 1, y[i], &m, T); /* adds */
     }
     ok(gemm_check(g, &err) == 0 && !memcmp(y[0], y[1], (size_t)N * T * sizeof **y) &&
            !memcmp(dx[0], dx[1], sizeof dx[0]),
@@ -168,12 +169,11 @@ static void test_panels(void)
         }
     ok(worst < 1e-4f, "and the right ones");
     double sum[T * K], size = 0, off = 0;
-    for (int i = 0; i < T * K; i++)
-        sum[i] = 1;
+    memset(sum, 0, sizeof sum);
     for (long n = 0; n < N; n++)
         for (long t = 0; t < T; t++)
             for (long k = 0; k < K; k++)
-                sum[t * K + k] += (double)y[1][t * N + n] * (double)w[n * K + k];
+                sum[t * K + k] += 2 * (double)y[1][t * N + n] * (double)w[n * K + k];
     for (int i = 0; i < T * K; i++) {
         size = fmax(size, fabs(sum[i]));
         off = fmax(off, fabs(sum[i] - (double)dx[1][i]));
