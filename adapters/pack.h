@@ -13,6 +13,8 @@
 /* What an adapter set is for; strings are copied. */
 struct pack_base {
     char fingerprint[80], tokenizer_sha256[65], config_sha256[65], arch[32], name[256];
+    char
+        origin[80]; /* fingerprint of what the base was quantised or converted from; may be empty */
     long layers, hidden, vocab;
 };
 

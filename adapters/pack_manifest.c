@@ -49,6 +49,11 @@ static int is_hex64(const char *s)
     return strlen(s) == 64 && strspn(s, "0123456789abcdef") == 64;
 }
 
+static int is_fingerprint(const char *s)
+{
+    return strncmp(s, "pesc-fp1:", 9) == 0 && is_hex64(s + 9);
+}
+
 static int get_hash(const json_t *o, const char *where, const char *key, char out[SHA256_HEX],
                     struct pesc_error *err)
 {
@@ -151,9 +156,13 @@ static int parse_base(const json_t *o, struct pack_base *b, struct pesc_error *e
     const enum pesc_code code = PESC_E_PK_JSON;
     TRY(get_str(o, "base.", "name", sizeof b->name, b->name, code, err));
     TRY(get_str(o, "base.", "fingerprint", sizeof b->fingerprint, b->fingerprint, code, err));
-    if (strncmp(b->fingerprint, "pesc-fp1:", 9) != 0 || !is_hex64(b->fingerprint + 9))
+    if (!is_fingerprint(b->fingerprint))
         return FAIL(err, PK_JSON, "manifest.json: base.fingerprint '%s' is of no known kind",
                     b->fingerprint);
+    if (json_object_get(o, "origin"))
+        TRY(get_str(o, "base.", "origin", sizeof b->origin, b->origin, code, err));
+    if (*b->origin && !is_fingerprint(b->origin))
+        return FAIL(err, PK_JSON, "manifest.json: base.origin '%s' is of no known kind", b->origin);
     if (json_object_get(o, "tokenizer_sha256")) /* a base may have no tokenizer */
         TRY(get_hash(o, "base.", "tokenizer_sha256", b->tokenizer_sha256, err));
     TRY(get_hash(o, "base.", "config_sha256", b->config_sha256, err));
@@ -417,7 +426,7 @@ json_t *pack_manifest_build(const struct pack_export *x, const struct pack_entry
                   "act", "gelu", "router_input", "mlp_in", "where", "mlp_out", "trainable",
                   "adapters+routers", "dtype", dtype_name(x->bf16 ? DT_BF16 : DT_F32));
     json_t *o = json_object();
-    int bad = !o || !base ||
+    int bad = !o || !base || (b->origin[0] && put(base, "origin", json_string(b->origin)) != 0) ||
               (b->tokenizer_sha256[0] &&
                put(base, "tokenizer_sha256", json_string(b->tokenizer_sha256)) != 0);
     if (!bad) {

@@ -393,6 +393,18 @@ int pack_has_signature(const struct pack *p)
     return p->signature;
 }
 
+/* Two forms of one model, such as a base and what it was quantised from; NULL: they are not. */
+static const char *kinship(const struct pack_base *made_for, const struct pack_base *base)
+{
+    if (*base->origin && !strcmp(base->origin, made_for->fingerprint))
+        return "a quantised or converted form";
+    if (*made_for->origin && !strcmp(made_for->origin, base->fingerprint))
+        return "the unquantised original";
+    if (*made_for->origin && !strcmp(made_for->origin, base->origin))
+        return "another quantised or converted form";
+    return NULL;
+}
+
 int pack_check_base(const struct pack *p, const struct pack_base *base, int force,
                     const struct notes *notes, struct pesc_error *err)
 {
@@ -402,7 +414,15 @@ int pack_check_base(const struct pack *p, const struct pack_base *base, int forc
                     "made for %s with %ld layers of %ld, this base has %ld of %ld: cannot fit",
                     own->name, own->layers, own->hidden, base->layers, base->hidden);
     int other_base = strcmp(own->fingerprint, base->fingerprint) != 0;
+    const char *kin = other_base ? kinship(own, base) : NULL;
     int other_tok = strcmp(own->tokenizer_sha256, base->tokenizer_sha256) != 0;
+    if (kin && !force)
+        return FAIL(
+            err, PK_BASE,
+            "made for %s (%.16s...); %s (%.16s...) is %s of it: the adapters fit it nearly, "
+            "--force-base takes them",
+            own->name, own->fingerprint + strlen("pesc-fp1:"), base->name,
+            base->fingerprint + strcspn(base->fingerprint, ":") + 1, kin);
     if (other_base && !force)
         return FAIL(err, PK_BASE, "made for %s (%.16s...), this base is %s (%.16s...)", own->name,
                     own->fingerprint + strlen("pesc-fp1:"), base->name,
@@ -411,8 +431,10 @@ int pack_check_base(const struct pack *p, const struct pack_base *base, int forc
         return FAIL(err, PK_TOK, "made for another tokenizer than that of %s", base->name);
     if (other_base || other_tok)
         note(notes, "W-PK-FORCED", "forced onto %s, but made for %s%s%s%s", base->name, own->name,
-             other_base ? ": other weights" : "", other_base && other_tok ? "," : "",
-             other_tok ? ": other tokenizer" : "");
+             kin          ? ": another form of it"
+             : other_base ? ": other weights"
+                          : "",
+             other_base && other_tok ? "," : "", other_tok ? ": other tokenizer" : "");
     else if (strcmp(own->config_sha256, base->config_sha256) != 0)
         note(notes, "W-PK-CONFIG", "config.json of %s is not the one that the pack was made with",
              base->name);

@@ -61,3 +61,7 @@ tests_unit_test_stream_LDFLAGS = -Wl,--wrap=pread -Wl,--wrap=pread64
 check_PROGRAMS += tests/unit/test_activations
 TESTS += tests/unit/test_activations
 tests_unit_test_activations_SOURCES = tests/unit/test_activations.c $(small_model)
+# Bases whose matrices are quantised.
+check_PROGRAMS += tests/unit/test_quantised
+TESTS += tests/unit/test_quantised
+tests_unit_test_quantised_SOURCES = tests/unit/test_quantised.c $(small_model)

@@ -8,3 +8,7 @@ TESTS += tests/unit/test_dtype tests/unit/test_safetensors
 tests_unit_test_dtype_SOURCES = tests/unit/test_dtype.c
 tests_unit_test_safetensors_SOURCES = tests/unit/test_safetensors.c tests/unit/gen.h
 EXTRA_DIST += tests/dev/mutate.sh
+# quantised matrices
+check_PROGRAMS += tests/unit/test_quant
+TESTS += tests/unit/test_quant
+tests_unit_test_quant_SOURCES = tests/unit/test_quant.c

@@ -11,6 +11,7 @@
 #include "core/rng.h"
 #include "experiments/bench/bound.h"
 #include "experiments/bench/shape.h"
+#include "model/convert.h"
 #include "train/loop.h"
 
 #include <errno.h>
@@ -22,7 +23,7 @@
 struct options {
     long tokens, sample, experts, top_k, dim, steps, layers, threads, probe_ms;
     long stream, embed_on_disk, keep;
-    const char *compute, *dir, *spill;
+    const char *compute, *dir, *spill, *base, *embed;
 };
 
 enum { STEPS_MAX = 64 };
@@ -109,6 +110,32 @@ static int shape_folder(const struct bench *b, char path[PATH_CAP], struct pesc_
     return path_exists(config) ? 0 : shape_write(b->shape, path, &o, err);
 }
 
+/* The shape's folder quantised, made beside it when it is not there. */
+static int quantised_folder(const struct bench *b, char path[PATH_CAP], struct pesc_error *err)
+{
+    char plain[PATH_CAP], config[PATH_CAP];
+    struct base *from;
+    struct converted made;
+    struct convert how = {.quant = strcmp(b->o.base, "nf4") ? QUANT_INT8 : QUANT_NF4,
+                          .dtype = DT_COUNT,
+                          .outer = !strcmp(b->o.embed, "quantised"),
+                          .fingerprint = "",
+                          .name = b->shape->name};
+    strcpy(plain, path);
+    int n = snprintf(path, PATH_CAP, "%s-%s%s", plain, b->o.base, how.outer ? "-all" : "");
+    if (n < 0 || n >= PATH_CAP)
+        return FAIL(err, IO, "path too long: %.200s...", plain);
+    TRY(path_join(config, path, "model.safetensors", err));
+    if (path_exists(config))
+        return 0;
+    TRY(base_open(plain, NULL, &from, err));
+    int rc = dir_make(path, err);
+    if (rc == 0)
+        rc = base_convert(path, from, &how, &made, err);
+    base_close(from);
+    return rc;
+}
+
 static int open_model(struct bench *b, struct pesc_error *err)
 {
     char path[PATH_CAP];
@@ -122,6 +149,8 @@ static int open_model(struct bench *b, struct pesc_error *err)
     if (compute == COMPUTE_BF16 && !gemm_has_bf16(NULL, 0))
         return FAIL(err, USAGE_VALUE, "this processor has no bf16 products");
     TRY(shape_folder(b, path, err));
+    if (strcmp(b->o.base, "stored"))
+        TRY(quantised_folder(b, path, err));
     TRY(base_open(path, NULL, &b->base, err));
     TRY(model_shape(base_config(b->base), &moe, TRAIN_ADAPTERS, compute, &b->model, err));
     b->model->plan = (struct weights_plan){b->o.stream, b->o.embed_on_disk != 0};
@@ -222,10 +251,11 @@ static int report(const struct bench *b)
     double fraction = b->bound.seconds / step, paired = median(b->paired, b->n);
     double covered = profile_seconds(&b->profile) / sum, counted = counted_error(b);
     json_t *o = json_pack(
-        "{s:s, s:s, s:I, s:I, s:I, s:I, s:I, s:I, s:I, s:s, s:I, s:s}", "shape", b->shape->name,
-        "compute", b->o.compute, "layers", (json_int_t)b->model->c.num_layers, "tokens",
-        (json_int_t)b->o.tokens, "sample", (json_int_t)b->o.sample, "scored", (json_int_t)b->scored,
-        "experts", (json_int_t)b->o.experts, "top_k", (json_int_t)b->o.top_k, "adapter_dim",
+        "{s:s, s:s, s:s, s:I, s:I, s:I, s:I, s:I, s:I, s:I, s:s, s:I, s:s}", "shape",
+        b->shape->name, "compute", b->o.compute, "base", base_stored(b->base), "layers",
+        (json_int_t)b->model->c.num_layers, "tokens", (json_int_t)b->o.tokens, "sample",
+        (json_int_t)b->o.sample, "scored", (json_int_t)b->scored, "experts",
+        (json_int_t)b->o.experts, "top_k", (json_int_t)b->o.top_k, "adapter_dim",
         (json_int_t)b->o.dim, "cpu", machine_cpu_model("", cpu, sizeof cpu), "threads",
         (json_int_t)omp_get_max_threads(), "onednn", gemm_library_version(lib, sizeof lib));
     double read = (double)(b->read[1] - b->read[0]) / (double)b->n;
@@ -296,6 +326,8 @@ static int usage(void)
 {
     fprintf(stderr, "usage: bench NAME [options]\n"
                     "  --compute f32|bf16  type of the products (bf16)\n"
+                    "  --base-dtype stored|nf4|int8   how the base is held (stored)\n"
+                    "  --embed stored|quantised       embedding and head of such a base (stored)\n"
                     "  --dir DIR           where the shapes' folders are, or are made (.)\n"
                     "  --spill DIR         block inputs go to a file there\n");
 #define PESC_X(name, value, what) fprintf(stderr, "  --%-18s%s (%d)\n", #name " N", what, value);
@@ -313,6 +345,14 @@ static int set_option(struct options *o, const char *name, const char *value)
     if (!strcmp(name, "--compute")) {
         o->compute = value;
         return !strcmp(value, "f32") || !strcmp(value, "bf16");
+    }
+    if (!strcmp(name, "--base-dtype")) {
+        o->base = value;
+        return !strcmp(value, "stored") || !strcmp(value, "nf4") || !strcmp(value, "int8");
+    }
+    if (!strcmp(name, "--embed")) {
+        o->embed = value;
+        return !strcmp(value, "stored") || !strcmp(value, "quantised");
     }
     if (!strcmp(name, "--spill")) {
         o->spill = value;
@@ -336,7 +376,8 @@ int main(int argc, char **argv)
 {
     struct pesc_error err = {0};
 #define PESC_X(field, dflt, what) .field = dflt,
-    struct bench b = {.o = {OPTIONS(PESC_X).compute = "bf16", .dir = "."}};
+    struct bench b = {
+        .o = {OPTIONS(PESC_X).compute = "bf16", .dir = ".", .base = "stored", .embed = "stored"}};
 #undef PESC_X
     if (argc < 2 || argc % 2)
         return usage();

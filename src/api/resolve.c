@@ -156,7 +156,16 @@ int model_arg_pack_base(struct model_arg *a, struct pack_base *out, struct pesc_
         snprintf(out->tokenizer_sha256, sizeof out->tokenizer_sha256, "%s",
                  tokenizer_sha256(a->tokenizer));
     snprintf(out->arch, sizeof out->arch, "%s", c->arch_name);
-    snprintf(out->name, sizeof out->name, "%s", path_base(base_dir(a->base)));
+    /* A base that lies in a crafted folder is just called base: its original's name tells more. */
+    const json_t *origin = json_object_get(base_config_json(a->base), "pesc_origin");
+    const char *from = json_string_value(json_object_get(origin, "fingerprint"));
+    const char *name = json_string_value(json_object_get(origin, "name"));
+    if (from && strlen(from) < sizeof out->origin)
+        strcpy(out->origin, from);
+    if (name && *name)
+        snprintf(out->name, sizeof out->name, "%.200s-%s", path_base(name), base_stored(a->base));
+    else
+        snprintf(out->name, sizeof out->name, "%s", path_base(base_dir(a->base)));
     out->layers = c->num_layers;
     out->hidden = c->hidden_size;
     out->vocab = c->vocab_size;
@@ -309,9 +318,11 @@ int compute_arg(const char *name, const struct model_arg *a, enum compute *out, 
         if (why)
             snprintf(why, why_size, "as asked");
     } else {
-        *out = has && stored != DT_F32 ? COMPUTE_BF16 : COMPUTE_F32;
+        int quantised = base_config(a->base)->quant != QUANT_NONE;
+        *out = has && (quantised || stored != DT_F32) ? COMPUTE_BF16 : COMPUTE_F32;
         if (why)
-            snprintf(why, why_size, "%s; the base is %s", found, dtype_name(stored));
+            snprintf(why, why_size, "%s; the base is %s", found,
+                     quantised ? base_stored(a->base) : dtype_name(stored));
     }
     return 0;
 }

@@ -9,7 +9,7 @@ struct options {
     const char *out, *method, *base_dtype;
     long experts, top_k, dim, seed;
     double scaling;
-    int json;
+    int json, contain, embed;
 };
 
 static void defaults(void *opts)
@@ -33,11 +33,19 @@ static const struct opt options[] = {
     {"adapter-dim", NULL, OPT_LONG, AT(dim), "N", "width of an adapter's bottleneck", 1, 65536},
     {"adapter-scaling", NULL, OPT_REAL, AT(scaling), "X", "factor on the adapters' output", 0, 0},
     {"base-dtype", NULL, OPT_CHOICE, AT(base_dtype), "stored|f32|bf16|int8|nf4",
-     "type that the base's weights are held in", 0, 0},
+     "type that the base's weights are held in; nf4 and int8 write a base of their own", 0, 0},
+    {"quantize-embed", NULL, OPT_FLAG, AT(embed), NULL, "quantise embedding and head too", 0, 0},
+    {"contain", NULL, OPT_FLAG, AT(contain), NULL,
+     "write the base into the crafted folder, as DIR/base", 0, 0},
     {"seed", NULL, OPT_LONG, AT(seed), "N", "of the adapters' initial values", 0, 9e15},
     {"json", NULL, OPT_FLAG, AT(json), NULL, "print the result as JSON", 0, 0},
     {0},
 };
+
+static enum quant quant_of(const char *name)
+{
+    return !strcmp(name, "nf4") ? QUANT_NF4 : !strcmp(name, "int8") ? QUANT_INT8 : QUANT_NONE;
+}
 
 static int check(const struct options *o, int argc, struct pesc_error *err)
 {
@@ -45,32 +53,73 @@ static int check(const struct options *o, int argc, struct pesc_error *err)
         return FAIL(err, USAGE, "pesc craft takes a base folder and -o MODEL");
     if (strcmp(o->method, "pesc"))
         return FAIL(err, NOT_YET, "--method %s is not in this version; pesc is", o->method);
-    if (!strcmp(o->base_dtype, "int8") || !strcmp(o->base_dtype, "nf4"))
-        return FAIL(err, NOT_YET,
-                    "--base-dtype %s is not in this version; stored, f32 and bf16 are",
-                    o->base_dtype);
+    if (o->embed && quant_of(o->base_dtype) == QUANT_NONE)
+        return FAIL(err, USAGE, "--quantize-embed goes with --base-dtype nf4 or int8");
     return 0;
 }
 
-static void report(struct cli *cli, const struct options *o, const struct crafted *c,
-                   const struct model_config *mc)
+/* A line that is rewritten; on a terminal only. */
+struct showing {
+    struct cli *cli;
+    int percent;
+};
+
+static void show_progress(void *ctx, uint64_t done, uint64_t total)
 {
+    struct showing *s = ctx;
+    int percent = total ? (int)(100 * (done < total ? done : total) / total) : 100;
+    if (!s->cli->talk_tty || s->cli->quiet || percent == s->percent)
+        return;
+    s->percent = percent;
+    fprintf(s->cli->talk, "\rwriting the base  %3d %%%s", percent, percent == 100 ? "\n" : "");
+    fflush(s->cli->talk);
+}
+
+/* What the base became. */
+static json_t *base_json(const struct base *b, const struct options *o,
+                         const struct converted *made)
+{
+    int contained = made->bytes > 0;
+    uint64_t bytes = contained ? made->bytes : base_bytes(b);
+    json_t *j = json_pack("{s:b, s:s, s:I, s:f}", "contained", contained, "dtype", o->base_dtype,
+                          "bytes", (json_int_t)bytes, "bits_per_weight",
+                          8 * (double)bytes / (double)base_param_count(b));
+    if (made->matrix_values)
+        json_object_set_new(
+            j, "bits_per_quantised_weight",
+            json_real(8 * (double)made->matrix_bytes / (double)made->matrix_values));
+    return j;
+}
+
+static int report(struct cli *cli, const struct options *o, const struct crafted *c,
+                  const struct base *b, const struct converted *made, struct pesc_error *err)
+{
+    const struct model_config *mc = base_config(b);
     long long per_expert = 2LL * c->moe.dim * mc->hidden_size;
     long long trainable =
         mc->num_layers * (c->moe.experts * per_expert + c->moe.experts * mc->hidden_size);
     if (o->json) {
-        fprintf(cli->out,
-                "{\"experts\":%ld,\"top_k\":%ld,\"adapter_dim\":%ld,\"trainable\":%lld,"
-                "\"fingerprint\":\"%s\"}\n",
-                c->moe.experts, c->moe.top_k, c->moe.dim, trainable, c->fingerprint);
-        return;
+        json_t *j = json_pack(
+            "{s:I, s:I, s:I, s:I, s:s, s:o}", "experts", (json_int_t)c->moe.experts, "top_k",
+            (json_int_t)c->moe.top_k, "adapter_dim", (json_int_t)c->moe.dim, "trainable",
+            (json_int_t)trainable, "fingerprint", c->fingerprint, "base", base_json(b, o, made));
+        if (!j)
+            return FAIL(err, MEMORY, "no memory for the result");
+        json_dumpf(j, cli->out, JSON_COMPACT | JSON_REAL_PRECISION(6));
+        fputc('\n', cli->out);
+        json_decref(j);
+        return 0;
     }
     fprintf(cli->out, "crafted   %s\n", o->out);
     fprintf(cli->out, "base      %s, %ld layers, hidden %ld, vocabulary %ld\n", mc->arch_name,
             mc->num_layers, mc->hidden_size, mc->vocab_size);
+    if (made->bytes)
+        fprintf(cli->out, "contained %s, %.1f MB, %.2f bits a weight\n", o->base_dtype,
+                1e-6 * (double)made->bytes, 8 * (double)made->bytes / (double)base_param_count(b));
     fprintf(cli->out, "adapters  %ld experts, top-%ld, dim %ld, %lld trainable parameters\n",
             c->moe.experts, c->moe.top_k, c->moe.dim, trainable);
     fprintf(cli->out, "identity  %s\n", c->fingerprint);
+    return 0;
 }
 
 static int run(struct cli *cli, void *opts, int argc, char **argv, struct pesc_error *err)
@@ -87,8 +136,9 @@ static int run(struct cli *cli, void *opts, int argc, char **argv, struct pesc_e
                                 .balance = BALANCE_SWITCH,
                                 .balance_coef = 0.01},
                         .seed = (uint64_t)o->seed};
-    int dt = strcmp(o->base_dtype, "stored") ? dtype_from_name(o->base_dtype) : DT_COUNT;
-    c.base_dtype = (enum dtype)dt;
+    enum quant quant = quant_of(o->base_dtype);
+    int stored = !strcmp(o->base_dtype, "stored");
+    c.base_dtype = stored || quant ? DT_COUNT : (enum dtype)dtype_from_name(o->base_dtype);
     TRY(crafted_moe_check(&c.moe, err));
     if (c.moe.experts > 1 && c.moe.top_k == 1)
         note(&notes, "W-CRAFT-TOP1",
@@ -100,11 +150,24 @@ static int run(struct cli *cli, void *opts, int argc, char **argv, struct pesc_e
         FAIL(err, MODEL_KIND, "%s is crafted already", argv[0]);
         goto done;
     }
+    if (!stored && base_config(a.base)->quant != QUANT_NONE) {
+        FAIL(err, MODEL_KIND, "%s is %s already: use it as it is stored, or the original model",
+             argv[0], base_stored(a.base));
+        goto done;
+    }
     TRY_OR(model_arg_fingerprint(&a, err), done);
     strcpy(c.fingerprint, a.fingerprint);
-    TRY_OR(crafted_write(o->out, a.base, &c, err), done);
-    report(cli, o, &c, base_config(a.base));
-    rc = 0;
+    struct showing showing = {cli, -1};
+    struct converted made = {0};
+    struct convert how = {.quant = quant,
+                          .dtype = c.base_dtype,
+                          .outer = o->embed,
+                          .fingerprint = a.fingerprint,
+                          .name = path_base(a.dir),
+                          .progress = show_progress,
+                          .ctx = &showing};
+    TRY_OR(crafted_write(o->out, a.base, &c, quant || o->contain ? &how : NULL, &made, err), done);
+    rc = report(cli, o, &c, a.base, &made, err);
 done:
     model_arg_close(&a);
     return rc;
@@ -116,7 +179,8 @@ const struct cmd cmd_craft = {
     .summary = "Makes a sparse mixture of adapters of a dense Hugging Face folder.",
     .details =
         "The crafted folder refers to its base and computes exactly what the base does until "
-        "it is trained.",
+        "it is trained. With --contain, and when the base is quantised to nf4 or int8, the folder "
+        "holds a base of its own.",
     .opts = options,
     .opts_size = sizeof(struct options),
     .defaults = defaults,

@@ -110,6 +110,8 @@ static int read_base(const json_t *o, const char *where, struct pack_base *out,
                   err));
     TRY(base_text(o, where, "config_sha256", out->config_sha256, sizeof out->config_sha256, err));
     TRY(base_text(o, where, "arch", out->arch, sizeof out->arch, err));
+    if (json_object_get(o, "origin")) /* of bases that are quantised or converted */
+        TRY(base_text(o, where, "origin", out->origin, sizeof out->origin, err));
     const struct {
         const char *key;
         long *to;

@@ -124,11 +124,14 @@ static json_t *base_json(struct train_session *s, struct pesc_error *err)
     struct pack_base b;
     if (model_arg_pack_base(&s->arg, &b, err) != 0)
         return NULL;
-    return json_pack("{s:s, s:s, s:s, s:s, s:s, s:I, s:I, s:I, s:s}", "name", b.name, "fingerprint",
-                     b.fingerprint, "tokenizer_sha256", b.tokenizer_sha256, "config_sha256",
-                     b.config_sha256, "arch", b.arch, "layers", (json_int_t)b.layers, "hidden",
-                     (json_int_t)b.hidden, "vocab", (json_int_t)b.vocab, "path",
-                     base_dir(s->arg.base));
+    json_t *o = json_pack("{s:s, s:s, s:s, s:s, s:s, s:I, s:I, s:I, s:s}", "name", b.name,
+                          "fingerprint", b.fingerprint, "tokenizer_sha256", b.tokenizer_sha256,
+                          "config_sha256", b.config_sha256, "arch", b.arch, "layers",
+                          (json_int_t)b.layers, "hidden", (json_int_t)b.hidden, "vocab",
+                          (json_int_t)b.vocab, "path", base_dir(s->arg.base));
+    if (o && *b.origin)
+        json_object_set_new(o, "origin", json_string(b.origin));
+    return o;
 }
 
 /* The files of one side, for the run folder. "records" is what a pack's manifest takes. */
@@ -373,7 +376,7 @@ static int gather(struct facts *f, const struct cli *cli, struct train_session *
                   .name = path_base(base_dir(s->arg.base)),
                   .path = base_dir(s->arg.base),
                   .arch = c->arch_name,
-                  .dtype = dtype_name(base_dtype(s->arg.base)),
+                  .dtype = base_stored(s->arg.base),
                   .tokenizer_sha256 = s->arg.tokenizer ? tokenizer_sha256(s->arg.tokenizer) : "",
                   .config = f->config,
                   .n_layers = c->num_layers,

@@ -36,6 +36,7 @@
     X(MODEL_MISSING, "E-MODEL-MISSING", 3)                                                         \
     X(MODEL_SHAPE, "E-MODEL-SHAPE", 3)                                                             \
     X(MODEL_NONFINITE, "E-MODEL-NONFINITE", 3)                                                     \
+    X(MODEL_QUANT, "E-MODEL-QUANT", 3)                                                             \
     X(MODEL_KIND, "E-MODEL-KIND", 7)                                                               \
     X(MODEL_BASE, "E-MODEL-BASE", 7)                                                               \
     X(IDX_JSON, "E-IDX-JSON", 3)                                                                   \

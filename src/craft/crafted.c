@@ -130,11 +130,47 @@ done:
     return rc;
 }
 
-int crafted_write(const char *dir, const struct base *b, const struct crafted *c,
-                  struct pesc_error *err)
+/* The base in dir, written and read again for its fingerprint. */
+static int write_base(const char *dir, const struct base *b, struct crafted *c,
+                      const struct convert *how, struct converted *out, struct pesc_error *err)
 {
-    char target[PATH_CAP], tmp[PATH_CAP], path[PATH_CAP], absolute[PATH_CAP];
-    int rc = -1;
+    char path[PATH_CAP];
+    struct base *own;
+    TRY(path_join(path, dir, CRAFTED_BASE, err));
+    TRY(dir_make(path, err));
+    TRY(base_convert(path, b, how, out, err));
+    TRY(base_open(path, NULL, &own, err));
+    int rc = base_fingerprint(own, c->fingerprint, err);
+    base_close(own);
+    return rc;
+}
+
+static int write_description(const char *dir, const struct base *b, const struct crafted *c,
+                             int contained, struct pesc_error *err)
+{
+    char path[PATH_CAP], absolute[PATH_CAP];
+    TRY(path_real(absolute, base_dir(b), err));
+    int stored = contained || c->base_dtype == DT_COUNT;
+    json_t *o =
+        json_pack("{s:i, s:{s:s, s:s, s:s, s:s}, s:o, s:I}", "pesc_crafted", 1, "base", "path",
+                  contained ? CRAFTED_BASE : absolute, "name", path_base(absolute), "fingerprint",
+                  c->fingerprint, "dtype", stored ? "stored" : dtype_name(c->base_dtype),
+                  "adapters", crafted_moe_json(&c->moe), "seed", (json_int_t)c->seed);
+    char *text = o ? json_dumps(o, JSON_INDENT(1) | JSON_SORT_KEYS) : NULL;
+    json_decref(o);
+    if (!text)
+        return FAIL(err, MEMORY, "no memory to describe %s", dir);
+    int rc = path_join(path, dir, CRAFTED_FILE, err);
+    if (rc == 0)
+        rc = file_write(path, text, strlen(text), err);
+    free(text);
+    return rc;
+}
+
+int crafted_write(const char *dir, const struct base *b, struct crafted *c,
+                  const struct convert *contain, struct converted *out, struct pesc_error *err)
+{
+    char target[PATH_CAP], tmp[PATH_CAP], path[PATH_CAP];
     size_t len = strlen(dir);
     while (len > 1 && dir[len - 1] == '/')
         len--;
@@ -145,29 +181,21 @@ int crafted_write(const char *dir, const struct base *b, const struct crafted *c
         n = snprintf(tmp, sizeof tmp, "%s.tmp-%ld", target, (long)getpid());
     if (n <= 0 || n >= PATH_CAP)
         return FAIL(err, IO, "path too long: %.200s...", dir);
-    TRY(path_real(absolute, base_dir(b), err));
-    json_t *o =
-        json_pack("{s:i, s:{s:s, s:s, s:s, s:s}, s:o, s:I}", "pesc_crafted", 1, "base", "path",
-                  absolute, "name", path_base(absolute), "fingerprint", c->fingerprint, "dtype",
-                  c->base_dtype == DT_COUNT ? "stored" : dtype_name(c->base_dtype), "adapters",
-                  crafted_moe_json(&c->moe), "seed", (json_int_t)c->seed);
-    char *text = o ? json_dumps(o, JSON_INDENT(1) | JSON_SORT_KEYS) : NULL;
-    json_decref(o);
-    if (!text)
-        return FAIL(err, MEMORY, "no memory to describe %s", dir);
-    if (dir_make(tmp, err) == 0 && path_join(path, tmp, CRAFTED_ADAPTERS, err) == 0 &&
-        write_adapters(path, base_config(b), c, err) == 0 &&
-        path_join(path, tmp, CRAFTED_FILE, err) == 0 &&
-        file_write(path, text, strlen(text), err) == 0) {
-        if (renameat2(AT_FDCWD, tmp, AT_FDCWD, target, RENAME_NOREPLACE) == 0)
-            rc = 0;
-        else
-            FAIL(err, IO, "%s: cannot be given its name: %s", target, strerror(errno));
-    }
+    int rc = -1;
+    TRY_OR(dir_make(tmp, err), done);
+    if (contain)
+        TRY_OR(write_base(tmp, b, c, contain, out, err), done);
+    TRY_OR(path_join(path, tmp, CRAFTED_ADAPTERS, err), done);
+    TRY_OR(write_adapters(path, base_config(b), c, err), done);
+    TRY_OR(write_description(tmp, b, c, contain != NULL, err), done);
+    if (renameat2(AT_FDCWD, tmp, AT_FDCWD, target, RENAME_NOREPLACE) == 0)
+        rc = 0;
+    else
+        FAIL(err, IO, "%s: cannot be given its name: %s", target, strerror(errno));
+done:
     if (rc != 0) {
         int ignored = dir_remove_all(tmp, NULL);
         (void)ignored;
     }
-    free(text);
     return rc;
 }

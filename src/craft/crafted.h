@@ -1,12 +1,15 @@
 /* A crafted folder: pesc.json, which names the base (by place and fingerprint) and the structure of
- * the adapters, and adapter.safetensors, their initial values. */
+ * the adapters, and adapter.safetensors, their initial values. It may contain its base in a folder
+ * of its own. */
 #ifndef PESC_CRAFT_CRAFTED_H
 #define PESC_CRAFT_CRAFTED_H
 
 #include "core/file.h"
+#include "model/convert.h"
 #include "model/model.h"
 
 #define CRAFTED_FILE "pesc.json"
+#define CRAFTED_BASE "base"
 #define CRAFTED_ADAPTERS "adapter.safetensors"
 
 struct crafted {
@@ -21,8 +24,11 @@ int crafted_is(const char *dir); /* whether dir holds a pesc.json */
 /* E-CFG-CRAFT for a malformed one; E-IO-MISSING. */
 int crafted_read(const char *dir, struct crafted *c, struct pesc_error *err) MUST_USE;
 /* Makes the folder, whole or not at all: zero up-projections, so that the crafted model computes
- * exactly what the base does. E-USAGE-EXISTS. */
-int crafted_write(const char *dir, const struct base *b, const struct crafted *c,
+ * exactly what its base does. contain (may be NULL): how the base is written into the folder; c
+ * then gets the fingerprint of that, and out what it takes. E-USAGE-EXISTS, those of base_convert.
+ */
+int crafted_write(const char *dir, const struct base *b, struct crafted *c,
+                  const struct convert *contain, struct converted *out,
                   struct pesc_error *err) MUST_USE;
 /* {"experts":8,"top_k":2,"adapter_dim":64,"scaling":"1","dropout":"0","balance":"switch",
  * "balance_coef":"0.01"}: whole numbers as such, others as text. NULL without memory. */

@@ -2,8 +2,7 @@
 #include "model/base.h"
 
 #include "core/file.h"
-#include "model/shards.h"
-#include "model/tensors.h"
+#include "model/quantised.h"
 
 #include <stdio.h>
 #include <stdlib.h>
@@ -16,8 +15,9 @@ struct base {
     struct model_config config;
     json_t *json;
     struct shards shards;
+    struct quantised quantised;
     enum dtype dtype;
-    uint64_t params;
+    uint64_t params, bytes;
 };
 
 const struct shards *base_shards(const struct base *b)
@@ -109,6 +109,61 @@ static int check_one(const struct base *b, const struct model_tensor *want, stru
                 b->dir, t->name, have_text, want_text);
 }
 
+/* Whether the tensor's bytes are codes, which the config must have announced. */
+static int is_codes(const struct base *b, const struct shard_tensor *st,
+                    const struct model_tensor *want)
+{
+    const char *type = b->config.quant == QUANT_NF4 ? "U8" : "I8";
+    return b->config.quant != QUANT_NONE && want->ndim == 2 && !strcmp(st->t->stored, type);
+}
+
+static int check_tensor(struct base *b, const struct model_tensor *want, char *needed,
+                        struct pesc_error *err)
+{
+    const struct shard_tensor *st = locate(b, want->name);
+    needed[st - b->shards.all] = 1;
+    if (!is_codes(b, st, want)) {
+        b->params += st->t->n;
+        b->bytes += st->t->bytes;
+        return check_one(b, want, err);
+    }
+    TRY(quantised_add(&b->quantised, b->config.quant, &b->shards, b->dir, st, want, err));
+    const struct quantised_tensor *q = &b->quantised.t[b->quantised.count - 1];
+    b->params += (uint64_t)want->shape[0] * (uint64_t)want->shape[1];
+    for (long i = 0; i < q->n_parts; i++) {
+        needed[q->part[i] - b->shards.all] = 1;
+        b->bytes += q->part[i]->t->bytes;
+    }
+    return 0;
+}
+
+static struct quant_form form_of(const struct base *b, const char *name)
+{
+    const struct quantised_tensor *q = base_quantised(b, name);
+    return q ? (struct quant_form){q->shape.kind, q->shape.block, q->shape.nested}
+             : (struct quant_form){0};
+}
+
+/* A kind of matrix is held quantised where it is stored so in every layer; else it is expanded as
+ * it is read, since all layers lie in memory alike. */
+static void find_forms(struct base *b)
+{
+    struct model_config *c = &b->config;
+    char name[TENSOR_NAME_CAP];
+    _Static_assert((int)LT_COUNT <= (int)QUANT_FORMS, "room for every kind of matrix");
+    for (enum layer_tensor t = 0; t < LT_COUNT; t++)
+        for (long l = 0; l < c->num_layers; l++) {
+            layer_tensor_name(name, t, l);
+            struct quant_form f = form_of(b, name), *g = &c->layer_form[t];
+            if (l == 0)
+                *g = f;
+            else if (f.kind != g->kind || f.block != g->block || f.nested != g->nested)
+                *g = (struct quant_form){0};
+        }
+    c->embed_form = form_of(b, NAME_EMBED);
+    c->head_form = form_of(b, NAME_HEAD);
+}
+
 /* Shapes and types of what is needed; the rest is noted. */
 static int check_tensors(struct base *b, const struct notes *notes, struct pesc_error *err)
 {
@@ -117,17 +172,11 @@ static int check_tensors(struct base *b, const struct notes *notes, struct pesc_
     char *needed = calloc((size_t)b->shards.count + 1, 1);
     if (!needed)
         return FAIL(err, MEMORY, "%s: no memory", b->dir);
-    for (long i = 0; i < model_tensor_slots(&b->config); i++) {
-        if (!model_tensor_at(&b->config, i, &want))
-            continue;
-        if (check_one(b, &want, err) != 0) {
+    for (long i = 0; i < model_tensor_slots(&b->config); i++)
+        if (model_tensor_at(&b->config, i, &want) && check_tensor(b, &want, needed, err) != 0) {
             free(needed);
             return -1;
         }
-        const struct shard_tensor *st = locate(b, want.name);
-        needed[st - b->shards.all] = 1;
-        b->params += st->t->n;
-    }
     for (long i = 0; i < b->shards.count; i++)
         if (!needed[i] && !strstr(b->shards.all[i].t->name, ".rotary_emb.inv_freq"))
             list_add(&extra, b->shards.all[i].t->name);
@@ -135,6 +184,8 @@ static int check_tensors(struct base *b, const struct notes *notes, struct pesc_
     if (extra.n)
         note(notes, "W-MODEL-EXTRA", "%s: %ld tensor%s not needed: %s%s", b->dir, extra.n,
              extra.n == 1 ? "" : "s", extra.text, list_more(&extra));
+    quantised_sort(&b->quantised);
+    find_forms(b);
     b->dtype = locate(b, "model.layers.0.self_attn.q_proj.weight")->t->dtype;
     return 0;
 }
@@ -170,6 +221,7 @@ void base_close(struct base *b)
 {
     if (!b)
         return;
+    quantised_free(&b->quantised);
     shards_close(&b->shards);
     json_decref(b->json);
     free(b->dir);
@@ -193,7 +245,23 @@ const char *base_dir(const struct base *b)
 
 enum dtype base_dtype(const struct base *b)
 {
-    return b->dtype;
+    return b->dtype == DT_COUNT ? DT_BF16 : b->dtype;
+}
+
+const char *base_stored(const struct base *b)
+{
+    return b->quantised.count ? quant_name(b->config.quant) : dtype_name(b->dtype);
+}
+
+uint64_t base_bytes(const struct base *b)
+{
+    return b->bytes;
+}
+
+const struct quantised_tensor *base_quantised(const struct base *b, const char *name)
+{
+    const struct shard_tensor *st = locate(b, name);
+    return st ? quantised_find(&b->quantised, st->t->name) : NULL;
 }
 
 uint64_t base_param_count(const struct base *b)
@@ -222,9 +290,26 @@ int base_read(const struct base *b, const char *name, void *dst, struct pesc_err
     return st ? st_read(st->file, st->t, dst, err) : -1;
 }
 
+static int read_quantised(const struct quantised_tensor *t, float *dst, struct pesc_error *err)
+{
+    struct qmat m = t->shape;
+    void *memory = NULL;
+    if (posix_memalign(&memory, 64, qmat_bytes(&m)) != 0)
+        return FAIL(err, MEMORY, "%s: no memory for %zu bytes", t->name, qmat_bytes(&m));
+    qmat_place(&m, memory);
+    int rc = quantised_read(t, &m, err);
+    if (rc == 0)
+        qmat_expand_rows(&m, 0, m.N, dst, DT_F32);
+    free(memory);
+    return rc;
+}
+
 int base_read_f32(const struct base *b, const char *name, float *dst, struct pesc_error *err)
 {
     const struct shard_tensor *st = find(b, name, err);
+    const struct quantised_tensor *q = st ? quantised_find(&b->quantised, st->t->name) : NULL;
+    if (q)
+        return read_quantised(q, dst, err);
     return st ? st_read_f32(st->file, st->t, dst, err) : -1;
 }
 
@@ -238,6 +323,9 @@ int base_read_range(const struct base *b, const char *name, uint64_t from, size_
 void base_forget(const struct base *b, const char *name)
 {
     const struct shard_tensor *st = locate(b, name);
-    if (st)
+    const struct quantised_tensor *q = base_quantised(b, name);
+    for (long i = 0; q && i < q->n_parts; i++)
+        st_forget(q->part[i]->file, q->part[i]->t);
+    if (st && !q)
         st_forget(st->file, st->t);
 }

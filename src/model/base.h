@@ -18,13 +18,20 @@ void base_close(struct base *b);
 const struct model_config *base_config(const struct base *b);
 const json_t *base_config_json(const struct base *b);
 const char *base_dir(const struct base *b);
-enum dtype base_dtype(const struct base *b); /* of the first layer's q_proj */
+/* Of the first layer's q_proj; bf16 when that is quantised. */
+enum dtype base_dtype(const struct base *b);
+const char *base_stored(const struct base *b); /* "bf16", ... "nf4", "int8" */
 uint64_t base_param_count(const struct base *b);
+uint64_t base_bytes(const struct base *b); /* of what the config asks for, on disk */
 
-/* The tensor as stored, or NULL. lm_head.weight of a tied model resolves to the embedding, and an
- * embedding stored only as lm_head.weight resolves to that. */
+/* Where a quantised matrix's parts are (model/quantised.h); NULL: it is none. */
+struct quantised_tensor;
+const struct quantised_tensor *base_quantised(const struct base *b, const char *name);
+/* The tensor as stored (of a quantised matrix, its codes), or NULL. lm_head.weight of a tied model
+ * resolves to the embedding, and an embedding stored only as lm_head.weight resolves to that. */
 const struct st_tensor *base_tensor(const struct base *b, const char *name);
 int base_read(const struct base *b, const char *name, void *dst, struct pesc_error *err) MUST_USE;
+/* Quantised values are expanded. */
 int base_read_f32(const struct base *b, const char *name, float *dst,
                   struct pesc_error *err) MUST_USE;
 /* A range of the tensor's bytes as stored. */

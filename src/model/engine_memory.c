@@ -152,6 +152,23 @@ static size_t rounded(const struct engine *e)
     return e->m->compute == COMPUTE_BF16 ? (n > head ? n : head) : 0;
 }
 
+/* The largest panel that a quantised matrix is expanded into. */
+static size_t panel(const struct model *m)
+{
+    const struct model_config *c = &m->c;
+    const struct quant_form *head = c->tied ? &c->embed_form : &c->head_form;
+    enum dtype type = m->compute == COMPUTE_BF16 ? DT_BF16 : DT_F32;
+    size_t most = head->kind ? gemm_panel_bytes(c->vocab_size, c->hidden_size, type) : 0;
+    for (enum layer_tensor t = 0; t < LT_COUNT; t++) {
+        long rows, cols;
+        if (!layer_tensor_shape(c, t, &rows, &cols) || !c->layer_form[t].kind)
+            continue;
+        size_t n = gemm_panel_bytes(rows, cols, type);
+        most = n > most ? n : most;
+    }
+    return most;
+}
+
 static const struct engine_choices nothing_special;
 
 size_t engine_bytes(const struct model *m, long max_tokens, long max_samples, int train,
@@ -162,7 +179,7 @@ size_t engine_bytes(const struct model *m, long max_tokens, long max_samples, in
                        .max_samples = max_samples,
                        .train = train};
     count_memory(&e, choices ? choices : &nothing_special);
-    return e.fixed.peak + e.block.peak + e.full.peak + 2 * rounded(&e);
+    return e.fixed.peak + e.block.peak + e.full.peak + 2 * rounded(&e) + panel(m);
 }
 
 static uint64_t spill_layer(const struct engine *e)
@@ -196,6 +213,7 @@ int engine_open(struct model *m, long max_tokens, long max_samples, int train,
     TRY_OR(back(&e->full, err), fail);
     lay_out(e, c->spill_dir != NULL);
     TRY_OR(gemm_reserve(m->gemm, rounded(e), err), fail);
+    TRY_OR(gemm_reserve_panel(m->gemm, panel(m), err), fail);
     if (train && c->spill_dir)
         TRY_OR(tfile_open(c->spill_dir, engine_spill_bytes(m, max_tokens), &e->spill, err), fail);
     *out = e;

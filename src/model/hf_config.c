@@ -208,6 +208,7 @@ int model_config_parse(const json_t *root, const char *where, const struct notes
     if (!json_is_object(root))
         return FAIL(err, CFG_JSON, "%s: not a JSON object", where);
     TRY(read_arch(&s, c));
+    TRY(cfg_read_quant(&s, c));
     TRY(cfg_refuse_unsupported(&s));
     TRY(read_sizes(&s, c));
     TRY(read_switches(&s, c));

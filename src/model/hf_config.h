@@ -4,6 +4,7 @@
 #define PESC_MODEL_HF_CONFIG_H
 
 #include "core/error.h"
+#include "tensor/quant.h"
 
 #include <jansson.h>
 
@@ -11,6 +12,13 @@ enum model_arch { ARCH_LLAMA, ARCH_MISTRAL, ARCH_QWEN2, ARCH_QWEN3 };
 enum rope_kind { ROPE_DEFAULT, ROPE_LINEAR, ROPE_DYNAMIC, ROPE_LLAMA3 };
 
 enum { MAX_LAYERS = 1024, MAX_HEAD_DIM = 256 };
+
+/* How a matrix is stored; all zero: as numbers. */
+struct quant_form {
+    enum quant kind;
+    long block, nested; /* as in struct qmat */
+};
+enum { QUANT_FORMS = 32 };
 
 struct model_config {
     enum model_arch arch;
@@ -24,6 +32,9 @@ struct model_config {
     int tied, qkv_bias, o_bias, mlp_bias, qk_norm;
     long window[MAX_LAYERS];         /* keys that a query sees, itself included; 0: all before it */
     long bos_id, eos_ids[16], n_eos; /* -1 / 0 when absent; generation_config.json adds to eos */
+    enum quant quant; /* what quantization_config says; base_open finds out the forms: */
+    struct quant_form layer_form[QUANT_FORMS]; /* by enum layer_tensor; the same in every layer */
+    struct quant_form embed_form, head_form;
 };
 
 /* Reads DIR/config.json (and generation_config.json for eos). E-CFG-*. json (may be NULL) gets the

@@ -140,15 +140,6 @@ int cfg_refuse_unsupported(const struct cfg_src *s)
 {
     const char *key;
     json_t *v;
-    static const char *const quantised[] = {"quantization_config", "compression_config"};
-    for (size_t i = 0; i < sizeof quantised / sizeof *quantised; i++) {
-        const json_t *q = json_object_get(s->root, quantised[i]);
-        const char *method = json_string_value(json_object_get(q, "quant_method"));
-        if (q && !json_is_null(q))
-            return FAIL(s->err, CFG_QUANT,
-                        "%s: %s (%.32s): quantised weights are not read; take the original model",
-                        s->where, quantised[i], method ? method : "method not named");
-    }
     json_object_foreach((json_t *)s->root, key, v)
     {
         for (size_t i = 0; i < sizeof unsupported / sizeof *unsupported; i++)

@@ -30,8 +30,9 @@ int cfg_bool(const struct cfg_src *s, const char *key, int dflt, int *out) MUST_
 
 /* rope_theta, rope_scaling and rope_parameters. E-CFG-ROPE. */
 int cfg_read_rope(const struct cfg_src *s, struct model_config *c) MUST_USE;
-/* Keys that would change the result in a way that is not computed here. E-CFG-UNSUP, E-CFG-QUANT.
- */
+/* quantization_config: what can be read of it. E-CFG-QUANT. */
+int cfg_read_quant(const struct cfg_src *s, struct model_config *c) MUST_USE;
+/* Keys that would change the result in a way that is not computed here. E-CFG-UNSUP. */
 int cfg_refuse_unsupported(const struct cfg_src *s) MUST_USE;
 
 #endif

@@ -74,6 +74,10 @@ int model_shape(const struct model_config *c, const struct moe_config *moe,
                 enum trainable trainable, enum compute compute, struct model **out,
                 struct pesc_error *err)
 {
+    if (trainable == TRAIN_FULL && c->quant != QUANT_NONE)
+        return FAIL(err, MODEL_KIND,
+                    "training every weight takes a base that is not quantised; this one is %s",
+                    quant_name(c->quant));
     if (moe && trainable == TRAIN_FULL)
         return FAIL(err, MODEL_KIND,
                     "training every weight takes a dense model, not a crafted one");

@@ -31,8 +31,8 @@ struct saving {
     struct model_tensor *t; /* by the config's names; out has the stored ones */
 };
 
-static int copy_file(const char *from_dir, const char *to_dir, const char *name,
-                     struct pesc_error *err)
+int base_copy_file(const char *from_dir, const char *to_dir, const char *name,
+                   struct pesc_error *err)
 {
     char from[PATH_CAP], to[PATH_CAP], chunk[CHUNK];
     struct stat st;
@@ -59,27 +59,43 @@ static int copy_file(const char *from_dir, const char *to_dir, const char *name,
     return rc;
 }
 
+int base_copy_others(const struct base *b, const char *to_dir, struct pesc_error *err)
+{
+    for (size_t i = 0; i < sizeof copied / sizeof *copied; i++)
+        TRY(base_copy_file(base_dir(b), to_dir, copied[i], err));
+    return 0;
+}
+
+int base_write_config(const char *dir, json_t *json, struct pesc_error *err)
+{
+    char path[PATH_CAP];
+    char *text = json ? json_dumps(json, JSON_INDENT(2)) : NULL;
+    json_decref(json);
+    if (!text)
+        return FAIL(err, MEMORY, "%s: no memory for its config", dir);
+    size_t len = strlen(text);
+    text[len] = '\n'; /* in place of the zero, which is not written */
+    int rc = path_join(path, dir, "config.json", err);
+    if (rc == 0)
+        rc = file_write(path, text, len + 1, err);
+    free(text);
+    return rc;
+}
+
 static int write_config(const struct saving *s, const char *dir, struct pesc_error *err)
 {
     static const char *const torch_name[DT_COUNT] = {
         [DT_F32] = "float32", [DT_BF16] = "bfloat16", [DT_F16] = "float16"};
-    char path[PATH_CAP];
-    TRY(path_join(path, dir, "config.json", err));
     json_t *json = json_deep_copy(base_config_json(s->like));
     /* Newer folders say dtype, older torch_dtype. */
     const char *key = json_object_get(json, "dtype") ? "dtype" : "torch_dtype";
     int rc = json_object_set_new(json, key, json_string(torch_name[s->dtype]));
     if (rc == 0 && json_object_get(json, "torch_dtype"))
         rc = json_object_set_new(json, "torch_dtype", json_string(torch_name[s->dtype]));
-    char *text = rc == 0 ? json_dumps(json, JSON_INDENT(2)) : NULL;
+    if (rc == 0)
+        return base_write_config(dir, json, err);
     json_decref(json);
-    size_t len = text ? strlen(text) : 0;
-    if (text)
-        text[len] = '\n'; /* in place of the zero, which is not written */
-    rc = text ? file_write(path, text, len + 1, err)
-              : FAIL(err, MEMORY, "%s: no memory for its config", dir);
-    free(text);
-    return rc;
+    return FAIL(err, MEMORY, "%s: no memory for its config", dir);
 }
 
 static int plan(struct saving *s, struct pesc_error *err)
@@ -121,8 +137,7 @@ static int write_folder(struct saving *s, const char *dir, struct pesc_error *er
 {
     char path[PATH_CAP];
     TRY(write_config(s, dir, err));
-    for (size_t i = 0; i < sizeof copied / sizeof *copied; i++)
-        TRY(copy_file(base_dir(s->like), dir, copied[i], err));
+    TRY(base_copy_others(s->like, dir, err));
     TRY(path_join(path, dir, "model.safetensors", err));
     return st_write(path, s->out, s->n, "format", "pt", fill, s, 1, NULL, NULL, err);
 }

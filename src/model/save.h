@@ -13,4 +13,12 @@ int base_save(const char *dir, const struct base *like,
               const float *(*get)(void *ctx, const char *name), void *ctx, enum dtype dtype,
               struct pesc_error *err) MUST_USE;
 
+/* One file of a folder into another, byte for byte; one that is not there is none. */
+int base_copy_file(const char *from_dir, const char *to_dir, const char *name,
+                   struct pesc_error *err) MUST_USE;
+/* The files beside config and weights: tokenizer, chat template, generation_config.json. */
+int base_copy_others(const struct base *b, const char *to_dir, struct pesc_error *err) MUST_USE;
+/* Writes a config.json. Takes json, which may be NULL (no memory). */
+int base_write_config(const char *dir, json_t *json, struct pesc_error *err) MUST_USE;
+
 #endif

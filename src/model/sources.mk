@@ -1,10 +1,13 @@
 libpesc_a_SOURCES += \
   src/model/base.c src/model/base.h \
+  src/model/convert.c src/model/convert.h \
   src/model/hf_config.c src/model/hf_config.h \
   src/model/hf_config_read.c src/model/hf_config_read.h \
+  src/model/hf_config_quant.c \
   src/model/hf_config_rope.c \
   src/model/fingerprint.c \
   src/model/names.c src/model/names.h \
+  src/model/quantised.c src/model/quantised.h \
   src/model/save.c src/model/save.h \
   src/model/shards.c src/model/shards.h \
   src/model/tensors.c src/model/tensors.h

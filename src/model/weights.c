@@ -193,7 +193,7 @@ static int master(struct weights *w, const struct params *ps, const char *name, 
     if (!p)
         return FAIL(err, INTERNAL, "no parameter %s", name);
     const float *from = ps->value + p->offset;
-    *out = (struct wmat){DT_F32, p->shape[0], p->shape[1], from};
+    *out = (struct wmat){.dtype = DT_F32, .N = p->shape[0], .K = p->shape[1], .data = from};
     if (w->compute == COMPUTE_F32)
         return 0;
     uint16_t *to = own(w, p->n * 2, err);
@@ -329,14 +329,34 @@ static int gather(struct weights *w, float *x, const int32_t *ids, long T, long 
     return 0;
 }
 
+/* In bf16 compute the values are those that a table of numbers would have. */
+static void expand_row(float *x, const struct wmat *table, int32_t id)
+{
+    size_t D = (size_t)table->K, from = (size_t)id * D;
+    uint16_t narrow[1024];
+    if (table->dtype == DT_F32)
+        qmat_expand(&table->q, from, D, x, DT_F32);
+    for (size_t d = 0; table->dtype != DT_F32 && d < D; d += 1024) {
+        size_t n = D - d < 1024 ? D - d : 1024;
+        qmat_expand(&table->q, from + d, n, narrow, table->dtype);
+        dtype_to_f32(x + d, narrow, table->dtype, n);
+    }
+}
+
 int weights_embed(struct weights *w, float *x, const int32_t *ids, long T, long *scratch,
                   struct pesc_error *err)
 {
     const struct wmat *table = &w->outer.embed;
     long D = table->K;
     size_t row = (size_t)D * dtype_size(table->dtype);
-    if (!table->data)
+    if (!table->data && !table->q.kind)
         return gather(w, x, ids, T, scratch, err);
+    if (table->q.kind) {
+#pragma omp parallel for schedule(static)
+        for (long t = 0; t < T; t++)
+            expand_row(x + t * D, table, ids[t]);
+        return 0;
+    }
 #pragma omp parallel for schedule(static)
     for (long t = 0; t < T; t++)
         dtype_to_f32(x + t * D, (const char *)table->data + (size_t)ids[t] * row, table->dtype,

@@ -2,20 +2,26 @@
 #include "model/weights_layout.h"
 
 #include "core/hot.h"
+#include "model/quantised.h"
 
 #include <math.h>
+#include <stdlib.h>
 #include <string.h>
 
 enum { PIECE = 8192, DIRECT = 1 << 20 }; /* elements converted, bytes read as they are, at a time */
 
-static size_t form_bytes(enum dtype form, long rows, long cols)
+static struct qmat quant_shape(struct quant_form f, long rows, long cols)
 {
-    return (size_t)rows * (size_t)(cols ? cols : 1) * dtype_size(form);
+    return (struct qmat){
+        .kind = f.kind, .N = rows, .K = cols, .block = f.block, .nested = f.nested};
 }
 
-static struct tensor_place place(size_t *used, enum dtype form, long rows, long cols)
+static struct tensor_place place(size_t *used, enum dtype form, struct quant_form f, long rows,
+                                 long cols)
 {
-    struct tensor_place p = {form, rows, cols, *used, form_bytes(form, rows, cols)};
+    struct tensor_place p = {form, rows, cols, *used, 0, f};
+    struct qmat q = quant_shape(f, rows, cols);
+    p.bytes = f.kind ? qmat_bytes(&q) : (size_t)rows * (size_t)(cols ? cols : 1) * dtype_size(form);
     *used += (p.bytes + WEIGHTS_ALIGN - 1) / WEIGHTS_ALIGN * WEIGHTS_ALIGN;
     return p;
 }
@@ -31,7 +37,8 @@ void layer_layout(struct layer_layout *l, const struct model_config *c, enum com
     for (enum layer_tensor t = 0; t < LT_COUNT; t++) {
         long rows, cols;
         if (layer_tensor_shape(c, t, &rows, &cols))
-            l->t[t] = place(&l->bytes, cols ? matrix_form(compute) : DT_F32, rows, cols);
+            l->t[t] = place(&l->bytes, cols ? matrix_form(compute) : DT_F32, c->layer_form[t], rows,
+                            cols);
     }
 }
 
@@ -39,15 +46,22 @@ void outer_layout(struct outer_layout *o, const struct model_config *c, enum com
 {
     enum dtype form = matrix_form(compute);
     memset(o, 0, sizeof *o);
-    o->embed = place(&o->embed_bytes, form, c->vocab_size, c->hidden_size);
+    o->embed = place(&o->embed_bytes, form, c->embed_form, c->vocab_size, c->hidden_size);
     if (!c->tied)
-        o->head = place(&o->rest_bytes, form, c->vocab_size, c->hidden_size);
-    o->norm = place(&o->rest_bytes, DT_F32, c->hidden_size, 0);
+        o->head = place(&o->rest_bytes, form, c->head_form, c->vocab_size, c->hidden_size);
+    o->norm = place(&o->rest_bytes, DT_F32, (struct quant_form){0}, c->hidden_size, 0);
 }
 
 struct wmat place_mat(const struct tensor_place *p, const void *block)
 {
-    return (struct wmat){p->form, p->rows, p->cols, block ? (const char *)block + p->at : NULL};
+    void *at = block ? (char *)block + p->at : NULL;
+    struct wmat w = {.dtype = p->form, .N = p->rows, .K = p->cols, .data = at};
+    if (p->quant.kind && at) {
+        w.data = NULL;
+        w.q = quant_shape(p->quant, p->rows, p->cols);
+        qmat_place(&w.q, at);
+    }
+    return w;
 }
 
 void layer_view(struct layer_weights *w, const struct layer_layout *l, const void *block)
@@ -145,16 +159,41 @@ static int load_converted(const struct load_how *how, const char *name, enum dty
     return 0;
 }
 
+/* Codes stay codes where the place is quantised; else they are expanded, as a float matrix would be
+ * converted. */
+static int load_quantised(const struct quantised_tensor *t, const char *name,
+                          const struct tensor_place *p, char *to, struct pesc_error *err)
+{
+    struct qmat q = t->shape;
+    if (p->quant.kind) {
+        qmat_place(&q, to);
+        return quantised_read(t, &q, err);
+    }
+    void *memory = NULL;
+    if (posix_memalign(&memory, WEIGHTS_ALIGN, qmat_bytes(&q)) != 0)
+        return FAIL(err, MEMORY, "no memory to expand %s", name);
+    qmat_place(&q, memory);
+    int rc = quantised_read(t, &q, err);
+    if (rc == 0)
+        qmat_expand_rows(&q, 0, q.N, to, p->form);
+    free(memory);
+    return rc;
+}
+
 int load_tensor(const struct load_how *how, const char *name, const struct tensor_place *p,
                 void *block, struct pesc_error *err)
 {
     const struct st_tensor *t = base_tensor(how->base, name);
+    const struct quantised_tensor *q = base_quantised(how->base, name);
     char *to = (char *)block + p->at;
-    if (!t || t->n != (uint64_t)p->rows * (uint64_t)(p->cols ? p->cols : 1))
+    if (!q && (!t || t->n != (uint64_t)p->rows * (uint64_t)(p->cols ? p->cols : 1)))
         return FAIL(err, MODEL_MISSING, "%s is not there", name);
-    TRY(t->dtype == p->form && (p->form == DT_BF16 || value_type(how, p) == DT_F32)
-            ? load_direct(how, name, p, to, err)
-            : load_converted(how, name, t->dtype, p, to, err));
+    if (q)
+        TRY(load_quantised(q, name, p, to, err));
+    else
+        TRY(t->dtype == p->form && (p->form == DT_BF16 || value_type(how, p) == DT_F32)
+                ? load_direct(how, name, p, to, err)
+                : load_converted(how, name, t->dtype, p, to, err));
     if (how->forget)
         base_forget(how->base, name);
     return 0;
@@ -164,6 +203,15 @@ int load_row(const struct load_how *how, const char *name, const struct tensor_p
              float *to, uint64_t *read, struct pesc_error *err)
 {
     const struct st_tensor *t = base_tensor(how->base, name);
+    const struct quantised_tensor *q = base_quantised(how->base, name);
+    for (long done = 0; q && done < p->cols; done += PIECE) {
+        size_t k = (size_t)(p->cols - done < PIECE ? p->cols - done : PIECE);
+        unsigned char raw[PIECE * sizeof(float)];
+        TRY(quantised_read_range(q, (size_t)(row * p->cols + done), k, raw, p->form, read, err));
+        dtype_to_f32(to + done, raw, p->form, k);
+    }
+    if (q)
+        return 0;
     if (!t || row < 0 || row >= p->rows || t->n != (uint64_t)p->rows * (uint64_t)p->cols)
         return FAIL(err, MODEL_MISSING, "%s is not there", name);
     for (long done = 0; done < p->cols; done += PIECE) {
@@ -185,7 +233,8 @@ int load_layer(const struct load_how *how, const struct layer_layout *layout, lo
         layer_tensor_name(name, t, l);
         TRY(load_tensor(how, name, &layout->t[t], block, err));
         if (read)
-            *read += base_tensor(how->base, name)->bytes;
+            *read +=
+                layout->t[t].quant.kind ? layout->t[t].bytes : base_tensor(how->base, name)->bytes;
     }
     return 0;
 }

@@ -18,6 +18,8 @@ struct tensor_place {
     long rows, cols; /* cols 0: a vector */
     size_t at;       /* from the block's start, a multiple of WEIGHTS_ALIGN */
     size_t bytes;    /* 0: models of this configuration do not have it */
+    struct quant_form
+        quant; /* of a kind: its qmat_bytes lie there, and form is what it expands to */
 };
 
 struct layer_layout {

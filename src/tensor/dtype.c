@@ -32,12 +32,12 @@ const char *dtype_name(enum dtype d)
 
 const char *dtype_st_name(enum dtype d)
 {
-    return (unsigned)d < DT_COUNT ? table[d].st : d == DT_U8 ? "U8" : "other";
+    return (unsigned)d < DT_COUNT ? table[d].st : "other";
 }
 
 size_t dtype_size(enum dtype d)
 {
-    return (unsigned)d < DT_COUNT ? table[d].size : d == DT_U8;
+    return (unsigned)d < DT_COUNT ? table[d].size : 0;
 }
 
 int dtype_from_st(const char *st_name)

@@ -24,8 +24,7 @@ enum dtype {
 #define PESC_X(id, st, size, cli) DT_##id,
     DTYPES(PESC_X)
 #undef PESC_X
-        DT_COUNT, /* in a tensor's description: one of DTYPES_CARRIED */
-    DT_U8         /* of a tensor to be written: bytes as they are; never of one that was read */
+        DT_COUNT /* in a tensor's description: one of DTYPES_CARRIED */
 };
 
 const char *dtype_name(enum dtype d);    /* "bf16" */

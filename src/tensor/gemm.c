@@ -16,6 +16,9 @@ struct plan {
 
 enum { PLANS = 128 };
 
+/* Elements of a panel: 64 MiB in bf16. All but vocabularies are smaller. */
+enum { PANEL = 32 << 20 };
+
 struct gemm {
     int failed;
     uint64_t flops;
@@ -26,6 +29,8 @@ struct gemm {
     struct plan plans[PLANS];
     uint16_t *narrow; /* activations rounded to bf16 */
     size_t narrow_cap;
+    void *panel; /* rows of a quantised matrix, expanded */
+    size_t panel_cap;
 };
 
 struct gemm *gemm_new(struct pesc_error *err)
@@ -51,6 +56,7 @@ void gemm_free(struct gemm *g)
     if (g->engine)
         dnnl_engine_destroy(g->engine);
     free(g->narrow);
+    free(g->panel);
     free(g);
 }
 
@@ -64,6 +70,34 @@ int gemm_reserve(struct gemm *g, size_t activations, struct pesc_error *err)
     free(g->narrow);
     g->narrow = p;
     g->narrow_cap = activations;
+    return 0;
+}
+
+/* Rows of a panel: as even as can be, so that there is no thin last one. */
+static long panel_rows(long N, long K)
+{
+    long most = PANEL / (K ? K : 1), panels, rows;
+    most = most < 64 ? 64 : most;
+    panels = (N + most - 1) / most;
+    rows = panels ? (N + panels - 1) / panels : N;
+    return panels > 1 ? (rows + 63) / 64 * 64 : N;
+}
+
+size_t gemm_panel_bytes(long N, long K, enum dtype type)
+{
+    return (size_t)panel_rows(N, K) * (size_t)K * dtype_size(type);
+}
+
+int gemm_reserve_panel(struct gemm *g, size_t bytes, struct pesc_error *err)
+{
+    if (bytes <= g->panel_cap)
+        return 0;
+    free(g->panel);
+    g->panel = NULL;
+    g->panel_cap = 0;
+    if (posix_memalign(&g->panel, 64, bytes) != 0)
+        return FAIL(err, MEMORY, "no memory for %zu bytes of expanded weights", bytes);
+    g->panel_cap = bytes;
     return 0;
 }
 
@@ -123,21 +157,29 @@ static void count(struct gemm *g, long M, long N, long K)
         __atomic_fetch_add(&p->flops[p->stage][p->phase], n, __ATOMIC_RELAXED);
 }
 
-static void sgemm(struct gemm *g, int ta, int tb, float *C, float beta, const float *A,
-                  const float *B, long M, long N, long K)
+/* a_row, c_row: floats from one row of A and C to the next. */
+static void sgemm_rows(struct gemm *g, int ta, int tb, float *C, long c_row, float beta,
+                       const float *A, long a_row, const float *B, long M, long N, long K)
 {
     if (g->failed || M == 0 || N == 0)
         return;
     if (K == 0) {
         if (beta == 0)
-            memset(C, 0, (size_t)M * (size_t)N * sizeof *C);
+            for (long m = 0; m < M; m++)
+                memset(C + m * c_row, 0, (size_t)N * sizeof *C);
         return;
     }
-    dnnl_status_t s = dnnl_sgemm(ta ? 'T' : 'N', tb ? 'T' : 'N', M, N, K, 1.0f, A, ta ? M : K, B,
-                                 tb ? K : N, beta, C, N);
+    dnnl_status_t s = dnnl_sgemm(ta ? 'T' : 'N', tb ? 'T' : 'N', M, N, K, 1.0f, A, a_row, B,
+                                 tb ? K : N, beta, C, c_row);
     if (s != dnnl_success)
         g->failed = (int)s;
     count(g, M, N, K);
+}
+
+static void sgemm(struct gemm *g, int ta, int tb, float *C, float beta, const float *A,
+                  const float *B, long M, long N, long K)
+{
+    sgemm_rows(g, ta, tb, C, N, beta, A, ta ? M : K, B, M, N, K);
 }
 
 void gemm_nt(struct gemm *g, float *C, float beta, const float *A, const float *B, long M, long N,
@@ -159,15 +201,15 @@ void gemm_tn(struct gemm *g, float *C, float beta, const float *A, const float *
 }
 
 /* The plan of a product with float results, made when it is first asked for. */
-static struct matmul *plan_find(struct gemm *g, long M, long N, long K, enum matmul_weights layout,
-                                int add)
+static struct matmul *plan_find(struct gemm *g, const struct matmul *want)
 {
     struct plan *oldest = &g->plans[0];
     g->clock++;
     for (int i = 0; i < PLANS; i++) {
         struct plan *p = &g->plans[i];
-        if (p->m.prim && p->m.M == M && p->m.N == N && p->m.K == K && p->m.layout == layout &&
-            p->m.add == add) {
+        if (p->m.prim && p->m.M == want->M && p->m.N == want->N && p->m.K == want->K &&
+            p->m.layout == want->layout && p->m.add == want->add && p->m.src_row == want->src_row &&
+            p->m.dst_row == want->dst_row) {
             p->used = g->clock;
             return &p->m;
         }
@@ -176,44 +218,73 @@ static struct matmul *plan_find(struct gemm *g, long M, long N, long K, enum mat
     }
     matmul_free(&oldest->m);
     oldest->used = g->clock;
-    oldest->m = (struct matmul){.M = M,
-                                .N = N,
-                                .K = K,
-                                .layout = layout,
-                                .add = add,
-                                .type = dnnl_bf16,
-                                .dst_type = dnnl_f32};
+    oldest->m = *want;
+    oldest->m.type = dnnl_bf16;
+    oldest->m.dst_type = dnnl_f32;
     return matmul_make(&oldest->m, g->engine) == 0 ? &oldest->m : NULL;
 }
 
-static void bf16_product(struct gemm *g, float *C, float beta, const float *A, const void *W,
-                         long M, long N, long K, enum matmul_weights layout)
+/* n rows of T activations to bf16; NULL without memory. */
+static const uint16_t *narrow(struct gemm *g, const float *A, long T, long n)
 {
-    if (g->failed || M == 0)
-        return;
-    if (gemm_reserve(g, (size_t)M * (size_t)K, NULL) != 0) {
+    if (g->failed)
+        return NULL;
+    if (gemm_reserve(g, (size_t)T * (size_t)n, NULL) != 0) {
         g->failed = dnnl_out_of_memory;
-        return;
+        return NULL;
     }
     enum stage was = profile_to(g->profile, STAGE_ROUND);
 #pragma omp parallel for schedule(static)
-    for (long t = 0; t < M; t++)
-        dtype_from_f32(g->narrow + t * K, A + t * K, DT_BF16, (size_t)K);
+    for (long t = 0; t < T; t++)
+        dtype_from_f32(g->narrow + t * n, A + t * n, DT_BF16, (size_t)n);
     profile_to(g->profile, was);
-    struct matmul *m = plan_find(g, M, N, K, layout, beta != 0);
-    int status = m ? matmul_run(m, g->stream, g->narrow, W, C) : dnnl_unimplemented;
+    return g->narrow;
+}
+
+static void bf16_product(struct gemm *g, const struct matmul *want, float *C, const uint16_t *A,
+                         const void *W)
+{
+    if (g->failed)
+        return;
+    struct matmul *m = plan_find(g, want);
+    int status = m ? matmul_run(m, g->stream, A, W, C) : dnnl_unimplemented;
     if (status != dnnl_success)
         g->failed = status;
-    count(g, M, N, K);
+    count(g, want->M, want->N, want->K);
+}
+
+/* Rows of the matrix as numbers. */
+static const void *panel(struct gemm *g, const struct wmat *W, long row, long rows)
+{
+    size_t at = (size_t)row * (size_t)W->K, size = dtype_size(W->dtype);
+    if (W->q.kind == QUANT_NONE)
+        return (const char *)W->data + at * size;
+    if (g->failed)
+        return NULL;
+    if (gemm_reserve_panel(g, (size_t)rows * (size_t)W->K * size, NULL) != 0) {
+        g->failed = dnnl_out_of_memory;
+        return NULL;
+    }
+    enum stage was = profile_to(g->profile, STAGE_DEQUANT);
+    qmat_expand_rows(&W->q, row, rows, g->panel, W->dtype);
+    profile_to(g->profile, was);
+    return g->panel;
 }
 
 void linear_fwd(struct gemm *g, float *Y, const float *X, const struct wmat *W, const float *bias,
                 long T)
 {
-    if (W->dtype == DT_F32)
-        gemm_nt(g, Y, 0, X, W->data, T, W->N, W->K);
-    else
-        bf16_product(g, Y, 0, X, W->data, T, W->N, W->K, WEIGHTS_NK);
+    long N = W->N, K = W->K, most = panel_rows(N, K);
+    const uint16_t *x = W->dtype == DT_BF16 && T ? narrow(g, X, T, K) : NULL;
+    for (long n = 0; n < N && T; n += most) {
+        long rows = N - n < most ? N - n : most;
+        const void *w = panel(g, W, n, rows);
+        struct matmul m = {.M = T, .N = rows, .K = K, .layout = WEIGHTS_NK, .dst_row = N};
+        if (W->dtype == DT_F32)
+            sgemm_rows(g, 0, 1, Y + n, N, 0, X, K, w, T, rows, K);
+        else
+            bf16_product(g, &m, Y + n, x, w);
+    }
     if (bias) {
 #pragma omp parallel for schedule(static)
         for (long t = 0; t < T; t++)
@@ -225,11 +296,20 @@ void linear_fwd(struct gemm *g, float *Y, const float *X, const struct wmat *W, 
 void linear_bwd_data(struct gemm *g, float *dX, float beta, const float *dY, const struct wmat *W,
                      long T)
 {
-    /* Y = X W^T  =>  dX = dY W */
-    if (W->dtype == DT_F32)
-        gemm_nn(g, dX, beta, dY, W->data, T, W->K, W->N);
-    else
-        bf16_product(g, dX, beta, dY, W->data, T, W->K, W->N, WEIGHTS_KN);
+    /* Y = X W^T  =>  dX = dY W, a sum over panels */
+    long N = W->N, K = W->K, most = panel_rows(N, K);
+    const uint16_t *dy = W->dtype == DT_BF16 && T ? narrow(g, dY, T, N) : NULL;
+    for (long n = 0; n < N && T; n += most) {
+        long rows = N - n < most ? N - n : most;
+        int add = beta != 0 || n > 0;
+        const void *w = panel(g, W, n, rows);
+        struct matmul m = {
+            .M = T, .N = K, .K = rows, .layout = WEIGHTS_KN, .add = add, .src_row = N};
+        if (W->dtype == DT_F32)
+            sgemm_rows(g, 0, 0, dX, K, (float)add, dY + n, N, w, T, K, rows);
+        else
+            bf16_product(g, &m, dX, dy ? dy + n : NULL, w);
+    }
 }
 
 void linear_bwd_weight(struct gemm *g, float *dW, float *dbias, const float *dY, const float *X,

@@ -4,6 +4,7 @@
 
 #include "core/error.h"
 #include "tensor/dtype.h"
+#include "tensor/quant.h"
 
 /* Compute type of the products with frozen weights. */
 enum compute { COMPUTE_F32, COMPUTE_BF16 };
@@ -15,6 +16,9 @@ struct gemm *gemm_new(struct pesc_error *err);
 void gemm_free(struct gemm *g);
 /* Room for rounding activations of the widest product (elements), so that no step allocates. */
 int gemm_reserve(struct gemm *g, size_t activations, struct pesc_error *err) MUST_USE;
+/* Bytes of the panel that a quantised matrix [N, K] is expanded into, and room for the largest. */
+size_t gemm_panel_bytes(long N, long K, enum dtype type);
+int gemm_reserve_panel(struct gemm *g, size_t bytes, struct pesc_error *err) MUST_USE;
 int gemm_check(const struct gemm *g, struct pesc_error *err) MUST_USE;
 /* Floating point operations of all products so far (2 M N K each). */
 double gemm_flops(const struct gemm *g);
@@ -38,11 +42,14 @@ void gemm_tn(struct gemm *g, float *C, float beta, const float *A, const float *
              long K);
 
 /* A frozen or master weight [N, K] (PyTorch's [out, in]) in f32 or bf16. bf16 weights are
- * multiplied with activations rounded to bf16 and float accumulation. */
+ * multiplied with activations rounded to bf16 and float accumulation. A quantised one is expanded
+ * to that type when a product needs it. A large matrix is taken in panels of rows, whatever form it
+ * has, so that the same values give the same bits. */
 struct wmat {
     enum dtype dtype;
     long N, K;
     const void *data;
+    struct qmat q; /* of a kind other than QUANT_NONE: instead of data */
 };
 /* Y[T,N] = X[T,K] W^T (+ bias[N], may be NULL) */
 void linear_fwd(struct gemm *g, float *Y, const float *X, const struct wmat *W, const float *bias,

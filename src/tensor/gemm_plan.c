@@ -15,7 +15,8 @@ static int describe(const struct matmul *p, dnnl_memory_desc_t *src, dnnl_memory
                     dnnl_memory_desc_t *dst)
 {
     dnnl_dims_t sd = {p->M, p->K}, wd = {p->K, p->N}, dd = {p->M, p->N};
-    dnnl_dims_t ss = {p->K, 1}, ds = {p->N, 1}, ws;
+    dnnl_dims_t ss = {p->src_row ? p->src_row : p->K, 1};
+    dnnl_dims_t ds = {p->dst_row ? p->dst_row : p->N, 1}, ws;
     strides_of(p, ws);
     return dnnl_memory_desc_create_with_strides(src, 2, sd, p->type, ss) == dnnl_success &&
            (p->layout == WEIGHTS_OWN
@@ -67,7 +68,8 @@ static int describe(const struct matmul *p, dnnl_memory_desc_t *src, dnnl_memory
                     dnnl_memory_desc_t *dst)
 {
     dnnl_dims_t sd = {p->M, p->K}, wd = {p->K, p->N}, dd = {p->M, p->N};
-    dnnl_dims_t ss = {p->K, 1}, ds = {p->N, 1}, ws;
+    dnnl_dims_t ss = {p->src_row ? p->src_row : p->K, 1};
+    dnnl_dims_t ds = {p->dst_row ? p->dst_row : p->N, 1}, ws;
     strides_of(p, ws);
     return dnnl_memory_desc_init_by_strides(src, 2, sd, p->type, ss) == dnnl_success &&
            (p->layout == WEIGHTS_OWN

@@ -12,6 +12,7 @@
     X(FFN, "ffn", "products of the feed-forward network")                                          \
     X(HEAD, "head", "product with the vocabulary")                                                 \
     X(ROUND, "rounding", "activations to bf16 for the products")                                   \
+    X(DEQUANT, "dequantising", "quantised weights to numbers for the products")                    \
     X(ATTENTION, "attention", "scores, softmax and mixing of values")                              \
     X(MOE, "adapters", "router and adapters, products included")                                   \
     X(NORM, "norms", "root mean square norms")                                                     \

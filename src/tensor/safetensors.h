@@ -48,10 +48,14 @@ int st_read_range(const struct st_file *f, const struct st_tensor *t, uint64_t f
 /* Drops the tensor from the page cache, with the whole pages that it lies in. */
 void st_forget(const struct st_file *f, const struct st_tensor *t);
 
+/* Carried types that are written. */
+#define ST_I8 ((enum dtype)(DT_COUNT + 1))
+#define ST_U8 ((enum dtype)(DT_COUNT + 2))
+const char *st_out_type(enum dtype d); /* as files spell it, of these too */
 /* A tensor to be written. */
 struct st_out {
     const char *name;
-    enum dtype dtype;
+    enum dtype dtype; /* or ST_I8, ST_U8 */
     int ndim;
     long shape[ST_MAX_DIM];
 };
@@ -59,7 +63,7 @@ struct st_out {
 typedef int (*st_fill)(void *ctx, long i, const struct st_out *t, void *dst,
                        struct pesc_error *err);
 
-/* Writes a canonical file (F32, then BF16, F16 and U8, each by name; header padded to 8
+/* Writes a canonical file (F32, then BF16, F16, I8, U8, each by name; header padded to 8
  * bytes; at most one metadata key, NULL for none), whole or not at all, holding one tensor in
  * memory at a time. fresh: E-USAGE-EXISTS if the name is taken. sha256 (65 bytes) and bytes may
  * be NULL. The same tensors give the same bytes. */
@@ -71,5 +75,14 @@ int st_write(const char *path, const struct st_out *t, long n, const char *meta_
 struct afile;
 int st_write_to(struct afile *f, const struct st_out *t, long n, const char *meta_key,
                 const char *meta_value, st_fill fill, void *ctx, struct pesc_error *err) MUST_USE;
+/* The same in pieces, for tensors that are not to lie in memory: pour calls st_put until all bytes
+ * of the tensor have been put. */
+struct st_sink;
+int st_put(struct st_sink *to, const void *data, size_t n, struct pesc_error *err) MUST_USE;
+typedef int (*st_pour)(void *ctx, long i, const struct st_out *t, struct st_sink *to,
+                       struct pesc_error *err);
+int st_write_pieces(const char *path, const struct st_out *t, long n, const char *meta_key,
+                    const char *meta_value, st_pour pour, void *ctx, int fresh, uint64_t *bytes,
+                    struct pesc_error *err) MUST_USE;
 
 #endif

@@ -21,3 +21,4 @@ libpesc_a_SOURCES += \
   src/tensor/safetensors.c src/tensor/safetensors.h \
   src/tensor/safetensors_write.c \
   src/tensor/st_header.c src/tensor/st_header.h
+libpesc_a_SOURCES += src/tensor/quant.c src/tensor/quant.h src/tensor/quantise.c

@@ -42,7 +42,7 @@ static int part_tensor(struct st_out *t, char *name, const struct adamw_part *pa
     int n = snprintf(name, ST_NAME_CAP, "%s%s", part->prefix, p->name);
     if (n < 0 || n >= ST_NAME_CAP)
         return FAIL(err, LIMIT, "tensor name too long: %.100s...", name);
-    *t = (struct st_out){name, part->is_bytes ? DT_U8 : DT_F32, part->per_block ? 1 : p->ndim, {0}};
+    *t = (struct st_out){name, part->is_bytes ? ST_U8 : DT_F32, part->per_block ? 1 : p->ndim, {0}};
     for (int d = 0; d < p->ndim; d++)
         t->shape[d] = p->shape[d];
     if (part->per_block)
@@ -294,7 +294,7 @@ int checkpoint_find(const char *dir, const struct notes *notes, char *path, stru
 
 static int same_tensor(const struct st_tensor *t, const struct st_out *want)
 {
-    if (strcmp(t->stored, dtype_st_name(want->dtype)) != 0 || t->ndim != want->ndim)
+    if (strcmp(t->stored, st_out_type(want->dtype)) != 0 || t->ndim != want->ndim)
         return 0;
     for (int d = 0; d < t->ndim; d++)
         if (t->shape[d] != want->shape[d])

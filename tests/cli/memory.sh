@@ -27,6 +27,7 @@ place() { # WHAT OPTIONS...
     same plain.steps placed.steps "$what: the same figures on the way"
 }
 mkdir spill
+place "moments and gradients on disk" --optimizer-state disk
 place "every layer streamed" --resident-layers 0
 has placed.json '"weights_bytes_read":[1-9]' "and the bytes that were read are reported"
 place "one layer streamed" --resident-layers $((layers - 1))
@@ -34,8 +35,22 @@ place "one layer kept" --keep-layers 1
 place "all layers kept" --keep-layers 99
 place "inputs spilled" --spill-activations spill
 place "all at once" --resident-layers 1 --keep-layers 1 --spill-activations spill --threads 1
+place "all of it on disk" --resident-layers 0 --spill-activations spill --optimizer-state disk
 [ -z "$(ls -A spill)" ]
 ok $? "nothing is left in the folder for spilling"
+for form in nf4 int8; do
+    pesc craft base/init -o "Q-$form" --experts 4 --top-k 2 --adapter-dim 4 --seed 3 --base-dtype $form
+    few="--optimizer adamw8bit --freeze-router"
+    pesc train "Q-$form" $opts $few -o "R-$form"
+    ok $? "train, $form, moments as bytes, frozen routers"
+    steps out >want.steps
+    rm -rf S
+    pesc train "Q-$form" $opts $few --resident-layers 0 --keep-layers 1 --spill-activations spill \
+        --optimizer-state disk -o S
+    steps out >got.steps
+    same "R-$form/adapter.safetensors" S/adapter.safetensors "$form: all on disk, the same adapters"
+    same want.steps got.steps "$form: the same figures on the way"
+done
 pesc train M $opts --resident-layers 1 -o T
 ok $? "a run"
 pesc train M --config T/config.yaml -o U --json

@@ -21,7 +21,7 @@ moe="adapters/experts.c adapters/router.c adapters/init.c"
 # What the engine's tests need besides. They are run in this order until one fails.
 engine=$(ls src/core/file.c src/core/hash.c src/core/json.c src/core/machine.c src/core/tfile.c \
     src/core/xxh64.c \
-    src/tensor/dtype.c src/tensor/gemm*.c src/tensor/params.c src/tensor/profile.c src/tensor/st_*.c \
+    src/tensor/dtype.c src/tensor/gemm*.c src/tensor/params.c src/tensor/profile.c src/tensor/quant*.c src/tensor/st_*.c \
     src/tensor/safetensors*.c src/model/*.c src/train/*.c)
 engine_tests="model_grad engine loop_sums loop engine_memory loop_state optim_forms"
 wrap="-Wl,--wrap=malloc -Wl,--wrap=calloc -Wl,--wrap=realloc -Wl,--wrap=aligned_alloc"
@@ -226,9 +226,9 @@ all src/model/engine.c s/s->argmax\[e->rows\[from + i\]\]/s->argmax[from + i]/
 all src/model/engine.c s/s->losses\[e->rows\[from + i\]\]/s->losses[from + i]/
 all src/model/engine.c s/e->target + from, scale/e->target, scale/
 all src/model/engine.c s/memcpy(e->dx + e->rows\[from + i\]/memcpy(e->dx + e->rows[i]/
-all src/model/engine.c s/return e->m->compute == COMPUTE_BF16 ? (n > head ? n : head) : 0/return 0/
-all src/model/engine.c s/+ 2 \* rounded(&e)/+ rounded(\&e)/
-all src/model/engine.c s/if (m->crafted && e->train)/if (0)/
+all src/model/engine_memory.c s/return e->m->compute == COMPUTE_BF16 ? (n > head ? n : head) : 0/return 0/
+all src/model/engine_memory.c s/+ 2 \* rounded(&e)/+ rounded(\&e)/
+all src/model/engine_memory.c s/if (m->crafted && e->train)/if (0)/
 all src/model/rope.c s/-2.0 \* (double)i \/ C/-2.0 * (double)(i + 1) \/ C/
 all src/model/rope.c s/C \/ (C - 2)/1/
 all src/model/rope.c s/length > c->max_positions/length > 0/
@@ -240,7 +240,7 @@ all src/model/decode.c s/d->kv.length + i;/i;/
 all src/model/decode.c s/d->kv.length += n/d->kv.length += 1/
 all src/model/decode.c s/(last - 1) \* D/0 * D/
 all src/model/decode.c s/n > d->kv.capacity - d->kv.length/n > d->kv.capacity/
-all src/model/weights.c s/(L \* vec + /L * (vec + /
+all src/model/weights.c s/ + o.rest_bytes;/;/
 all src/model/model.c s/layer + E \* D + E \* A \* D}/layer + E * D}/
 all src/model/model.c s/m->grad_head = m->c.tied ? m->grad_embed : /m->grad_head = /
 all src/train/loop.c s/1.0 \/ (double)sum->scored/1.0 \/ (double)batch_scored(\&b)/

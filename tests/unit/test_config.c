@@ -148,6 +148,22 @@ static const struct {
     /* C09 */
     {"llama", "{\"quantization_config\":{\"quant_method\":\"gptq\",\"bits\":4}}", "E-CFG-QUANT", 7},
     {"llama", "{\"quantization_config\":{}}", "E-CFG-QUANT", 7},
+    {"llama", "{\"quantization_config\":{\"quant_method\":\"awq\"}}", "E-CFG-QUANT", 7},
+    {"llama", "{\"quantization_config\":{\"quant_method\":\"fp8\"}}", "E-CFG-QUANT", 7},
+    {"llama", "{\"quantization_config\":{\"quant_method\":\"bitsandbytes\",\"load_in_8bit\":true}}",
+     "E-CFG-QUANT", 7},
+    {"llama", "{\"quantization_config\":{\"quant_method\":\"bitsandbytes\",\"load_in_4bit\":true}}",
+     "E-CFG-QUANT", 7}, /* says nothing: fp4 */
+    {"llama",
+     "{\"quantization_config\":{\"quant_method\":\"bitsandbytes\",\"load_in_4bit\":true,"
+     "\"bnb_4bit_quant_type\":\"fp4\"}}",
+     "E-CFG-QUANT", 7},
+    {"llama",
+     "{\"quantization_config\":{\"quant_method\":\"bitsandbytes\",\"load_in_4bit\":true,"
+     "\"bnb_4bit_quant_type\":\"nf4\",\"bnb_4bit_quant_storage\":\"bfloat16\"}}",
+     "E-CFG-QUANT", 7},
+    {"llama", "{\"quantization_config\":{\"quant_method\":\"pesc_int8\",\"version\":2}}",
+     "E-CFG-QUANT", 7},
     {"llama", "{\"compression_config\":{\"format\":\"int-quantized\"}}", "E-CFG-QUANT", 7},
     /* keys that would change the result */
     {"llama", "{\"hidden_act\":\"gelu\"}", "E-CFG-UNSUP", 7},

@@ -465,7 +465,7 @@ static int fill_bytes(void *ctx, long i, const struct st_out *t, void *dst, stru
 /* Bytes stand behind the floats; a checkpoint may hold them, a pack may not. */
 static void test_bytes(void)
 {
-    static const struct st_out t[] = {{"a", DT_U8, 1, {3}}, {"b", DT_F32, 1, {1}}};
+    static const struct st_out t[] = {{"a", ST_U8, 1, {3}}, {"b", DT_F32, 1, {1}}};
     struct pesc_error err = {0};
     struct st_file *f = NULL;
     unsigned char got[3] = {0};
