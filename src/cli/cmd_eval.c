@@ -49,7 +49,8 @@ static const struct opt options[] = {
     {"batch-tokens", NULL, OPT_LONG, AT(batch_tokens), "N", "tokens at a time", 1, 1e9},
     {"compute", NULL, OPT_CHOICE, AT(compute), "auto|f32|bf16", "type of the matrix products", 0,
      0},
-    {"memory", NULL, OPT_SIZE, AT(memory), "SIZE", "refuse to start if more would be needed", 0, 0},
+    {"memory", NULL, OPT_SIZE, AT(memory), "SIZE",
+     "resident memory at most; what does not fit goes to disk", 0, 0},
     WEIGHT_OPTIONS(AT(place)),
     {"threads", NULL, OPT_LONG, AT(threads), "N", "default: OMP_NUM_THREADS, else the cores", 0,
      4096},
@@ -106,13 +107,11 @@ static int session_open(struct session *s, const struct options *o, const char *
     s->source = batcher_source(s->batcher);
     TRY(model_shape(base_config(s->arg.base), s->arg.is_crafted ? &s->arg.craft.moe : NULL,
                     TRAIN_NOTHING, s->compute, &s->model, err));
-    place_weights(&o->place, s->model);
     long longest = dataset_counts(s->data)->longest, tokens = s->source.max_tokens;
     tokens = longest > tokens ? longest : tokens;
-    TRY(memory_check(o->memory,
-                     model_bytes(s->model) +
-                         engine_bytes(s->model, tokens, s->source.max_samples, 0, NULL),
-                     NULL, err));
+    TRY(place_fitting(&o->place, o->memory,
+                      engine_bytes(s->model, tokens, s->source.max_samples, 0, NULL), s->model,
+                      err));
     TRY(model_load(s->model, s->arg.base, s->arg.is_crafted ? s->arg.craft.base_dtype : DT_COUNT,
                    s->arg.craft.seed, err));
     if (s->arg.is_crafted)

@@ -13,6 +13,7 @@ struct options {
     long max_new_tokens, top_k, seed, threads;
     double temperature, top_p;
     struct place_options place;
+    uint64_t memory;
     int json, quiet, force_base, thinking;
 };
 
@@ -46,6 +47,8 @@ static const struct opt options[] = {
     {"compute", NULL, OPT_CHOICE, AT(compute), "auto|f32|bf16", "type of the matrix products", 0,
      0},
     WEIGHT_OPTIONS(AT(place)),
+    {"memory", NULL, OPT_SIZE, AT(memory), "SIZE",
+     "resident memory at most; what does not fit stays on disk", 0, 0},
     {"threads", NULL, OPT_LONG, AT(threads), "N", "default: OMP_NUM_THREADS, else the cores", 0,
      4096},
     {"quiet", "q", OPT_FLAG, AT(quiet), NULL, "the text only", 0, 0},
@@ -154,9 +157,8 @@ static int session_open(struct session *s, const struct options *o, const char *
     TRY(encode_prompt(s, o, err));
     TRY(model_shape(base_config(s->arg.base), s->arg.is_crafted ? &s->arg.craft.moe : NULL,
                     TRAIN_NOTHING, compute, &s->model, err));
-    place_weights(&o->place, s->model);
     long capacity = (long)s->prompt.n + o->max_new_tokens;
-    TRY(memory_check(0, model_bytes(s->model) + decoder_bytes(s->model, capacity), NULL, err));
+    TRY(place_fitting(&o->place, o->memory, decoder_bytes(s->model, capacity), s->model, err));
     TRY(model_load(s->model, s->arg.base, s->arg.is_crafted ? s->arg.craft.base_dtype : DT_COUNT,
                    s->arg.craft.seed, err));
     if (s->arg.is_crafted)

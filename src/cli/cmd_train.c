@@ -18,7 +18,7 @@ static void defaults(void *opts)
     o->scheduler = "constant";
     o->decay_set = "all";
     o->optimizer = "adamw";
-    o->optimizer_state = "memory";
+    o->optimizer_state = "auto";
     o->experiment = "default";
     o->num_epochs = 1;
     o->accumulation = 1;
@@ -62,7 +62,7 @@ static const struct opt options[] = {
     {"max-grad-norm", NULL, OPT_REAL, AT(max_grad_norm), "X", "clip gradients (0: never)", 0, 1e9},
     {"optimizer", NULL, OPT_CHOICE, AT(optimizer), "adamw|adamw8bit",
      "moments as floats, or as a byte each", 0, 0},
-    {"optimizer-state", NULL, OPT_CHOICE, AT(optimizer_state), "memory|disk",
+    {"optimizer-state", NULL, OPT_CHOICE, AT(optimizer_state), "auto|memory|disk",
      "where moments and gradients are (disk: a layer at a time in memory)", 0, 0},
     {"adam-beta1", NULL, OPT_REAL, AT(beta1), "X", "AdamW", 0, 1},
     {"adam-beta2", NULL, OPT_REAL, AT(beta2), "X", "AdamW", 0, 1},
@@ -84,7 +84,8 @@ static const struct opt options[] = {
     {"seed", NULL, OPT_LONG, AT(seed), "N", "of order and dropout", 0, 9e15},
     {"compute", NULL, OPT_CHOICE, AT(compute), "auto|f32|bf16", "type of the matrix products", 0,
      0},
-    {"memory", NULL, OPT_SIZE, AT(memory), "SIZE", "refuse to start if more would be needed", 0, 0},
+    {"memory", NULL, OPT_SIZE, AT(memory), "SIZE",
+     "resident memory at most; what does not fit goes to disk", 0, 0},
     WEIGHT_OPTIONS(AT(place)),
     ACTIVATION_OPTIONS(AT(place)),
     {"threads", NULL, OPT_LONG, AT(threads), "N", "default: OMP_NUM_THREADS, else the cores", 0,

@@ -9,7 +9,7 @@
 
 int memory_check(uint64_t budget, uint64_t wanted, uint64_t *total, struct pesc_error *err)
 {
-    enum { MARGIN = 48 << 20 }; /* oneDNN's code and packing buffers, the threads' stacks */
+    enum { MARGIN = 14 << 20 }; /* oneDNN's code and packing buffers, the threads' stacks */
     uint64_t need = machine_peak_rss() + wanted + MARGIN;
     uint64_t limit = budget ? budget : machine_memory_limit();
     char shown[32], have[32];
@@ -20,8 +20,25 @@ int memory_check(uint64_t budget, uint64_t wanted, uint64_t *total, struct pesc_
     progress_bytes(shown, sizeof shown, need);
     progress_bytes(have, sizeof have, limit);
     return FAIL(err, MEMORY_BUDGET,
-                "%s (%llu bytes) are needed and %s is %s; smaller batches need less", shown,
-                (unsigned long long)need, budget ? "--memory" : "what this machine can give", have);
+                "%s (%llu bytes) are needed at least and %s is %s; smaller batches need less",
+                shown, (unsigned long long)need, budget ? "--memory" : "what this machine can give",
+                have);
+}
+
+int place_fitting(const struct place_options *o, uint64_t budget, uint64_t others, struct model *m,
+                  struct pesc_error *err)
+{
+    long L = m->c.num_layers;
+    place_weights(o, m);
+    if (memory_check(budget, model_bytes(m) + others, NULL, NULL) == 0 || o->resident_layers >= 0)
+        return memory_check(budget, model_bytes(m) + others, NULL, err);
+    for (int embed = o->embed_on_disk; embed <= !m->c.tied; embed++)
+        for (long n = 3; n <= L; n++) { /* two layers' buffers stay */
+            m->plan = (struct weights_plan){.streamed_layers = n, .embed_on_disk = embed};
+            if (memory_check(budget, model_bytes(m) + others, NULL, NULL) == 0)
+                return 0;
+        }
+    return memory_check(budget, model_bytes(m) + others, NULL, err);
 }
 
 long threads_arg(long threads)
@@ -36,7 +53,7 @@ long threads_arg(long threads)
 
 void place_defaults(struct place_options *o)
 {
-    *o = (struct place_options){.resident_layers = -1};
+    *o = (struct place_options){.resident_layers = -1, .keep_layers = -1};
 }
 
 void place_weights(const struct place_options *o, struct model *m)
@@ -44,9 +61,4 @@ void place_weights(const struct place_options *o, struct model *m)
     long L = m->c.num_layers, resident = o->resident_layers;
     m->plan.streamed_layers = resident < 0 || resident > L ? 0 : L - resident;
     m->plan.embed_on_disk = o->embed_on_disk;
-}
-
-struct engine_choices place_activations(const struct place_options *o)
-{
-    return (struct engine_choices){.keep_layers = o->keep_layers, .spill_dir = o->spill};
 }

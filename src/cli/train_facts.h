@@ -5,7 +5,7 @@
 #include "cli/recorder.h"
 #include "cli/stop.h"
 #include "cli/train_run.h"
-#include "train/loop.h"
+#include "train/memory_plan.h"
 
 enum { EVAL_TOKENS = 2048 }; /* of an evaluation batch */
 
@@ -22,8 +22,10 @@ struct train_session {
     const char **domains, **eval_domains;
     double *rates;
     long n_rates, steps, threads, resume_step;
-    long batches;  /* of --num-epochs; 0 with --max-steps */
-    uint64_t need; /* planned peak memory, bytes */
+    long batches;              /* of --num-epochs; 0 with --max-steps */
+    struct place place;        /* where everything is */
+    struct memory_terms terms; /* what that takes */
+    uint64_t need;             /* planned peak memory, bytes */
     double started;
     struct recorder rec;
     struct stop *stop;

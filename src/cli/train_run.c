@@ -123,24 +123,53 @@ static struct adamw_options adamw_of(const struct train_session *s, const struct
                                   .weight_decay = o->weight_decay,
                                   .decay = strcmp(o->decay_set, "all") ? DECAY_MATRICES : DECAY_ALL,
                                   .form = (enum adamw_form)adamw_form_from_name(o->optimizer),
-                                  .disk = strcmp(o->optimizer_state, "disk") ? NULL : s->ckpt_dir};
+                                  .disk = s->place.state_on_disk ? s->ckpt_dir : NULL};
 }
 
-/* What would be needed against what may be had, before any weight is read. */
-static int check_memory(struct train_session *s, const struct train_cli *o, struct pesc_error *err)
+/* What the options leave open is chosen so that the run fits --memory (or what the machine can
+ * give), before any weight is read. */
+static int choose_places(struct train_session *s, const struct train_cli *o, struct pesc_error *err)
 {
-    struct batch_source widest = s->source;
-    struct engine_choices engine = place_activations(&o->place);
-    if (engine.spill_dir && !path_is_dir(engine.spill_dir))
-        return FAIL(err, IO_MISSING, "%s: no such folder", engine.spill_dir);
-    if (s->eval_data && s->eval_source.max_tokens > widest.max_tokens)
-        widest.max_tokens = s->eval_source.max_tokens;
-    if (s->eval_data && s->eval_source.max_samples > widest.max_samples)
-        widest.max_samples = s->eval_source.max_samples;
-    struct adamw_options adamw = adamw_of(s, o);
-    return memory_check(o->memory,
-                        model_bytes(s->model) + train_bytes(s->model, &widest, &adamw, &engine),
-                        &s->need, err);
+    uint64_t free_now = machine_memory_limit(), rss = machine_rss();
+    int full = s->model->trainable == TRAIN_FULL;
+    long L = s->model->c.num_layers, resident = o->place.resident_layers;
+    struct memory_question q = {
+        .m = s->model,
+        .data = s->source,
+        .adamw = adamw_of(s, o),
+        .in_use = rss,
+        .budget = o->memory  ? o->memory
+                  : free_now ? free_now + rss
+                             : UINT64_MAX,
+        .comfort = o->memory != 0,
+        .streamed_layers = full || resident > L ? 0
+                           : resident < 0       ? -1
+                                                : L - resident,
+        .keep_layers = o->place.keep_layers < 0 && !o->memory ? 0 : o->place.keep_layers,
+        .embed_on_disk = o->place.embed_on_disk ? 1 : -1,
+        .spill = o->place.spill ? 1 : -1,
+        .state_on_disk = full ? 0
+                         : !strcmp(o->optimizer_state, "auto")
+                             ? -1
+                             : !strcmp(o->optimizer_state, "disk")};
+    if (o->place.spill && !path_is_dir(o->place.spill))
+        return FAIL(err, IO_MISSING, "%s: no such folder", o->place.spill);
+    if (s->eval_data && s->eval_source.max_tokens > q.data.max_tokens)
+        q.data.max_tokens = s->eval_source.max_tokens;
+    if (s->eval_data && s->eval_source.max_samples > q.data.max_samples)
+        q.data.max_samples = s->eval_source.max_samples;
+    if (o->memory && machine_peak_rss() > o->memory)
+        q.in_use = machine_peak_rss();
+    TRY(memory_choose(&q, &s->place, &s->terms, err));
+    s->need = s->terms.total > machine_peak_rss() ? s->terms.total : machine_peak_rss();
+    return 0;
+}
+
+static struct engine_choices engine_of(const struct train_session *s, const struct train_cli *o)
+{
+    const char *to = o->place.spill ? o->place.spill : s->ckpt_dir;
+    return (struct engine_choices){.keep_layers = s->place.keep_layers,
+                                   .spill_dir = s->place.spill ? to : NULL};
 }
 
 static int open_model(struct train_session *s, const struct train_cli *o, struct pesc_error *err)
@@ -161,9 +190,7 @@ static int open_model(struct train_session *s, const struct train_cli *o, struct
     TRY(compute_arg(o->compute, &s->arg, &s->compute, s->why, sizeof s->why, err));
     TRY(model_shape(base_config(s->arg.base), s->arg.is_crafted ? &moe : NULL, t, s->compute,
                     &s->model, err));
-    place_weights(&o->place, s->model);
-    s->model->layer_grads = !strcmp(o->optimizer_state, "disk");
-    TRY(check_memory(s, o, err));
+    TRY(choose_places(s, o, err));
     TRY(model_load(s->model, s->arg.base, s->arg.is_crafted ? s->arg.craft.base_dtype : DT_COUNT,
                    s->arg.craft.seed, err));
     return s->arg.is_crafted ? pack_arg_load(&s->pack, s->model, err) : 0;
@@ -191,16 +218,28 @@ static int find_checkpoint(struct train_session *s, const struct train_cli *o,
     return -1;
 }
 
-static void show_memory(struct train_session *s, const struct train_cli *o)
+static void show_memory(struct train_session *s)
 {
-    const struct weights_plan *w = &s->model->plan;
-    char need[32], places[64] = "";
+    const struct place *p = &s->place;
+    char need[32], places[200] = "";
+    size_t n = 0;
+    const struct {
+        int on;
+        long many;
+        const char *text;
+    } what[] = {{p->streamed_layers > 0, p->streamed_layers, " layers streamed"},
+                {p->embed_on_disk, 0, "embedding on disk"},
+                {p->spill, 0, "activations spilled"},
+                {p->state_on_disk, 0, "optimiser state on disk"},
+                {p->keep_layers > 0, p->keep_layers, " layers keep their activations"}};
     progress_bytes(need, sizeof need, s->need);
-    if (w->streamed_layers)
-        snprintf(places, sizeof places, ", %ld layers streamed", w->streamed_layers);
-    progress_header(s->rec.progress, "memory", "at most %s%s%s%s", need, places,
-                    w->embed_on_disk ? ", embedding on disk" : "",
-                    o->place.spill ? ", activations spilled" : "");
+    for (size_t i = 0; i < sizeof what / sizeof *what; i++)
+        if (what[i].many)
+            n += (size_t)snprintf(places + n, sizeof places - n, ", %ld%s", what[i].many,
+                                  what[i].text);
+        else if (what[i].on)
+            n += (size_t)snprintf(places + n, sizeof places - n, ", %s", what[i].text);
+    progress_header(s->rec.progress, "memory", "at most %s%s", need, places);
 }
 
 static void show_header(struct train_session *s, const struct train_cli *o, long threads)
@@ -245,7 +284,7 @@ static void show_header(struct train_session *s, const struct train_cli *o, long
                     s->rates ? "first of a list" : o->scheduler);
     progress_header(p, "compute", "%s (%s), %ld threads",
                     s->compute == COMPUTE_BF16 ? "bf16" : "f32", s->why, threads);
-    show_memory(s, o);
+    show_memory(s);
     progress_header(p, "run", "%s", rundir_path(s->rec.dir));
     if (*s->resume_from)
         progress_header(p, "resume", "%s", path_base(s->resume_from));
@@ -306,7 +345,7 @@ static struct train_options options_of(struct train_session *s, const struct tra
         .resume_from = *s->resume_from ? s->resume_from : NULL,
         .domains = s->domains,
         .n_domains = dataset_domain_count(s->data),
-        .engine = place_activations(&o->place),
+        .engine = engine_of(s, o),
         .profile = o->profile ? &s->profile : NULL,
         .stop = stop_flag(s->stop),
     };

@@ -221,12 +221,21 @@ uint64_t machine_memory_limit(void)
     return m.usable;
 }
 
-uint64_t machine_peak_rss(void)
+static uint64_t own_status(const char *field)
 {
     char text[TEXT_CAP];
-    return slurp("", "/proc/self/status", text, sizeof text) == 0
-               ? field_number(text, "VmHWM", 1024)
-               : 0;
+    return slurp("", "/proc/self/status", text, sizeof text) == 0 ? field_number(text, field, 1024)
+                                                                  : 0;
+}
+
+uint64_t machine_peak_rss(void)
+{
+    return own_status("VmHWM");
+}
+
+uint64_t machine_rss(void)
+{
+    return own_status("VmRSS");
 }
 
 static const char *put(char *buf, size_t n, const char *v, size_t len)

@@ -26,6 +26,7 @@ void machine_memory(const char *root, struct machine_memory *m);
 uint64_t machine_memory_limit(void); /* usable, of the real machine */
 
 uint64_t machine_peak_rss(void); /* bytes: the most this process has held (VmHWM) */
+uint64_t machine_rss(void);      /* bytes: what it holds now (VmRSS) */
 
 /* Texts, into buf of n bytes; they return buf. */
 const char *machine_cpu_model(const char *root, char *buf, size_t n);

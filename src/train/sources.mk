@@ -8,4 +8,5 @@ libpesc_a_SOURCES += \
 libpesc_a_SOURCES += \
   src/train/evaluate.c src/train/evaluate.h \
   src/train/loop.c src/train/loop.h \
+  src/train/memory_plan.c src/train/memory_plan.h \
   src/train/routing.c src/train/routing.h

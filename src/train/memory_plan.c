@@ -1,0 +1,175 @@
+#include "config.h"
+#include "train/memory_plan.h"
+
+#include <stdio.h>
+#include <string.h>
+
+/* What no layout counts: oneDNN's code and packing buffers, the threads' stacks, the allocator's
+ * own. Measured: experiments/bench/NOTES.md. */
+enum { MARGIN = 14 << 20 };
+
+void memory_place(const struct place *p, struct model *m)
+{
+    m->plan.streamed_layers = p->streamed_layers;
+    m->plan.embed_on_disk = p->embed_on_disk;
+    m->layer_grads = p->state_on_disk;
+}
+
+/* Of one layer's weights, as they are held. */
+static uint64_t layer_bytes(const struct memory_question *q)
+{
+    struct model *m = q->m;
+    struct weights_plan was = m->plan;
+    long L = m->c.num_layers;
+    if (L < 2 || m->trainable == TRAIN_FULL)
+        return 0;
+    m->plan = (struct weights_plan){.streamed_layers = 0};
+    uint64_t all = model_bytes(m);
+    m->plan.streamed_layers = L; /* but for two buffers */
+    uint64_t buffers = model_bytes(m);
+    m->plan = was;
+    return L > 2 && all > buffers ? (all - buffers) / (uint64_t)(L - 2) : 0;
+}
+
+void memory_terms_of(const struct memory_question *q, const struct place *p, struct memory_terms *t)
+{
+    struct model *m = q->m;
+    struct engine_choices engine = {.keep_layers = p->keep_layers,
+                                    .spill_dir = p->spill ? "." : NULL};
+    struct adamw_options adamw = q->adamw;
+    adamw.disk = p->state_on_disk ? "." : NULL;
+    memory_place(p, m);
+    memset(t, 0, sizeof *t);
+    t->in_use = q->in_use;
+    t->weights = model_bytes(m);
+    t->adapters = m->crafted ? m->params.total * sizeof(float) : 0;
+    t->weights -= t->adapters;
+    t->activations = engine_bytes(m, q->data.max_tokens, q->data.max_samples, 1, &engine);
+    t->optimiser = train_bytes(m, &q->data, &adamw, &engine) - t->activations;
+    t->margin = MARGIN;
+    t->total = t->in_use + t->weights + t->adapters + t->activations + t->optimiser + t->margin;
+    if (p->spill) {
+        uint64_t kept = engine_spill_bytes(m, q->data.max_tokens);
+        t->disk += kept;
+        t->traffic += 2 * kept;
+    }
+    if (p->state_on_disk) {
+        uint64_t state = adamw_disk_bytes(&m->params, adamw.form);
+        t->disk += state;
+        t->traffic += 2 * state;
+    }
+    t->traffic += 2 * (uint64_t)p->streamed_layers * layer_bytes(q);
+    if (p->embed_on_disk)
+        t->traffic += (uint64_t)(q->data.max_tokens * m->c.hidden_size) * 2;
+}
+
+static int allowed(long wish, int value)
+{
+    return wish < 0 || wish == value;
+}
+
+/* Streams as few layers as make the place fit; 0 when even all of them do not. */
+static int fit(const struct memory_question *q, struct place *p, struct memory_terms *t)
+{
+    long L = q->m->c.num_layers;
+    uint64_t layer = layer_bytes(q);
+    p->streamed_layers = q->streamed_layers >= 0 ? q->streamed_layers : 0;
+    memory_terms_of(q, p, t);
+    if (t->total <= q->budget)
+        return 1;
+    if (q->streamed_layers >= 0 || layer == 0)
+        return 0;
+    uint64_t over = t->total - q->budget;
+    long n = 2 + (long)((over + layer - 1) / layer); /* two buffers take what two layers give */
+    p->streamed_layers = n < L ? n : L;
+    memory_terms_of(q, p, t);
+    return t->total <= q->budget;
+}
+
+/* The next place of all combinations of what may go to disk; 0 behind the last. */
+static int combination(const struct memory_question *q, int i, struct place *p)
+{
+    const struct model *m = q->m;
+    int embed = i & 1, spill = i >> 1 & 1, state = i >> 2 & 1;
+    if (!allowed(q->embed_on_disk, embed) || !allowed(q->spill, spill) ||
+        !allowed(q->state_on_disk, state))
+        return 0;
+    if (m->trainable == TRAIN_FULL && (embed || state))
+        return 0;
+    if (m->c.tied && embed)
+        return 0;
+    p->embed_on_disk = embed;
+    p->spill = spill;
+    p->state_on_disk = state;
+    return 1;
+}
+enum { COMBINATIONS = 8 };
+
+static int best_of(const struct memory_question *q, struct place *best, struct memory_terms *t)
+{
+    int found = 0;
+    for (int i = 0; i < COMBINATIONS; i++) {
+        struct place p = {.keep_layers = q->keep_layers > 0 ? q->keep_layers : 0};
+        struct memory_terms now;
+        if (!combination(q, i, &p) || !fit(q, &p, &now))
+            continue;
+        if (found && now.traffic >= t->traffic)
+            continue;
+        found = 1;
+        *best = p;
+        *t = now;
+    }
+    return found;
+}
+
+uint64_t memory_smallest(const struct memory_question *q)
+{
+    uint64_t smallest = UINT64_MAX;
+    for (int i = 0; i < COMBINATIONS; i++) {
+        struct place p = {.keep_layers = q->keep_layers > 0 ? q->keep_layers : 0};
+        struct memory_terms t;
+        if (!combination(q, i, &p))
+            continue;
+        p.streamed_layers = q->streamed_layers >= 0 ? q->streamed_layers
+                            : layer_bytes(q)        ? q->m->c.num_layers
+                                                    : 0;
+        memory_terms_of(q, &p, &t);
+        if (t.total < smallest)
+            smallest = t.total;
+    }
+    return smallest;
+}
+
+/* What is left of the budget keeps activations, from the top down. */
+static void spend(const struct memory_question *q, struct place *p, struct memory_terms *t)
+{
+    if (!q->comfort || q->keep_layers >= 0 || t->traffic > 0)
+        return;
+    for (long keep = q->m->c.num_layers; keep > 0; keep--) {
+        struct place more = *p;
+        struct memory_terms now;
+        more.keep_layers = keep;
+        memory_terms_of(q, &more, &now);
+        if (now.total > q->budget)
+            continue;
+        *p = more;
+        *t = now;
+        break;
+    }
+}
+
+int memory_choose(const struct memory_question *q, struct place *out, struct memory_terms *t,
+                  struct pesc_error *err)
+{
+    if (best_of(q, out, t)) {
+        spend(q, out, t);
+        memory_terms_of(q, out, t);
+        return 0;
+    }
+    uint64_t least = memory_smallest(q);
+    return FAIL(err, MEMORY_BUDGET,
+                "%llu bytes of memory are too few: %llu (%.0f MiB) are the least that this run can "
+                "do with",
+                (unsigned long long)q->budget, (unsigned long long)least,
+                (double)((least + (1 << 20) - 1) >> 20));
+}

@@ -1,0 +1,45 @@
+/* Where everything of a training run is, so that it fits a budget: which layers stay in memory, what
+ * is kept of the activations, where the optimiser's state is, how much goes through at a time. The
+ * layouts that allocate are those that count, so what is predicted is what is taken. */
+#ifndef PESC_TRAIN_MEMORY_PLAN_H
+#define PESC_TRAIN_MEMORY_PLAN_H
+
+#include "train/loop.h"
+
+struct place {
+    long streamed_layers; /* of the base, read for each use */
+    int embed_on_disk;
+    long keep_layers;  /* whose activations are kept in full */
+    int spill;         /* block inputs to disk */
+    int state_on_disk; /* the optimiser's, with the gradients */
+};
+
+struct memory_question {
+    struct model *m;          /* shaped; is left as the last answer has it (plan, layer_grads) */
+    struct batch_source data; /* the widest batches of training and evaluation */
+    struct adamw_options adamw;
+    uint64_t in_use; /* resident now */
+    uint64_t budget; /* bytes of resident memory at most */
+    int comfort;     /* spend what is left on keeping activations */
+    /* What the caller insists on; -1: free. */
+    long streamed_layers, keep_layers, embed_on_disk, spill, state_on_disk;
+};
+
+struct memory_terms { /* bytes */
+    uint64_t in_use, weights, adapters, activations, optimiser, margin;
+    uint64_t total;   /* peak resident memory, never less than what is taken */
+    uint64_t disk;    /* temporary files */
+    uint64_t traffic; /* read and written in a step, beside the data */
+};
+void memory_terms_of(const struct memory_question *q, const struct place *p,
+                     struct memory_terms *t);
+/* The fastest place that fits: first everything in memory, then the choice that moves the fewest
+ * bytes a step. E-MEMORY-BUDGET names the smallest budget that would do. */
+int memory_choose(const struct memory_question *q, struct place *out, struct memory_terms *t,
+                  struct pesc_error *err) MUST_USE;
+/* The least that such a run can do with. */
+uint64_t memory_smallest(const struct memory_question *q);
+/* What of the place the model has to know before it is measured or loaded. */
+void memory_place(const struct place *p, struct model *m);
+
+#endif
