@@ -3,13 +3,15 @@
 # step is found in the output folder and not done again, so that recipes share their runs.
 #   PESC_OUT    pesc-out in the top folder: data, models, runs, history.db, a table per recipe
 #   PESC_SEEDS  "1 2 3": each its own rules and questions, first weights, and order of the data
+#   PESC_DRAWS  12: first weights of each seed in D9, whose question is about a small difference
 #   PESC_STEPS, PESC_BATCH, PESC_RATE, PESC_HELD_OUT: the one recipe, for all variants
 # PESC names the program; unset, it is built in build/.
 top=$(cd "$(dirname "$0")/../.." && pwd)
 here=$top/experiments/pesc
 base=$top/experiments/base/model
 out=${PESC_OUT:-$top/pesc-out}
-seeds=${PESC_SEEDS:-1 2 3}
+# shellcheck disable=SC2034 # for d9.sh
+seeds=${PESC_SEEDS:-1 2 3} draws=${PESC_DRAWS:-12}
 steps=${PESC_STEPS:-250} batch=${PESC_BATCH:-64} rate=${PESC_RATE:-3e-3}
 held_out=${PESC_HELD_OUT:-100}
 if [ -z "${PESC:-}" ]; then
@@ -46,7 +48,7 @@ say() {
 
 # structure VARIANT: experts, top-k, width of the variant's adapters.
 structure() {
-    case $1 in
+    case ${1%+*} in
     dense16) echo 1 1 16 ;; # of the active size of 2 x 8
     dense68) echo 1 1 68 ;; # of the total size of 8 x 8 and its router
     experts4) echo 4 2 8 ;;
@@ -57,9 +59,8 @@ structure() {
 
 # What differs from pesc train's defaults (balance loss switch, 0.01), by variant.
 variant_options() {
-    case $1 in
-    none | official) echo "--balance-loss $1" ;;
-    again) echo "--balance-loss none" ;; # from other first weights
+    case ${1%+*} in
+    none | official) echo "--balance-loss ${1%+*}" ;;
     frozen) echo "--freeze-router" ;;
     esac
 }
@@ -76,9 +77,9 @@ data() { # SEED
     mv "$out/data/.$1" "$out/data/$1"
 }
 
-first_weights() { # VARIANT SEED: the seed of adapters and routers
+first_weights() { # VARIANT SEED: the seed of adapters and routers; VARIANT+N: others, N > 0
     case $1 in
-    again) echo $((1000 + $2)) ;;
+    *+*) echo $((${1#*+} * 1000 + $2)) ;;
     *) echo "$2" ;;
     esac
 }

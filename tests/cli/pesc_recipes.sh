@@ -4,7 +4,7 @@
 . "$PESC_SRC/tests/cli/lib.sh"
 src=$PESC_SRC/experiments/pesc
 recipes() { # WORDS: settings before the script
-    env PESC="$PESC" PESC_OUT="$tmp/out dir" PESC_SEEDS=1 PESC_STEPS=3 PESC_BATCH=4 PESC_HELD_OUT=2 \
+    env PESC="$PESC" PESC_OUT="$tmp/out dir" PESC_SEEDS=1 PESC_DRAWS=2 PESC_STEPS=3 PESC_BATCH=4 PESC_HELD_OUT=2 \
         "$@" sh "$src/all.sh" >out 2>err </dev/null
 }
 recipes env
