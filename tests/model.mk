@@ -65,3 +65,7 @@ tests_unit_test_activations_SOURCES = tests/unit/test_activations.c $(small_mode
 check_PROGRAMS += tests/unit/test_quantised
 TESTS += tests/unit/test_quantised
 tests_unit_test_quantised_SOURCES = tests/unit/test_quantised.c $(small_model)
+# Where everything of a run is, by its budget.
+check_PROGRAMS += tests/unit/test_memory_plan
+TESTS += tests/unit/test_memory_plan
+tests_unit_test_memory_plan_SOURCES = tests/unit/test_memory_plan.c $(small_model)

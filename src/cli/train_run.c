@@ -142,9 +142,9 @@ static int choose_places(struct train_session *s, const struct train_cli *o, str
                   : free_now ? free_now + rss
                              : UINT64_MAX,
         .comfort = o->memory != 0,
-        .streamed_layers = full || resident > L ? 0
-                           : resident < 0       ? -1
-                                                : L - resident,
+        .streamed_layers = resident > L || (full && resident < 0) ? 0
+                           : resident < 0                         ? -1
+                                                                  : L - resident,
         .keep_layers = o->place.keep_layers < 0 && !o->memory ? 0 : o->place.keep_layers,
         .embed_on_disk = o->place.embed_on_disk ? 1 : -1,
         .spill = o->place.spill ? 1 : -1,

@@ -94,9 +94,10 @@ static int combination(const struct memory_question *q, int i, struct place *p)
     if (!allowed(q->embed_on_disk, embed) || !allowed(q->spill, spill) ||
         !allowed(q->state_on_disk, state))
         return 0;
-    if (m->trainable == TRAIN_FULL && (embed || state))
+    /* What is asked for is passed on, to be refused where the reason is known. */
+    if (m->trainable == TRAIN_FULL && ((embed && q->embed_on_disk < 0) || state))
         return 0;
-    if (m->c.tied && embed)
+    if (m->c.tied && embed && q->embed_on_disk < 0)
         return 0;
     p->embed_on_disk = embed;
     p->spill = spill;

@@ -38,6 +38,14 @@ place "all at once" --resident-layers 1 --keep-layers 1 --spill-activations spil
 place "all of it on disk" --resident-layers 0 --spill-activations spill --optimizer-state disk
 [ -z "$(ls -A spill)" ]
 ok $? "nothing is left in the folder for spilling"
+pesc train M $opts --memory 1MiB -o X
+exits 8 E-MEMORY-BUDGET "a budget that cannot do"
+least=$(sed -n 's/.*too few: \([0-9]*\) (.*/\1/p' err)
+rm -rf S
+pesc train M $opts --memory $((least + (2 << 20))) -o S
+ok $? "the one that it names can"
+same R/adapter.safetensors S/adapter.safetensors "and ends in the same adapters"
+place "much memory" --memory 4GiB
 for form in nf4 int8; do
     pesc craft base/init -o "Q-$form" --experts 4 --top-k 2 --adapter-dim 4 --seed 3 --base-dtype $form
     few="--optimizer adamw8bit --freeze-router"

@@ -1,0 +1,130 @@
+/* What the planner of memory chooses, budget by budget, and that it counts what is allocated. */
+#include "config.h"
+#include "tests/unit/gen.h"
+#include "tests/unit/small_model.h"
+#include "train/memory_plan.h"
+
+#include <stdint.h>
+
+static const struct moe_config moe = {
+    .experts = 4, .top_k = 2, .dim = 8, .scaling = 1, .balance_coef = 0.01};
+
+static struct memory_question question(struct model *m)
+{
+    return (struct memory_question){
+        .m = m,
+        .data = {.max_tokens = 256, .max_samples = 4},
+        .adamw = ADAMW_DEFAULTS,
+        .in_use = 1 << 20,
+        .budget = UINT64_MAX,
+        .streamed_layers = -1,
+        .keep_layers = -1,
+        .embed_on_disk = -1,
+        .spill = -1,
+        .state_on_disk = -1,
+    };
+}
+
+static int is_on_disk(const struct place *p)
+{
+    return p->streamed_layers || p->embed_on_disk || p->spill || p->state_on_disk;
+}
+
+static void test_choices(struct model *m)
+{
+    struct memory_question q = question(m);
+    struct memory_terms t, all;
+    struct place p;
+    struct pesc_error err = {0};
+    ok(memory_choose(&q, &p, &all, &err) == 0 && !is_on_disk(&p) && p.keep_layers == 0 &&
+           all.traffic == 0 && all.disk == 0,
+       "without a limit everything is in memory");
+    is_long((long)all.total,
+            (long)(all.in_use + all.weights + all.adapters + all.activations + all.optimiser +
+                   all.margin),
+            "the terms add up");
+    q.comfort = 1;
+    ok(memory_choose(&q, &p, &t, &err) == 0 && p.keep_layers == m->c.num_layers &&
+           t.total > all.total,
+       "what is left keeps activations");
+    q.comfort = 0;
+
+    uint64_t least = memory_smallest(&q), traffic = 0;
+    long fitting = 0, grows = 0, steps = 64;
+    for (long i = 0; i <= steps; i++) {
+        q.budget = all.total - (all.total - least) * (uint64_t)i / (uint64_t)steps;
+        struct pesc_error e = {0};
+        fitting += memory_choose(&q, &p, &t, &e) == 0 && t.total <= q.budget;
+        grows += t.traffic >= traffic;
+        traffic = t.traffic;
+    }
+    ok(least < all.total, "less is possible: %llu of %llu", (unsigned long long)least,
+       (unsigned long long)all.total);
+    is_long(fitting, steps + 1, "every budget down to the least is kept");
+    is_long(grows, steps + 1, "less memory never moves fewer bytes");
+    ok(is_on_disk(&p) && t.traffic > 0, "the least is on disk");
+    q.budget = least - 1;
+    char number[32];
+    snprintf(number, sizeof number, "%llu", (unsigned long long)least);
+    ok(memory_choose(&q, &p, &t, &err) != 0 && err.code == PESC_E_MEMORY_BUDGET &&
+           strstr(err.text, number),
+       "one byte less is refused, and the least named");
+}
+
+static void test_wishes(struct model *m)
+{
+    struct memory_question q = question(m);
+    struct memory_terms t;
+    struct place p;
+    struct pesc_error err = {0};
+    q.streamed_layers = 3;
+    q.keep_layers = 1;
+    q.spill = q.state_on_disk = 1;
+    ok(memory_choose(&q, &p, &t, &err) == 0 && p.streamed_layers == 3 && p.keep_layers == 1 &&
+           p.spill && p.state_on_disk && !p.embed_on_disk,
+       "what is asked for is done");
+    q = question(m);
+    q.spill = q.state_on_disk = q.embed_on_disk = q.streamed_layers = 0;
+    ok(memory_choose(&q, &p, &t, &err) == 0, "nothing on disk");
+    q.budget = t.total - 1;
+    ok(memory_choose(&q, &p, &t, &err) != 0 && err.code == PESC_E_MEMORY_BUDGET,
+       "is an error where it does not fit");
+}
+
+/* The layouts that count are those that allocate: see test_engine_memory. Here: the parts are those
+ * of the functions that the run calls. */
+static void test_terms(struct model *m)
+{
+    struct memory_question q = question(m);
+    struct place p = {.streamed_layers = 4, .spill = 1, .state_on_disk = 1};
+    struct engine_choices c = {.spill_dir = "."};
+    struct memory_terms t;
+    memory_terms_of(&q, &p, &t);
+    ok(m->plan.streamed_layers == 4 && m->layer_grads == 1, "the model knows its place");
+    is_long((long)(t.weights + t.adapters), (long)model_bytes(m), "weights and adapters");
+    is_long((long)t.activations, (long)engine_bytes(m, 256, 4, 1, &c), "activations");
+    is_long((long)t.optimiser, (long)adamw_bytes(&m->params, ADAMW_F32, 1), "optimiser");
+    is_long((long)t.disk,
+            (long)(engine_spill_bytes(m, 256) + adamw_disk_bytes(&m->params, ADAMW_F32)), "disk");
+}
+
+int main(void)
+{
+    static const struct small shapes[] = {
+        {.layers = 6, .hidden = 64, .inter = 128, .vocab = 300, .head_dim = 16},
+        {.layers = 6, .hidden = 64, .inter = 128, .vocab = 300, .head_dim = 16, .tied = 1}};
+    gen_begin();
+    for (size_t i = 0; i < sizeof shapes / sizeof *shapes; i++) {
+        struct base *b = small_base(shapes[i].tied ? "tied" : "untied", &shapes[i]);
+        struct pesc_error err = {0};
+        struct model *m;
+        must_do(model_shape(base_config(b), &moe, TRAIN_ADAPTERS, COMPUTE_F32, &m, &err), &err);
+        diag("%s", shapes[i].tied ? "tied" : "untied");
+        test_choices(m);
+        test_wishes(m);
+        test_terms(m);
+        model_close(m);
+        base_close(b);
+    }
+    return gen_end();
+}
