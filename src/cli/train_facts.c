@@ -347,11 +347,6 @@ static int gather(struct facts *f, const struct cli *cli, struct train_session *
     TRY(hash_bytes(f->crafted, strlen(f->crafted), f->crafted_sha, err));
     snprintf(f->libs, sizeof f->libs, "{\"built_with\":\"%s\",\"onednn\":\"%s\"}",
              build_libraries(), gemm_library_version(f->onednn, sizeof f->onednn));
-    long sources =
-        dataset_source_count(s->data) + (s->eval_data ? dataset_source_count(s->eval_data) : 0);
-    f->data = calloc((size_t)sources + 1, sizeof *f->data);
-    if (!f->data)
-        return FAIL(err, MEMORY, "no memory to describe %ld data files", sources);
     f->run = (struct history_run){
         .experiment = o->experiment,
         .name = o->name ? o->name : path_base(rundir_path(s->rec.dir)),

@@ -24,7 +24,7 @@ has "$made/d10.md" '^| layer 3, learned, labels shuffled | [0-9.]*' "shuffled la
 has "$made/d10.md" '^| trade |' "histograms by domain"
 has "$made/d6.md" '^| dense, width 68 | ' "the control of equal total size"
 PESC_DB="$made/history.db"
-[ "$(sql "SELECT count(*) FROM run WHERE status = 'finished'")" = 9 ]
+[ "$(sql "SELECT count(*) FROM run WHERE status = 'finished'")" = 10 ]
 ok $? "each variant was tuned once, in a history of its own"
 [ "$(sql "SELECT r.name FROM run r JOIN param p ON p.run_id = r.id WHERE p.key = 'freeze-router' AND p.value = 'true'")" = frozen-1 ]
 ok $? "one with frozen routers"
