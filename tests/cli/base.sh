@@ -33,8 +33,8 @@ ok $? "other rules give other answers, and leave the base's alone"
 ! cmp -s a/base.json d/base.json && ! cmp -s a/init/model.safetensors d/init/model.safetensors
 ok $? "another seed gives another base"
 cmp a/tune.json e/tune.json >log 2>&1 && [ "$(inputs e/heldout.json | LC_ALL=C sort -u | wc -l)" = 600 ] &&
-    sed -n 2,385p a/heldout.json | sed '$s/,*$//' >few && sed -n 2,385p e/heldout.json | sed '$s/,*$//' >more &&
-    cmp few more >log 2>&1
+    sed -n 2,385p a/heldout.json | sed '$s/,*$//' >few && sed -n 2,385p e/heldout.json | sed '$s/,*$//' >larger &&
+    cmp few larger >log 2>&1
 ok $? "more held-out questions are the same ones and others"
 
 inputs a/base.json >base && inputs a/tune.json >tune && inputs a/base-heldout.json >base-heldout &&

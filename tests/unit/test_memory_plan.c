@@ -115,7 +115,7 @@ int main(void)
         {.layers = 6, .hidden = 64, .inter = 128, .vocab = 300, .head_dim = 16, .tied = 1}};
     gen_begin();
     for (size_t i = 0; i < sizeof shapes / sizeof *shapes; i++) {
-        struct base *b = small_base(shapes[i].tied ? "tied" : "untied", &shapes[i]);
+        struct base *b = small_base(gen_path(shapes[i].tied ? "tied" : "untied"), &shapes[i]);
         struct pesc_error err = {0};
         struct model *m;
         must_do(model_shape(base_config(b), &moe, TRAIN_ADAPTERS, COMPUTE_F32, &m, &err), &err);
