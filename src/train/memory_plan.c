@@ -42,7 +42,7 @@ void memory_terms_of(const struct memory_question *q, const struct place *p, str
     memset(t, 0, sizeof *t);
     t->in_use = q->in_use;
     t->weights = model_bytes(m);
-    t->adapters = m->crafted ? m->params.total * sizeof(float) : 0;
+    t->adapters = m->crafted ? (p->state_on_disk ? 1 : 2) * m->params.total * sizeof(float) : 0;
     t->weights -= t->adapters;
     t->activations = engine_bytes(m, q->data.max_tokens, q->data.max_samples, 1, &engine);
     t->optimiser = train_bytes(m, &q->data, &adamw, &engine) - t->activations;

@@ -1,6 +1,6 @@
-/* Where everything of a training run is, so that it fits a budget: which layers stay in memory, what
- * is kept of the activations, where the optimiser's state is, how much goes through at a time. The
- * layouts that allocate are those that count, so what is predicted is what is taken. */
+/* Where everything of a training run is, so that it fits a budget: which layers stay in memory,
+ * what is kept of the activations, where the optimiser's state is, how much goes through at a time.
+ * The layouts that allocate are those that count, so what is predicted is what is taken. */
 #ifndef PESC_TRAIN_MEMORY_PLAN_H
 #define PESC_TRAIN_MEMORY_PLAN_H
 
@@ -25,7 +25,7 @@ struct memory_question {
     long streamed_layers, keep_layers, embed_on_disk, spill, state_on_disk;
 };
 
-struct memory_terms { /* bytes */
+struct memory_terms { /* bytes; adapters with those gradients that are in memory */
     uint64_t in_use, weights, adapters, activations, optimiser, margin;
     uint64_t total;   /* peak resident memory, never less than what is taken */
     uint64_t disk;    /* temporary files */
