@@ -22,6 +22,22 @@ static const struct {
      "2,\" \""},
     {DATA_TOKENIZED, "{\"input_ids\":[1,2,3]}", "{\"input_ids\":[]}", "{\"input_ids\":[-1]}", NULL,
      NULL, NULL},
+    {DATA_MESSAGES,
+     "{\"messages\":[{\"role\":\"user\",\"content\":\"a\"},{\"role\":\"assistant\",\"content\":"
+     "\"b\"}]}",
+     "{\"messages\":[{\"role\":\"user\",\"content\":\"a\"}]}", "{\"messages\":7}", NULL, NULL,
+     NULL},
+    {DATA_SHAREGPT,
+     "{\"conversations\":[{\"from\":\"human\",\"value\":\"a\"},{\"from\":\"gpt\",\"value\":\"b\"}]"
+     "}",
+     "{\"conversations\":[{\"from\":\"human\",\"value\":\"a\"}]}", "{\"conversations\":7}", NULL,
+     NULL, NULL},
+    {DATA_SELF, "{\"instruction\":\"a\",\"instances\":[{\"input\":\"\",\"output\":\"b\"}]}",
+     "{\"instruction\":\"a\",\"instances\":[{\"input\":\"\",\"output\":\"\"}]}",
+     "{\"instruction\":\"a\",\"instances\":7}", NULL, NULL, NULL},
+    {DATA_PAIRS, "{\"prompt\":\"a\",\"completion\":\"b\"}",
+     "{\"prompt\":\"a\",\"completion\":\" \"}", "{\"prompt\":\"a\",\"completion\":7}",
+     "prompt;completion", "a;\"b;c\"", "a;"},
 };
 enum { N_FORMATS = sizeof formats / sizeof *formats };
 
