@@ -29,12 +29,10 @@ int pesc_model_open(const char *dir, const char *pack, enum pesc_compute compute
     TRY_OR(model_arg_open(dir, NULL, NULL, &m->arg, err), fail);
     TRY_OR(pack_arg_open(pack, 0, &m->arg, NULL, &m->pack, err), fail);
     TRY_OR(compute_arg(names[compute], &m->arg, &type, NULL, 0, err), fail);
-    const struct crafted *c = &m->arg.craft;
-    TRY_OR(model_open(m->arg.base, m->arg.is_crafted ? &c->moe : NULL, TRAIN_NOTHING, type,
-                      m->arg.is_crafted ? c->base_dtype : DT_COUNT, c->seed, &m->model, err),
+    TRY_OR(model_shape(base_config(m->arg.base), m->arg.is_crafted ? &m->arg.craft.moe : NULL,
+                       TRAIN_NOTHING, type, &m->model, err),
            fail);
-    if (m->arg.is_crafted)
-        TRY_OR(pack_arg_load(&m->pack, m->model, err), fail);
+    TRY_OR(model_arg_load(&m->arg, &m->pack, m->model, err), fail);
     *out = m;
     return 0;
 fail:

@@ -42,7 +42,23 @@ static int model_of_run(char *dir, struct pesc_error *err)
 
 int model_arg_fingerprint(struct model_arg *a, struct pesc_error *err)
 {
-    return *a->fingerprint ? 0 : base_fingerprint(a->base, a->fingerprint, err);
+    if (*a->fingerprint)
+        return 0;
+    TRY(base_fingerprint(a->base, a->fingerprint, err));
+    /* A pack may have given its structure to a dense base: that names none. */
+    if (a->is_crafted && *a->craft.fingerprint && strcmp(a->fingerprint, a->craft.fingerprint))
+        return FAIL(err, MODEL_BASE, "%s is not the base that %s was crafted from (%s, not %s)",
+                    base_dir(a->base), a->dir, a->fingerprint, a->craft.fingerprint);
+    return 0;
+}
+
+int model_arg_load(struct model_arg *a, const struct pack_arg *p, struct model *m,
+                   struct pesc_error *err)
+{
+    if (a->is_crafted)
+        TRY(model_arg_fingerprint(a, err));
+    TRY(model_load(m, a->base, a->is_crafted ? a->craft.base_dtype : DT_COUNT, a->craft.seed, err));
+    return a->is_crafted ? pack_arg_load(p, m, err) : 0;
 }
 
 static int open_base(struct model_arg *a, const char *base_override, const struct notes *notes,
@@ -59,14 +75,7 @@ static int open_base(struct model_arg *a, const char *base_override, const struc
     } else if (base_override) {
         return FAIL(err, USAGE, "--base goes with a crafted folder, and %s is none", a->dir);
     }
-    TRY(base_open(at, notes, &a->base, err));
-    if (a->is_crafted) {
-        TRY(model_arg_fingerprint(a, err));
-        if (strcmp(a->fingerprint, a->craft.fingerprint))
-            return FAIL(err, MODEL_BASE, "%s is not the base that %s was crafted from (%s, not %s)",
-                        at, a->dir, a->fingerprint, a->craft.fingerprint);
-    }
-    return 0;
+    return base_open(at, notes, &a->base, err);
 }
 
 int model_arg_open(const char *model, const char *base_override, const struct notes *notes,

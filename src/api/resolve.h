@@ -17,8 +17,8 @@ struct model_arg {
     char fingerprint[FINGERPRINT_CAP]; /* empty until asked for */
     struct tokenizer *tokenizer;       /* NULL when the base has none */
 };
-/* base_override (may be NULL) is where the base of a crafted folder lies now. The base's
- * fingerprint is checked: E-MODEL-BASE. */
+/* base_override (may be NULL) is where the base of a crafted folder lies now. Nothing is read but
+ * configurations, headers and tokenizer. */
 int model_arg_open(const char *model, const char *base_override, const struct notes *notes,
                    struct model_arg *a, struct pesc_error *err) MUST_USE;
 /* Only the tokenizer and the vocabulary's size, without opening weights: enough to look at data. A
@@ -27,6 +27,7 @@ int model_arg_open(const char *model, const char *base_override, const struct no
 int model_tokenizer(const char *model, const struct notes *notes, struct tokenizer **out,
                     long *vocab_size, struct pesc_error *err) MUST_USE;
 void model_arg_close(struct model_arg *a);
+/* Reads the base once, and checks that it is the crafted folder's: E-MODEL-BASE. */
 int model_arg_fingerprint(struct model_arg *a, struct pesc_error *err) MUST_USE;
 int model_arg_pack_base(struct model_arg *a, struct pack_base *out,
                         struct pesc_error *err) MUST_USE;
@@ -46,6 +47,11 @@ int pack_arg_open(const char *pack, int force_base, struct model_arg *a, const s
 void pack_arg_close(struct pack_arg *p);
 /* The adapters' values into an open crafted model. */
 int pack_arg_load(const struct pack_arg *p, struct model *m, struct pesc_error *err) MUST_USE;
+
+/* Base and adapters into a model that has its shape and its plan: model_arg_fingerprint where it
+ * checks something, model_load, pack_arg_load. */
+int model_arg_load(struct model_arg *a, const struct pack_arg *p, struct model *m,
+                   struct pesc_error *err) MUST_USE;
 
 /* auto, f32 or bf16 against what the CPU has and how the base is stored; why (may be NULL) says
  * the reason of auto. E-COMPUTE-ISA. */

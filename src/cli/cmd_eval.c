@@ -112,10 +112,7 @@ static int session_open(struct session *s, const struct options *o, const char *
     TRY(place_fitting(&o->place, o->memory,
                       engine_bytes(s->model, tokens, s->source.max_samples, 0, NULL), s->model,
                       err));
-    TRY(model_load(s->model, s->arg.base, s->arg.is_crafted ? s->arg.craft.base_dtype : DT_COUNT,
-                   s->arg.craft.seed, err));
-    if (s->arg.is_crafted)
-        TRY(pack_arg_load(&s->pack, s->model, err));
+    TRY(model_arg_load(&s->arg, &s->pack, s->model, err));
     TRY(engine_open(s->model, tokens, s->source.max_samples, 0, NULL, &s->engine, err));
     s->domain = calloc((size_t)dataset_domain_count(s->data) + 1, sizeof *s->domain);
     if (!s->domain)

@@ -159,10 +159,7 @@ static int session_open(struct session *s, const struct options *o, const char *
                     TRAIN_NOTHING, compute, &s->model, err));
     long capacity = (long)s->prompt.n + o->max_new_tokens;
     TRY(place_fitting(&o->place, o->memory, decoder_bytes(s->model, capacity), s->model, err));
-    TRY(model_load(s->model, s->arg.base, s->arg.is_crafted ? s->arg.craft.base_dtype : DT_COUNT,
-                   s->arg.craft.seed, err));
-    if (s->arg.is_crafted)
-        TRY(pack_arg_load(&s->pack, s->model, err));
+    TRY(model_arg_load(&s->arg, &s->pack, s->model, err));
     TRY(decoder_open(s->model, capacity, &s->decoder, err));
     s->scratch = calloc((size_t)s->model->c.vocab_size, sizeof *s->scratch);
     return s->scratch ? 0 : FAIL(err, MEMORY, "no memory for the vocabulary");

@@ -69,6 +69,7 @@ int engine_run_blocks(struct engine *e, struct pass *p, struct pesc_error *err)
         struct layer_weights w;
         size_t mark = arena_mark(&e->block);
         struct block_saved s = engine_block(e, l, p->T);
+        profile_layer(p->profile, l);
         profile_to(p->profile, e->back && e->spill ? STAGE_DISK : STAGE_POINTWISE);
         TRY(engine_keep(e, l, e->x, p->T, err));
         profile_to(p->profile, STAGE_DISK);
@@ -80,6 +81,7 @@ int engine_run_blocks(struct engine *e, struct pass *p, struct pesc_error *err)
         weights_release(m->weights, l);
         arena_reset(&e->block, mark);
     }
+    profile_layer(p->profile, -1);
     if (e->block.overflow)
         return FAIL(err, INTERNAL, "a block outgrew its planned memory");
     return gemm_check(m->gemm, err);
@@ -177,10 +179,13 @@ static int layer_grads(struct model *m, const struct engine_step *s, long l, int
     float *grad = NULL;
     if (!s->grad_begin)
         return 0;
+    profile_layer(gemm_profile(m->gemm), -1); /* that is the optimiser's work */
     if (begin && !(grad = s->grad_begin(s->grad_ctx, l, err)))
         return -1;
     m->ffn[l].dW = model_adapter_grads(m, grad, 0);
-    return begin ? 0 : s->grad_end(s->grad_ctx, l, err);
+    int rc = begin ? 0 : s->grad_end(s->grad_ctx, l, err);
+    profile_layer(gemm_profile(m->gemm), l);
+    return rc;
 }
 
 int engine_train(struct engine *e, const struct batch *b, struct engine_step *s,
@@ -209,6 +214,7 @@ int engine_train(struct engine *e, const struct batch *b, struct engine_step *s,
         struct block_saved saved = engine_block(e, l, T);
         int below = l > 0 || m->grad_embed != NULL;
         const float *in;
+        profile_layer(p.profile, l);
         profile_phase(p.profile, PHASE_RECOMPUTE);
         profile_to(p.profile, e->spill ? STAGE_DISK : STAGE_POINTWISE);
         TRY(engine_kept(e, l, e->x, T, &in, err));
@@ -228,6 +234,7 @@ int engine_train(struct engine *e, const struct batch *b, struct engine_step *s,
         weights_release(m->weights, l);
         arena_reset(&e->block, mark);
     }
+    profile_layer(p.profile, -1);
     profile_to(p.profile, STAGE_POINTWISE);
     if (m->grad_embed)
         embed_bwd(m->grad_embed, dx, b->ids, T, D);

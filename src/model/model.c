@@ -135,7 +135,7 @@ int model_load(struct model *m, const struct base *b, enum dtype store, uint64_t
     if (m->trainable == TRAIN_FULL)
         TRY(load_masters(m, b, err));
     else
-        TRY(weights_open(b, m->compute, store, &m->plan, &m->weights, err));
+        TRY(weights_open(b, &m->c, m->compute, store, &m->plan, &m->weights, err));
     make_parts(m);
     return 0;
 }

@@ -125,10 +125,10 @@ static int open_outer(struct weights *w, int embed_on_disk, struct pesc_error *e
     return 0;
 }
 
-int weights_open(const struct base *b, enum compute compute, enum dtype store,
-                 const struct weights_plan *plan, struct weights **out, struct pesc_error *err)
+int weights_open(const struct base *b, const struct model_config *c, enum compute compute,
+                 enum dtype store, const struct weights_plan *plan, struct weights **out,
+                 struct pesc_error *err)
 {
-    const struct model_config *c = base_config(b);
     if (plan->streamed_layers < 0 || plan->streamed_layers > c->num_layers)
         return FAIL(err, USAGE_VALUE, "%ld layers of %ld cannot be streamed", plan->streamed_layers,
                     c->num_layers);

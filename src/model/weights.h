@@ -29,9 +29,10 @@ struct weights;
 /* Reads a base into memory in the compute type, as far as the plan wants it there. store: the type
  * that the values are rounded to on the way (DT_COUNT: as they are on disk). Non-finite weights are
  * E-MODEL-NONFINITE. The base must outlive a source that leaves anything on disk; what such a one
- * reads does not stay in the page cache. */
-int weights_open(const struct base *b, enum compute compute, enum dtype store,
-                 const struct weights_plan *plan, struct weights **out,
+ * reads does not stay in the page cache. c: the base's configuration, perhaps with fewer layers:
+ * then those above are left out. */
+int weights_open(const struct base *b, const struct model_config *c, enum compute compute,
+                 enum dtype store, const struct weights_plan *plan, struct weights **out,
                  struct pesc_error *err) MUST_USE;
 /* The weights are trainable: they live in ps under their names; in bf16 compute the source keeps
  * rounded copies, which weights_refresh brings up to date after an update. */

@@ -27,6 +27,7 @@ static void settle(struct profile *p)
 {
     double t = now();
     p->seconds[p->stage][p->phase] += t - p->since;
+    p->places[p->place][p->phase] += t - p->since;
     p->since = t;
 }
 
@@ -37,6 +38,7 @@ void profile_begin(struct profile *p)
     p->running = 1;
     p->stage = STAGE_OTHER;
     p->phase = PHASE_FORWARD;
+    p->place = PLACE_OUTSIDE;
     p->since = now();
 }
 
@@ -65,6 +67,14 @@ void profile_phase(struct profile *p, enum phase phase)
         return;
     settle(p);
     p->phase = phase;
+}
+
+void profile_layer(struct profile *p, long layer)
+{
+    if (!p || !p->running)
+        return;
+    settle(p);
+    p->place = layer < 0 ? PLACE_OUTSIDE : layer == 0 ? PLACE_LOWEST_LAYER : PLACE_LAYER;
 }
 
 double profile_stage_seconds(const struct profile *p, enum stage s)

@@ -33,12 +33,17 @@ const char *stage_name(enum stage s);
 
 enum phase { PHASE_FORWARD, PHASE_RECOMPUTE, PHASE_BACKWARD, PHASE_COUNT };
 
+/* The lowest layer is apart: nothing below it wants a gradient of it. */
+enum profile_place { PLACE_OUTSIDE, PLACE_LOWEST_LAYER, PLACE_LAYER, PLACE_COUNT };
+
 struct profile {
     double seconds[STAGE_COUNT][PHASE_COUNT];
     uint64_t flops[STAGE_COUNT][PHASE_COUNT]; /* of products: 2 M N K each */
+    double places[PLACE_COUNT][PHASE_COUNT];  /* the same seconds, by where they were spent */
     int running;
     enum stage stage;
     enum phase phase;
+    enum profile_place place;
     double since;
 };
 /* Time and products count between the two; the stage is OTHER, forward, at first. */
@@ -47,6 +52,7 @@ void profile_end(struct profile *p);
 /* From here on another stage is at work; the one before is returned. */
 enum stage profile_to(struct profile *p, enum stage s);
 void profile_phase(struct profile *p, enum phase phase);
+void profile_layer(struct profile *p, long layer); /* -1: outside of the layers */
 
 double profile_seconds(const struct profile *p);                     /* all stages */
 double profile_stage_seconds(const struct profile *p, enum stage s); /* all phases */

@@ -58,7 +58,8 @@ void memory_terms_of(const struct memory_question *q, const struct place *p, str
         t->disk += state;
         t->traffic += 2 * state;
     }
-    t->traffic += 2 * (uint64_t)p->streamed_layers * layer_bytes(q);
+    t->weights_read = 2 * (uint64_t)p->streamed_layers * layer_bytes(q);
+    t->traffic += t->weights_read;
     if (p->embed_on_disk)
         t->traffic += (uint64_t)(q->data.max_tokens * m->c.hidden_size) * 2;
 }

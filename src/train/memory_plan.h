@@ -29,7 +29,8 @@ struct memory_terms { /* bytes; adapters with those gradients that are in memory
     uint64_t in_use, weights, adapters, activations, optimiser, margin;
     uint64_t total;   /* peak resident memory, never less than what is taken */
     uint64_t disk;    /* temporary files */
-    uint64_t traffic; /* read and written in a step, beside the data */
+    uint64_t traffic; /* read and written in a step, beside the data; of that: */
+    uint64_t weights_read;
 };
 void memory_terms_of(const struct memory_question *q, const struct place *p,
                      struct memory_terms *t);

@@ -6,6 +6,7 @@ libpesc_a_SOURCES += \
   src/train/schedule.c src/train/schedule.h
 
 libpesc_a_SOURCES += \
+  src/train/calibrate.c src/train/calibrate.h \
   src/train/evaluate.c src/train/evaluate.h \
   src/train/loop.c src/train/loop.h \
   src/train/memory_plan.c src/train/memory_plan.h \

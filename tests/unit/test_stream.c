@@ -410,11 +410,11 @@ static void test_refused(void)
     struct base *b = small_base(gen_path("m"), &SMALL(.tied = 1));
     struct weights *w;
     struct pesc_error err = {0}, tied = {0};
-    is_error(weights_open(b, COMPUTE_F32, DT_COUNT, &(struct weights_plan){.streamed_layers = 3},
-                          &w, &err),
+    is_error(weights_open(b, base_config(b), COMPUTE_F32, DT_COUNT,
+                          &(struct weights_plan){.streamed_layers = 3}, &w, &err),
              &err, "E-USAGE-VALUE", 2, "more layers than there are");
-    is_error(weights_open(b, COMPUTE_F32, DT_COUNT, &(struct weights_plan){.embed_on_disk = 1}, &w,
-                          &tied),
+    is_error(weights_open(b, base_config(b), COMPUTE_F32, DT_COUNT,
+                          &(struct weights_plan){.embed_on_disk = 1}, &w, &tied),
              &tied, "E-USAGE-VALUE", 2, "a tied embedding on disk");
     struct model *m;
     struct pesc_error full = {0};

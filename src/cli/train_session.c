@@ -1,0 +1,239 @@
+#include "config.h"
+#include "cli/train_session.h"
+
+#include "core/machine.h"
+
+#include <math.h>
+#include <stdlib.h>
+#include <string.h>
+
+void train_session_close(struct train_session *s)
+{
+    recorder_flush(&s->rec);
+    history_close(s->rec.history);
+    rundir_discard(s->rec.dir);
+    pack_arg_close(&s->pack);
+    model_close(s->model);
+    batcher_close(s->batcher);
+    batcher_close(s->eval_batcher);
+    dataset_close(s->data);
+    dataset_close(s->eval_data);
+    model_arg_close(&s->arg);
+    json_decref(s->recipe);
+    free(s->domains);
+    free(s->eval_domains);
+    free(s->rates);
+}
+
+static int parse_rates(struct train_session *s, const char *text, struct pesc_error *err)
+{
+    long n = 1;
+    for (const char *p = text; *p; p++)
+        n += *p == ',';
+    s->rates = calloc((size_t)n, sizeof *s->rates);
+    if (!s->rates)
+        return FAIL(err, MEMORY, "no memory for learning rates");
+    for (const char *p = text; s->n_rates < n; s->n_rates++) {
+        char *end;
+        s->rates[s->n_rates] = strtod(p, &end);
+        if (end == p || !isfinite(s->rates[s->n_rates]) || s->rates[s->n_rates] < 0 ||
+            (*end && *end != ','))
+            return FAIL(err, USAGE_VALUE, "--lr-list: '%s' is no list of learning rates", text);
+        p = end + (*end == ',');
+    }
+    return 0;
+}
+
+/* What is evaluated: held out of --data, files of their own, or the validation part of what --data
+ * names. */
+static int open_eval_data(struct train_session *s, const struct train_cli *o,
+                          const struct dataset_options *like, struct pesc_error *err)
+{
+    struct batch_options b = {.packing = PACK_NEXT, .tokens = EVAL_TOKENS};
+    struct opt_list files = o->eval_data;
+    enum data_part part = DATA_PART_WATCHED;
+    s->eval_data = dataset_take_valid(s->data);
+    if (!s->eval_data && !files.n && !o->data.split) {
+        part = DATA_PART_VALID;
+        for (int i = 0; i < o->data.data.n; i++)
+            if (dataset_has_valid(s->data, i))
+                files.v[files.n++] = o->data.data.v[i];
+    }
+    if (files.n) {
+        struct dataset_options d;
+        TRY(data_options(&o->data, &files, like->vocab_size, &d, err));
+        d.spill_dir = like->spill_dir;
+        d.part = part;
+        int rc = data_arg_open(&files, &d, &s->arg, &s->rec.notes, &s->eval_data, err);
+        data_options_free(&d);
+        TRY(rc);
+    }
+    if (!s->eval_data)
+        return 0;
+    TRY(batcher_open(s->eval_data, &b, &s->eval_batcher, err));
+    s->eval_source = batcher_source(s->eval_batcher);
+    s->eval_domains = data_domains(s->eval_data);
+    return s->eval_domains ? 0 : FAIL(err, MEMORY, "no memory for domains");
+}
+
+static int open_data(struct train_session *s, const struct train_cli *o, struct pesc_error *err)
+{
+    struct dataset_options d;
+    TRY(data_options(&o->data, &o->data.data, base_config(s->arg.base)->vocab_size, &d, err));
+    d.spill_dir = rundir_path(s->rec.dir); /* where there has to be room for checkpoints, too */
+    d.valid_fraction = o->mix.valid_fraction;
+    TRY(mix_batches(&o->mix, &o->data, &s->batches_of, err));
+    s->batches_of.order = strcmp(o->order, "shuffled") ? ORDER_SEQUENTIAL : ORDER_SHUFFLED;
+    s->batches_of.seed = (uint64_t)o->seed;
+    int rc = data_arg_open(&o->data.data, &d, &s->arg, &s->rec.notes, &s->data, err);
+    data_options_free(&d);
+    TRY(rc);
+    TRY(batcher_open(s->data, &s->batches_of, &s->batcher, err));
+    s->source = batcher_source(s->batcher);
+    s->domains = data_domains(s->data);
+    if (!s->domains)
+        return FAIL(err, MEMORY, "no memory for domains");
+    return open_eval_data(s, o, &d, err);
+}
+
+static int count_steps(struct train_session *s, const struct train_cli *o, struct pesc_error *err)
+{
+    s->steps = o->max_steps;
+    if (s->steps == 0) {
+        TRY(batcher_steps(s->batcher, o->num_epochs, &s->batches, err));
+        s->steps = (s->batches + o->accumulation - 1) / o->accumulation;
+    }
+    return 0;
+}
+
+/* On disk means beside the checkpoints, where left-over temporaries are removed. */
+struct adamw_options train_adamw_of(const struct train_session *s, const struct train_cli *o)
+{
+    return (struct adamw_options){.beta1 = o->beta1,
+                                  .beta2 = o->beta2,
+                                  .eps = o->eps,
+                                  .weight_decay = o->weight_decay,
+                                  .decay = strcmp(o->decay_set, "all") ? DECAY_MATRICES : DECAY_ALL,
+                                  .form = (enum adamw_form)adamw_form_from_name(o->optimizer),
+                                  .disk = s->place.state_on_disk ? s->ckpt_dir : NULL};
+}
+
+static int shape_model(struct train_session *s, const struct train_cli *o, struct pesc_error *err)
+{
+    enum trainable t = !strcmp(o->trainable, "full") ? TRAIN_FULL
+                       : o->freeze_router            ? TRAIN_EXPERTS
+                                                     : TRAIN_ADAPTERS;
+    if (t == TRAIN_FULL && o->freeze_router)
+        return FAIL(err, USAGE_VALUE, "--freeze-router: --trainable full has no routers");
+    TRY(pack_arg_open(o->pack, 0, &s->arg, &s->rec.notes, &s->pack, err));
+    struct moe_config moe = s->arg.craft.moe;
+    moe.dropout = o->dropout;
+    moe.balance = (enum balance_kind)balance_from_name(o->balance);
+    moe.balance_coef = o->balance_coef;
+    if (s->arg.is_crafted && moe.experts > 1 && moe.top_k == 1 && !o->freeze_router)
+        note(&s->rec.notes, "W-CRAFT-TOP1",
+             "with top-k 1 the router learns from the balance loss alone");
+    TRY(compute_arg(o->compute, &s->arg, &s->compute, s->why, sizeof s->why, err));
+    return model_shape(base_config(s->arg.base), s->arg.is_crafted ? &moe : NULL, t, s->compute,
+                       &s->model, err);
+}
+
+/* What the options leave open is chosen so that the run fits --memory (or what the machine can
+ * give), before any weight is read. */
+int train_choose_places(struct train_session *s, const struct train_cli *o, struct pesc_error *err)
+{
+    uint64_t free_now = machine_memory_limit(), rss = machine_rss();
+    int full = s->model->trainable == TRAIN_FULL;
+    long L = s->model->c.num_layers, resident = o->place.resident_layers;
+    struct memory_question q = {
+        .m = s->model,
+        .data = s->source,
+        .adamw = train_adamw_of(s, o),
+        .in_use = rss,
+        .budget = o->memory  ? o->memory
+                  : free_now ? free_now + rss
+                             : UINT64_MAX,
+        .comfort = o->memory != 0,
+        .streamed_layers = resident > L || (full && resident < 0) ? 0
+                           : resident < 0                         ? -1
+                                                                  : L - resident,
+        .keep_layers = o->place.keep_layers < 0 && !o->memory ? 0 : o->place.keep_layers,
+        .embed_on_disk = o->place.embed_on_disk ? 1 : -1,
+        .spill = o->place.spill ? 1 : -1,
+        .state_on_disk = full ? 0
+                         : !strcmp(o->optimizer_state, "auto")
+                             ? -1
+                             : !strcmp(o->optimizer_state, "disk")};
+    if (o->place.spill && !path_is_dir(o->place.spill))
+        return FAIL(err, IO_MISSING, "%s: no such folder", o->place.spill);
+    if (s->eval_data && s->eval_source.max_tokens > q.data.max_tokens)
+        q.data.max_tokens = s->eval_source.max_tokens;
+    if (s->eval_data && s->eval_source.max_samples > q.data.max_samples)
+        q.data.max_samples = s->eval_source.max_samples;
+    if (o->memory && machine_peak_rss() > o->memory)
+        q.in_use = machine_peak_rss();
+    TRY(memory_choose(&q, &s->place, &s->terms, err));
+    s->need = s->terms.total > machine_peak_rss() ? s->terms.total : machine_peak_rss();
+    return 0;
+}
+
+static struct engine_choices engine_of(const struct train_session *s, const struct train_cli *o)
+{
+    const char *to = o->place.spill ? o->place.spill : s->ckpt_dir;
+    return (struct engine_choices){.keep_layers = s->place.keep_layers,
+                                   .spill_dir = s->place.spill ? to : NULL};
+}
+
+struct train_options train_options_of(struct train_session *s, const struct train_cli *o)
+{
+    struct train_options t = {
+        .steps = s->steps,
+        .batches = s->batches,
+        .accumulation = o->accumulation,
+        .schedule = {.kind = (enum schedule_kind)schedule_from_name(o->scheduler),
+                     .peak = o->learning_rate,
+                     .total = s->steps,
+                     .warmup = o->warmup_steps ? o->warmup_steps
+                                               : schedule_warmup(o->warmup_ratio, s->steps)},
+        .adamw = train_adamw_of(s, o),
+        .max_grad_norm = o->max_grad_norm,
+        .balance_coef = s->model->moe.balance == BALANCE_NONE ? 0 : o->balance_coef,
+        .seed = (uint64_t)o->seed,
+        .logging_steps = o->logging_steps,
+        .eval_steps = o->eval_steps,
+        .save_steps = o->save_steps,
+        .router_steps = o->router_steps,
+        .batches_per_epoch = batcher_batches_per_epoch(s->batcher),
+        .checkpoint_dir = s->ckpt_dir,
+        .checkpoint_meta = s->recipe,
+        .resume_from = *s->resume_from ? s->resume_from : NULL,
+        .domains = s->domains,
+        .n_domains = dataset_domain_count(s->data),
+        .engine = engine_of(s, o),
+        .profile = o->profile ? &s->profile : NULL,
+        .stop = stop_flag(s->stop),
+    };
+    if (s->rates) {
+        t.schedule.kind = SCHEDULE_LIST;
+        t.schedule.list = s->rates;
+        t.schedule.n_list = s->n_rates;
+    }
+    if (s->eval_data) {
+        t.eval = &s->eval_source;
+        t.eval_batches = batcher_batches_per_epoch(s->eval_batcher);
+        t.eval_task = dataset_source_at(s->eval_data, 0)->name;
+        t.eval_domains = s->eval_domains;
+        t.n_eval_domains = dataset_domain_count(s->eval_data);
+    }
+    return t;
+}
+
+int train_open(struct train_session *s, const struct train_cli *o, struct pesc_error *err)
+{
+    if (o->lr_list)
+        TRY(parse_rates(s, o->lr_list, err));
+    TRY(model_arg_open(o->model, o->base, &s->rec.notes, &s->arg, err));
+    TRY(open_data(s, o, err));
+    TRY(count_steps(s, o, err));
+    return shape_model(s, o, err);
+}

@@ -1,0 +1,48 @@
+/* What a training run, and the plan of one, is made of: opened in the order in which things can be
+ * wrong, weights last. */
+#ifndef PESC_CLI_TRAIN_SESSION_H
+#define PESC_CLI_TRAIN_SESSION_H
+
+#include "cli/recorder.h"
+#include "cli/stop.h"
+#include "cli/train_run.h"
+#include "train/calibrate.h"
+
+enum { EVAL_TOKENS = 2048 }; /* of an evaluation batch */
+
+struct train_session {
+    struct model_arg arg;
+    struct pack_arg pack;
+    struct dataset *data, *eval_data;
+    struct batcher *batcher, *eval_batcher;
+    struct batch_options batches_of; /* of the training data */
+    struct batch_source source, eval_source;
+    struct model *model;
+    enum compute compute;
+    char why[128];
+    const char **domains, **eval_domains;
+    double *rates;
+    long n_rates, steps, threads, resume_step;
+    long batches;              /* of --num-epochs; 0 with --max-steps */
+    struct place place;        /* where everything is */
+    struct memory_terms terms; /* what that takes */
+    uint64_t need;             /* planned peak memory, bytes */
+    double started;
+    struct recorder rec;
+    struct stop *stop;
+    struct profile profile; /* of all updates, where asked for */
+    json_t *recipe;         /* what a resumed run must agree in; goes into checkpoints */
+    char ckpt_dir[PATH_CAP], resume_from[PATH_CAP];
+};
+
+/* Model, data and the model's shape; no weight is read. s->rec has the notes' listener, and the run
+ * folder if there is one. */
+int train_open(struct train_session *s, const struct train_cli *o, struct pesc_error *err) MUST_USE;
+/* Where everything will be, so that the run fits --memory (or what the machine can give). */
+int train_choose_places(struct train_session *s, const struct train_cli *o,
+                        struct pesc_error *err) MUST_USE;
+void train_session_close(struct train_session *s);
+struct adamw_options train_adamw_of(const struct train_session *s, const struct train_cli *o);
+struct train_options train_options_of(struct train_session *s, const struct train_cli *o);
+
+#endif

@@ -1,0 +1,164 @@
+#include "config.h"
+#include "train/calibrate.h"
+
+#include "core/machine.h"
+
+#include <omp.h>
+#include <string.h>
+#include <time.h>
+
+enum { LAYERS = 2, STEPS = 8 };
+
+static double now(void)
+{
+    struct timespec t;
+    clock_gettime(CLOCK_MONOTONIC, &t);
+    return (double)t.tv_sec + 1e-9 * (double)t.tv_nsec;
+}
+
+struct measuring {
+    const struct calibrate_what *w;
+    struct calibration *c;
+    struct profile profile;
+    long n, tokens, batches;
+    atomic_int stop;
+    double begun;
+};
+
+/* The first step makes kernels and touches memory: it counts only when there is no time for a
+ * second. */
+static void step_done(void *ctx, const struct step_metrics *s, int logged)
+{
+    struct measuring *m = ctx;
+    double used = now() - m->begun;
+    (void)logged;
+    m->n++;
+    m->tokens += s->tokens;
+    if (used + s->seconds > m->w->enough)
+        atomic_store(&m->stop, 1);
+    else if (s->step == 1) {
+        memset(&m->profile, 0, sizeof m->profile);
+        m->n = 0;
+        m->tokens = 0;
+    }
+}
+
+static void settle(const struct measuring *m, const struct model *few, long layers,
+                   struct calibration *c)
+{
+    const struct profile *p = &m->profile;
+    double batches = (double)(m->n * m->w->run->accumulation), all = 0;
+    double update = profile_stage_seconds(p, STAGE_OPTIM) / (double)m->n;
+    for (int k = 0; k < PHASE_COUNT; k++) {
+        double low = p->places[PLACE_LOWEST_LAYER][k], high = p->places[PLACE_LAYER][k];
+        c->layer[k] = (k == PHASE_BACKWARD && layers > 1 ? high : low + high) /
+                      (double)(k == PHASE_BACKWARD ? 1 : layers) / batches;
+        all += p->places[PLACE_OUTSIDE][k];
+    }
+    c->lowest_backward = p->places[PLACE_LOWEST_LAYER][PHASE_BACKWARD] / batches;
+    c->rest = all / batches - update * (double)m->n / batches;
+    c->rest_forward = p->seconds[STAGE_HEAD][PHASE_FORWARD] + p->seconds[STAGE_LOSS][PHASE_FORWARD];
+    c->rest_forward /= batches;
+    c->update = few->params.total ? update / (double)few->params.total : 0;
+    c->tokens = (double)m->tokens / batches;
+}
+
+static int train_few(const struct calibrate_what *w, struct model *few, long layers,
+                     struct calibration *c, struct pesc_error *err)
+{
+    struct measuring m = {.w = w, .c = c, .begun = now()};
+    struct train_options o = *w->run;
+    struct train_sink sink = {.ctx = &m, .step = step_done};
+    struct train_result r;
+    struct pesc_error e = {0};
+    o.steps = STEPS;
+    o.batches = 0;
+    o.eval = NULL;
+    o.checkpoint_dir = o.resume_from = NULL;
+    o.save_steps = o.eval_steps = o.router_steps = 0;
+    o.engine.keep_layers = 0;
+    o.profile = &m.profile;
+    o.stop = &m.stop;
+    atomic_init(&m.stop, 0);
+    int rc = train_run(few, w->data, &o, &sink, NULL, &r, &e);
+    /* What so few layers make of a text is no answer; that it took its time is. */
+    if (rc != 0 && (e.code != PESC_E_NUM_NONFINITE || m.n == 0)) {
+        *err = e;
+        return -1;
+    }
+    settle(&m, few, layers, c);
+    return 0;
+}
+
+/* As the run will read them: by a thread, ahead, and the page cache dropped behind. */
+static int time_reading(const struct calibrate_what *w, struct calibration *c,
+                        struct pesc_error *err)
+{
+    struct model_config few = w->like->c;
+    struct weights *from;
+    if (few.num_layers > LAYERS + 1)
+        few.num_layers = LAYERS + 1;
+    struct weights_plan plan = {few.num_layers, w->like->plan.embed_on_disk};
+    TRY(weights_open(w->base, &few, w->like->compute, w->store, &plan, &from, err));
+    uint64_t before = weights_bytes_read(from);
+    double t0 = now();
+    int rc = 0;
+    weights_pass(from, 0);
+    for (long l = 0; rc == 0 && l < few.num_layers; l++) {
+        struct layer_weights layer;
+        rc = weights_layer(from, l, &layer, err);
+        if (rc == 0)
+            weights_release(from, l);
+    }
+    double t = now() - t0;
+    uint64_t bytes = weights_bytes_read(from) - before;
+    weights_free(from);
+    c->read_rate = t > 0 ? (double)bytes / t : 0;
+    return rc;
+}
+
+int calibrate(const struct calibrate_what *w, struct calibration *out, struct pesc_error *err)
+{
+    const struct model *like = w->like;
+    struct model_config c = like->c;
+    struct model *few;
+    double t0 = now();
+    memset(out, 0, sizeof *out);
+    if (c.num_layers > LAYERS)
+        c.num_layers = LAYERS;
+    TRY(model_shape(&c, like->crafted ? &like->moe : NULL, like->trainable, like->compute, &few,
+                    err));
+    memory_place(w->place, few);
+    few->plan.streamed_layers = 0;
+    int rc = model_load(few, w->base, w->store, w->run->seed, err);
+    if (rc == 0)
+        rc = train_few(w, few, c.num_layers, out, err);
+    model_close(few);
+    TRY(rc);
+    if (w->place->streamed_layers)
+        TRY(time_reading(w, out, err));
+    out->seconds = now() - t0;
+    return 0;
+}
+
+double calibrated_step(const struct calibration *c, const struct model *m, const struct place *p,
+                       const struct memory_terms *t, long batches, double tokens)
+{
+    double L = (double)m->c.num_layers, keep = (double)p->keep_layers;
+    double batch = L * c->layer[PHASE_FORWARD] + (L - keep) * c->layer[PHASE_RECOMPUTE] +
+                   (L - 1) * c->layer[PHASE_BACKWARD] + c->lowest_backward + c->rest;
+    double compute =
+        (c->tokens > 0 ? batch * tokens / c->tokens : 0) + c->update * (double)m->params.total;
+    if (c->read_rate <= 0)
+        return compute;
+    /* The reading thread is ahead, on a processor that the others then have to share. */
+    double reading = (double)batches * (double)t->weights_read / c->read_rate;
+    double shared = compute + reading / (double)omp_get_max_threads();
+    return shared > reading ? shared : reading;
+}
+
+double calibrated_evaluation(const struct calibration *c, const struct model *m, double tokens)
+{
+    double batch = (double)m->c.num_layers * c->layer[PHASE_FORWARD] + c->rest_forward;
+    return c->tokens > 0 ? batch * tokens / c->tokens : 0;
+}

@@ -1,0 +1,37 @@
+/* How long a step will take on this machine: the lowest layers of the model itself train for a few
+ * seconds on the run's own batches, everything being where the run will have it. A layer costs what
+ * a layer costs; the rest (head, loss, embedding) is there once. */
+#ifndef PESC_TRAIN_CALIBRATE_H
+#define PESC_TRAIN_CALIBRATE_H
+
+#include "train/memory_plan.h"
+
+struct calibration {
+    /* seconds of one batch: of a layer by phase, of the lowest one's backward pass, of what is
+     * outside of the layers (of that: in the forward pass), and of the update of one value */
+    double layer[PHASE_COUNT], lowest_backward, rest, rest_forward, update;
+    double tokens;    /* of a batch, on average */
+    double read_rate; /* bytes per second of layers read from disk; 0: not measured */
+    double seconds;   /* that the measuring took */
+};
+
+struct calibrate_what {
+    const struct base *base;
+    enum dtype store; /* see weights_open */
+    const struct model *like;
+    const struct batch_source *data;
+    const struct train_options *run; /* only what a step consists of matters */
+    const struct place *place;
+    double enough; /* seconds: no step begins after that; at least one is measured */
+};
+/* Needs no more memory than the run. E-MEMORY, and whatever the run itself would fail with at its
+ * beginning. */
+int calibrate(const struct calibrate_what *w, struct calibration *out,
+              struct pesc_error *err) MUST_USE;
+/* Seconds of an update of so many batches of so many tokens in all. */
+double calibrated_step(const struct calibration *c, const struct model *m, const struct place *p,
+                       const struct memory_terms *t, long batches, double tokens);
+/* Seconds of an evaluation of so many tokens. */
+double calibrated_evaluation(const struct calibration *c, const struct model *m, double tokens);
+
+#endif
