@@ -19,7 +19,22 @@ static const char *const steps[SCHEMA_VERSION - 1] = {
     "ALTER TABLE run_dataset ADD COLUMN pieces_dropped INTEGER;"
     "ALTER TABLE run_dataset ADD COLUMN samples INTEGER;"
     "ALTER TABLE run_dataset ADD COLUMN trained_tokens INTEGER;"
-    "PRAGMA user_version = 2;"};
+    "PRAGMA user_version = 2;",
+    "CREATE TABLE plan( "
+    "run_id INTEGER NOT NULL REFERENCES run ON DELETE CASCADE, seq INTEGER NOT NULL, "
+    "budget_bytes INTEGER, "
+    "peak_bytes INTEGER NOT NULL, disk_bytes INTEGER NOT NULL, traffic_bytes INTEGER NOT NULL, "
+    "tokens_per_s REAL, seconds REAL, "
+    "terms TEXT NOT NULL, places TEXT NOT NULL, "
+    "real_peak_bytes INTEGER, real_tokens_per_s REAL, real_seconds REAL, "
+    "PRIMARY KEY(run_id,seq)) STRICT, WITHOUT ROWID; "
+    "CREATE VIEW v_plan AS SELECT r.uuid, r.name AS run, p.seq, p.budget_bytes, p.peak_bytes, "
+    "p.real_peak_bytes, round(100.0*p.peak_bytes/p.real_peak_bytes-100, 2) AS peak_error, "
+    "p.tokens_per_s, p.real_tokens_per_s, "
+    "round(100.0*p.real_tokens_per_s/p.tokens_per_s-100, 2) AS step_error, "
+    "p.seconds, p.real_seconds, p.disk_bytes, p.traffic_bytes, p.terms, p.places "
+    "FROM plan p JOIN run r ON r.id=p.run_id WHERE r.deleted_ms IS NULL; "
+    "PRAGMA user_version = 3;"};
 
 /* Ours and older: which version; else 0. */
 static int older(struct db *d, long long *version, struct pesc_error *err)

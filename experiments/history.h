@@ -39,6 +39,11 @@ struct history_dataset {
     long long bytes, records, used, skipped;
     long long truncated, split, pieces_dropped, samples, tokens, trained_tokens;
 };
+struct history_plan {                               /* peak 0: none */
+    unsigned long long budget, peak, disk, traffic; /* bytes; budget 0: none; traffic: of a step */
+    double tokens_per_s, seconds;                   /* NaN: unknown */
+    const char *terms, *places;                     /* JSON */
+};
 struct history_run {
     const char *experiment; /* NULL: "default" */
     const char *name, *dir, *cmdline, *config, *config_sha256;
@@ -53,6 +58,7 @@ struct history_run {
     long n_params;
     const char *resumed_from; /* NULL: a new run */
     long start_step;
+    struct history_plan plan;
 };
 /* Registers the run (or, if uuid is known already, one more segment of it: metric and router rows
  * past start_step are removed). uuid: 32 hex digits. Waits up to 7 s for the database. */
@@ -83,6 +89,9 @@ int history_progress(struct history *h, long last_step, long long tokens_seen); 
  * ms each. Without a started run there is nothing to do. */
 int history_flush(struct history *h, struct pesc_error *err);
 long history_queued(const struct history *h);
+/* What became of the plan; written with the run's end. */
+void history_outcome(struct history *h, unsigned long long peak, double tokens_per_s,
+                     double seconds);
 /* status: finished|failed|killed|interrupted. Flushes. */
 int history_run_end(struct history *h, const char *status, int exit_code, const char *error,
                     struct pesc_error *err) MUST_USE;

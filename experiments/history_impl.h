@@ -12,6 +12,10 @@ struct history {
     long last_step;
     long long tokens_seen;
     int has_progress, was_busy;
+    struct {
+        unsigned long long peak; /* 0: not known */
+        double tokens_per_s, seconds;
+    } outcome;
 };
 
 /* Within a transaction: progress and queued rows. */

@@ -117,6 +117,19 @@ static int put_dataset(struct db *d, const struct history_dataset *s, long long 
                   s->samples, s->tokens, s->trained_tokens);
 }
 
+static int put_plan(struct history *h, const struct history_plan *p, struct pesc_error *err)
+{
+    if (!p->peak)
+        return 0;
+    return db_run(&h->db, err,
+                  "INSERT INTO plan(run_id, seq, budget_bytes, peak_bytes, disk_bytes,"
+                  " traffic_bytes, tokens_per_s, seconds, terms, places)"
+                  " VALUES(?1, ?2, nullif(?3, 0), ?4, ?5, ?6, ?7, ?8, ?9, ?10)",
+                  "iiiiiiddss", h->run_id, h->seq, (long long)p->budget, (long long)p->peak,
+                  (long long)p->disk, (long long)p->traffic, p->tokens_per_s, p->seconds,
+                  p->terms ? p->terms : "{}", p->places ? p->places : "{}");
+}
+
 static void boot_id(char out[64])
 {
     FILE *f = fopen("/proc/sys/kernel/random/boot_id", "r");
@@ -209,6 +222,7 @@ static int start_within(struct history *h, const char *uuid, const struct histor
     TRY(db_int(d, err, &h->seq, "SELECT coalesce(max(seq), 0) + 1 FROM segment WHERE run_id = ?1",
                "i", h->run_id));
     boot_id(boot);
+    TRY(put_plan(h, &r->plan, err));
     return db_run(d, err,
                   "INSERT INTO segment(run_id, seq, env_id, pid, boot_id, threads, start_step,"
                   " started_ms, resumed_from) VALUES(?1,?2,?3,?4,?5,?6,?7,?8,?9)",
@@ -233,6 +247,14 @@ int history_run_start(struct history *h, const char *uuid, const struct history_
     return rc;
 }
 
+void history_outcome(struct history *h, unsigned long long peak, double tokens_per_s,
+                     double seconds)
+{
+    h->outcome.peak = peak;
+    h->outcome.tokens_per_s = tokens_per_s;
+    h->outcome.seconds = seconds;
+}
+
 int history_run_end(struct history *h, const char *status, int exit_code, const char *error,
                     struct pesc_error *err)
 {
@@ -251,6 +273,12 @@ int history_run_end(struct history *h, const char *status, int exit_code, const 
                     "UPDATE segment SET ended_ms = ?3, reason = ?4, end_step ="
                     " (SELECT last_step FROM run WHERE id = ?1) WHERE run_id = ?1 AND seq = ?2",
                     "iiis", h->run_id, h->seq, now_ms(), status);
+    if (rc == 0 && h->outcome.peak)
+        rc = db_run(d, err,
+                    "UPDATE plan SET real_peak_bytes = ?3, real_tokens_per_s = ?4,"
+                    " real_seconds = ?5 WHERE run_id = ?1 AND seq = ?2",
+                    "iiidd", h->run_id, h->seq, (long long)h->outcome.peak, h->outcome.tokens_per_s,
+                    h->outcome.seconds);
     return history_end_write(h, rc, err);
 }
 

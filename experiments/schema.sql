@@ -1,4 +1,4 @@
--- The history's schema, version 2 (SQLite >= 3.37 for STRICT; no extensions). The views are the
+-- The history's schema, version 3 (SQLite >= 3.37 for STRICT; no extensions). The views are the
 -- documented contract; tables may grow columns. Run within one transaction by db.c.
 PRAGMA application_id = 0x50455343; -- "PESC"
 CREATE TABLE meta(key TEXT PRIMARY KEY, value TEXT NOT NULL) STRICT, WITHOUT ROWID;
@@ -49,6 +49,14 @@ CREATE TABLE segment( -- one row per process that worked on the run (start or re
   pid INTEGER NOT NULL, boot_id TEXT NOT NULL, threads INTEGER NOT NULL,
     start_step INTEGER NOT NULL, end_step INTEGER,
   started_ms INTEGER NOT NULL, ended_ms INTEGER, resumed_from TEXT, reason TEXT,
+  PRIMARY KEY(run_id,seq)) STRICT, WITHOUT ROWID;
+CREATE TABLE plan( -- since version 3: what a process was expected to need and take, and did
+  run_id INTEGER NOT NULL REFERENCES run ON DELETE CASCADE, seq INTEGER NOT NULL, -- of the segment
+  budget_bytes INTEGER,                  -- of --memory; NULL: none
+  peak_bytes INTEGER NOT NULL, disk_bytes INTEGER NOT NULL, traffic_bytes INTEGER NOT NULL,
+  tokens_per_s REAL, seconds REAL,       -- NULL: not measured beforehand
+  terms TEXT NOT NULL, places TEXT NOT NULL, -- JSON text: bytes by use; what is where
+  real_peak_bytes INTEGER, real_tokens_per_s REAL, real_seconds REAL, -- NULL: not ended yet
   PRIMARY KEY(run_id,seq)) STRICT, WITHOUT ROWID;
 CREATE TABLE run_dataset(run_id INTEGER NOT NULL REFERENCES run ON DELETE CASCADE,
     dataset_id INTEGER NOT NULL REFERENCES dataset,
@@ -146,6 +154,12 @@ CREATE VIEW v_run AS SELECT r.id, e.name AS experiment, r.name,
   FROM run r JOIN experiment e ON e.id=r.experiment_id LEFT JOIN crafted c ON c.id=r.crafted_id
     LEFT JOIN model mo ON mo.id=coalesce(c.model_id,r.model_id)
   WHERE r.deleted_ms IS NULL;
+CREATE VIEW v_plan AS SELECT r.uuid, r.name AS run, p.seq, p.budget_bytes, p.peak_bytes,
+  p.real_peak_bytes, round(100.0*p.peak_bytes/p.real_peak_bytes-100, 2) AS peak_error,
+  p.tokens_per_s, p.real_tokens_per_s,
+  round(100.0*p.real_tokens_per_s/p.tokens_per_s-100, 2) AS step_error, -- of a step's seconds
+  p.seconds, p.real_seconds, p.disk_bytes, p.traffic_bytes, p.terms, p.places
+  FROM plan p JOIN run r ON r.id=p.run_id WHERE r.deleted_ms IS NULL;
 CREATE VIEW v_router AS SELECT x.run_id, x.layer, x.step, max(x.load)*count(*) AS max_over_mean,
     min(x.load)*count(*) AS min_over_mean,
   sum(x.load < 0.1/ (SELECT c.n_experts FROM run r JOIN crafted c ON c.id=r.crafted_id
@@ -165,4 +179,4 @@ CREATE VIEW v_lineage AS SELECT p.name||'@'||p.version AS pack, p.digest, r.uuid
 INSERT INTO metric_key(name, unit, goal, help) VALUES
   ('train/loss', 'nats', 'min', 'training loss of a step, balance loss included'),
   ('valid/loss', 'nats', 'min', 'mean cross entropy per scored token of the validation data');
-PRAGMA user_version = 2;
+PRAGMA user_version = 3;

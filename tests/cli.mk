@@ -27,6 +27,8 @@ tests_unit_test_opts_SOURCES = tests/unit/test_opts.c src/cli/opts.c
 # whole runs of the program
 TESTS += tests/cli/train.sh tests/cli/memory.sh
 EXTRA_DIST += tests/cli/lib.sh tests/cli/train.sh tests/cli/memory.sh
+TESTS += tests/cli/plan.sh
+EXTRA_DIST += tests/cli/plan.sh
 TESTS += tests/cli/resume.sh tests/cli/mix.sh tests/cli/faults.sh
 EXTRA_DIST += tests/cli/resume.sh tests/cli/mix.sh tests/cli/faults.sh
 check_PROGRAMS += tests/golden/golden_cli

@@ -17,6 +17,7 @@ enum opt_kind {
     OPT_STRING, /* const char * */
     OPT_CHOICE, /* const char *, one of choices "a|b|c" */
     OPT_SIZE,   /* uint64_t bytes: 512MiB, 2GiB, 1e9; 0 is not a size */
+    OPT_SIZES,  /* struct opt_sizes: SIZE,SIZE,...,max */
     OPT_LIST    /* struct opt_list: may be repeated, and takes several words up to the next flag */
 };
 
@@ -24,6 +25,12 @@ enum { OPT_LIST_CAP = 256 };
 struct opt_list {
     long n;
     const char *v[OPT_LIST_CAP];
+};
+
+enum { OPT_SIZES_CAP = 16 };
+struct opt_sizes {
+    long n;
+    uint64_t v[OPT_SIZES_CAP]; /* UINT64_MAX: "max" */
 };
 
 /* One option. offset says where its value stands in the command's own struct; what stands there
@@ -61,6 +68,7 @@ struct cli {
 #define CMDS(X)                                                                                    \
     X(craft)                                                                                       \
     X(train)                                                                                       \
+    X(plan)                                                                                        \
     X(eval)                                                                                        \
     X(generate)                                                                                    \
     X(data)                                                                                        \

@@ -4,7 +4,7 @@
 #include <stddef.h>
 #include <string.h>
 
-static void defaults(void *opts)
+void train_defaults(void *opts)
 {
     struct train_cli *o = opts;
     memset(o, 0, sizeof *o);
@@ -35,7 +35,7 @@ static void defaults(void *opts)
 }
 
 #define AT(field) offsetof(struct train_cli, field)
-static const struct opt options[] = {
+const struct opt train_opts[] = {
     {"output", "o", OPT_STRING, AT(out), "RUN", "the run folder to make", 0, 0},
     DATA_OPTIONS(AT(data)),
     MIX_OPTIONS(AT(mix)),
@@ -84,7 +84,7 @@ static const struct opt options[] = {
     {"seed", NULL, OPT_LONG, AT(seed), "N", "of order and dropout", 0, 9e15},
     {"compute", NULL, OPT_CHOICE, AT(compute), "auto|f32|bf16", "type of the matrix products", 0,
      0},
-    {"memory", NULL, OPT_SIZE, AT(memory), "SIZE",
+    {"memory", NULL, OPT_SIZES, AT(budgets), "SIZE|max",
      "resident memory at most; what does not fit goes to disk", 0, 0},
     WEIGHT_OPTIONS(AT(place)),
     ACTIVATION_OPTIONS(AT(place)),
@@ -99,11 +99,8 @@ static const struct opt options[] = {
     {0},
 };
 
-static int run(struct cli *cli, void *opts, int argc, char **argv, struct pesc_error *err)
+int train_opts_check(const struct train_cli *o, struct pesc_error *err)
 {
-    struct train_cli *o = opts;
-    if (argc != 1 || !o->out)
-        return FAIL(err, USAGE, "pesc train takes a model, --data FILE and -o RUN");
     if (o->data.data.n == 0)
         return FAIL(err, USAGE, "--data FILE is needed");
     if (o->mix.valid_fraction > 0 && o->eval_data.n)
@@ -114,6 +111,18 @@ static int run(struct cli *cli, void *opts, int argc, char **argv, struct pesc_e
         return FAIL(err, USAGE_VALUE,
                     "--optimizer-state disk is for adapters, whose gradients come layer by layer; "
                     "--trainable full needs it in memory");
+    return 0;
+}
+
+static int run(struct cli *cli, void *opts, int argc, char **argv, struct pesc_error *err)
+{
+    struct train_cli *o = opts;
+    if (argc != 1 || !o->out)
+        return FAIL(err, USAGE, "pesc train takes a model, --data FILE and -o RUN");
+    TRY(train_opts_check(o, err));
+    if (o->budgets.n > 1)
+        return FAIL(err, USAGE_VALUE, "--memory: a run has one budget; pesc plan compares several");
+    o->memory = o->budgets.n ? o->budgets.v[0] : 0;
     cli->quiet = o->quiet;
     o->model = argv[0];
     return train_command(cli, o, err);
@@ -125,8 +134,8 @@ const struct cmd cmd_train = {
     .summary = "Tunes a crafted model's adapters and routers, or a dense model in full.",
     .details =
         "Ctrl+C finishes the step, saves, and says how to go on; a second one stops at once.",
-    .opts = options,
+    .opts = train_opts,
     .opts_size = sizeof(struct train_cli),
-    .defaults = defaults,
+    .defaults = train_defaults,
     .run = run,
 };

@@ -143,6 +143,39 @@ static int parse_size(const char *value, uint64_t *out)
     return -1;
 }
 
+static int parse_sizes(const char *value, struct opt_sizes *out)
+{
+    char one[64];
+    for (out->n = 0; out->n < OPT_SIZES_CAP; value++) {
+        size_t n = strcspn(value, ",");
+        if (n >= sizeof one)
+            return -1;
+        memcpy(one, value, n);
+        one[n] = 0;
+        if (!strcmp(one, "max"))
+            out->v[out->n] = UINT64_MAX;
+        else if (parse_size(one, &out->v[out->n]) != 0)
+            return -1;
+        out->n++;
+        value += n;
+        if (!*value)
+            return 0;
+    }
+    return -1;
+}
+
+static const char *sizes_text(const struct opt_sizes *s, char *buf, size_t size)
+{
+    size_t at = 0;
+    for (long i = 0; i < s->n && at < size; i++)
+        if (s->v[i] == UINT64_MAX)
+            at += (size_t)snprintf(buf + at, size - at, "%smax", i ? "," : "");
+        else
+            at += (size_t)snprintf(buf + at, size - at, "%s%llu", i ? "," : "",
+                                   (unsigned long long)s->v[i]);
+    return s->n ? buf : NULL;
+}
+
 static int set(const struct opt *o, void *opts, const char *value, const char *where,
                struct pesc_error *err)
 {
@@ -186,6 +219,10 @@ static int set(const struct opt *o, void *opts, const char *value, const char *w
     case OPT_SIZE:
         if (parse_size(value, at) != 0)
             return bad_value(o, value, where, "a size such as 512MiB or 2GiB", err);
+        return 0;
+    case OPT_SIZES:
+        if (parse_sizes(value, at) != 0)
+            return bad_value(o, value, where, "a size such as 512MiB or 2GiB, or max", err);
         return 0;
     case OPT_LIST: {
         struct opt_list *l = at;
@@ -232,6 +269,8 @@ const char *opts_text(const struct opt *o, const void *opts, char *buf, size_t s
             return NULL;
         snprintf(buf, size, "%llu", (unsigned long long)*(const uint64_t *)at);
         return buf;
+    case OPT_SIZES:
+        return sizes_text(at, buf, size);
     case OPT_LIST:
         return NULL;
     }

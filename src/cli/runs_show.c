@@ -42,6 +42,15 @@ static const struct section {
     {"crafted", 1, 1,
      "SELECT c.n_experts, c.top_k, c.adapter_dim, c.n_trainable, c.seed, c.config_sha256"
      " FROM crafted c JOIN run r ON r.crafted_id = c.id WHERE r.id = ?1"},
+    {"plan and outcome", 0, 3,
+     "SELECT seq, CASE WHEN budget_bytes IS NULL THEN '-' WHEN budget_bytes > 9e18 THEN 'max'"
+     " ELSE round(budget_bytes / 1048576.0, 1) END AS budget_mib,"
+     " round(peak_bytes / 1048576.0, 1) AS peak_mib,"
+     " round(real_peak_bytes / 1048576.0, 1) AS real_mib, peak_error || ' %' AS error,"
+     " round(tokens_per_s, 2) AS tokens_s, round(real_tokens_per_s, 2) AS real_tokens_s,"
+     " step_error || ' %' AS step_error, round(seconds, 1) AS seconds,"
+     " round(real_seconds, 1) AS real_seconds FROM v_plan"
+     " WHERE uuid = (SELECT uuid FROM run WHERE id = ?1) ORDER BY seq"},
     {"datasets", 0, 1,
      "SELECT x.role, d.name, d.format, d.records, x.used, x.skipped, x.tokens,"
      " substr(d.sha256, 1, 12) AS sha256, d.path FROM run_dataset x JOIN dataset d"

@@ -32,6 +32,7 @@ pesc_SOURCES += \
 pesc_SOURCES += \
   src/cli/profile_report.c src/cli/profile_report.h \
   src/cli/recorder.c src/cli/recorder.h src/cli/stop.c src/cli/stop.h \
+  src/cli/cmd_plan.c \
   src/cli/train_facts.c src/cli/train_facts.h \
   src/cli/train_run.c src/cli/train_run.h \
   src/cli/train_session.c src/cli/train_session.h

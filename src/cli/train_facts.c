@@ -152,6 +152,31 @@ static const char *template_of(const struct train_session *s)
     return "";
 }
 
+static double own_tokens_per_s(const struct train_result *r)
+{
+    return r->seconds > 0 ? (double)r->own_tokens / r->seconds : NAN;
+}
+
+/* What was expected and what became of it (r NULL: nothing yet). */
+static json_t *plan_json(const struct train_session *s, const struct train_result *r)
+{
+    const struct prediction *p = &s->prediction;
+    json_t *o =
+        json_pack("{s:I, s:I, s:I, s:o, s:o}", "peak_bytes", (json_int_t)p->peak, "disk_bytes",
+                  (json_int_t)(p->temporary + p->kept), "traffic_bytes", (json_int_t)p->traffic,
+                  "terms", terms_json(&s->terms), "places", place_json(&s->place));
+    if (!o)
+        return NULL;
+    set_real(o, "tokens_per_s", p->tokens_per_s);
+    set_real(o, "seconds", p->rest);
+    if (!r)
+        return o;
+    json_object_set_new(o, "real_peak_bytes", json_integer((json_int_t)machine_peak_rss()));
+    set_real(o, "real_tokens_per_s", own_tokens_per_s(r));
+    set_real(o, "real_seconds", train_clock() - s->begun);
+    return o;
+}
+
 static int write_run(struct train_session *s, const struct train_cli *o, const char *status,
                      const struct train_result *r, struct pesc_error *err)
 {
@@ -178,6 +203,8 @@ static int write_run(struct train_session *s, const struct train_cli *o, const c
                   "template", template_of(s), "data", data_json(s->data), "eval", eval);
     if (run && s->eval_data)
         json_object_set_new(run, "held_out", data_json(s->eval_data));
+    if (run)
+        json_object_set_new(run, "plan", plan_json(s, r));
     if (run && r)
         json_object_set_new(run, "ended", json_string(when));
     if (run && s->arg.is_crafted)
@@ -205,7 +232,7 @@ static char *command_line(const struct cli *cli)
 struct facts {
     char cpu[256], isa[512], os[256], host[256], onednn[32], libs[512], config_sha[65],
         crafted_sha[65], tok_sha[65];
-    char *line, *yaml, *config, *crafted;
+    char *line, *yaml, *config, *crafted, *terms, *places;
     struct history_dataset *data;
     char **reasons; /* of each of data, as JSON */
     const char *keys[128], *values[128];
@@ -313,6 +340,8 @@ static void facts_free(struct facts *f)
     free(f->yaml);
     free(f->config);
     free(f->crafted);
+    free(f->terms);
+    free(f->places);
     free(f);
 }
 
@@ -329,6 +358,13 @@ static void add_params(struct facts *f, const struct cli *cli, const struct trai
     }
 }
 
+static char *json_text(json_t *o)
+{
+    char *text = o ? json_canonical(o) : NULL;
+    json_decref(o);
+    return text;
+}
+
 static int gather(struct facts *f, const struct cli *cli, struct train_session *s,
                   const struct train_cli *o, struct pesc_error *err)
 {
@@ -341,7 +377,9 @@ static int gather(struct facts *f, const struct cli *cli, struct train_session *
     json_t *moe = s->arg.is_crafted ? crafted_moe_json(&s->model->moe) : json_object();
     f->crafted = moe ? json_canonical(moe) : NULL;
     json_decref(moe);
-    if (!f->line || !f->yaml || !f->config || !f->crafted)
+    f->terms = json_text(terms_json(&s->terms));
+    f->places = json_text(place_json(&s->place));
+    if (!f->terms || !f->places || !f->line || !f->yaml || !f->config || !f->crafted)
         return FAIL(err, MEMORY, "no memory to describe the run");
     TRY(hash_bytes(f->yaml, strlen(f->yaml), f->config_sha, err));
     TRY(hash_bytes(f->crafted, strlen(f->crafted), f->crafted_sha, err));
@@ -381,7 +419,15 @@ static int gather(struct facts *f, const struct cli *cli, struct train_session *
         .param_keys = f->keys,
         .param_values = f->values,
         .resumed_from = *s->resume_from ? path_base(s->resume_from) : NULL,
-        .start_step = s->resume_step};
+        .start_step = s->resume_step,
+        .plan = {.budget = o->memory > INT64_MAX ? INT64_MAX : o->memory,
+                 .peak = s->prediction.peak,
+                 .disk = s->prediction.temporary + s->prediction.kept,
+                 .traffic = s->prediction.traffic,
+                 .tokens_per_s = s->prediction.tokens_per_s,
+                 .seconds = s->prediction.rest,
+                 .terms = f->terms,
+                 .places = f->places}};
     if (s->arg.is_crafted)
         f->run.crafted = (struct history_crafted){.config_sha256 = f->crafted_sha,
                                                   .config = f->crafted,
@@ -477,6 +523,8 @@ void train_finish(struct train_session *s, const struct train_cli *o, const stru
     if (s->rec.history) {
         e = (struct pesc_error){0};
         history_progress(s->rec.history, r->steps, r->tokens);
+        history_outcome(s->rec.history, machine_peak_rss(), own_tokens_per_s(r),
+                        train_clock() - s->begun);
         if (history_run_end(s->rec.history, status, rc == 0 ? 0 : err->exit_status,
                             rc == 0 ? NULL : err->text, &e) != 0)
             note(&s->rec.notes, "W-DB-BUSY", "the history misses the end of this run: %s", e.text);

@@ -14,6 +14,8 @@
 #include <string.h>
 #include <unistd.h>
 
+enum { CALIBRATION_SECONDS = 2 };
+
 /* Which checkpoint to go on from; empty: from the beginning. */
 static int find_checkpoint(struct train_session *s, const struct train_cli *o,
                            struct pesc_error *err)
@@ -36,26 +38,20 @@ static int find_checkpoint(struct train_session *s, const struct train_cli *o,
 
 static void show_memory(struct train_session *s)
 {
-    const struct place *p = &s->place;
-    char need[32], places[200] = "";
-    size_t n = 0;
-    const struct {
-        int on;
-        long many;
-        const char *text;
-    } what[] = {{p->streamed_layers > 0, p->streamed_layers, " layers streamed"},
-                {p->embed_on_disk, 0, "embedding on disk"},
-                {p->spill, 0, "activations spilled"},
-                {p->state_on_disk, 0, "optimiser state on disk"},
-                {p->keep_layers > 0, p->keep_layers, " layers keep their activations"}};
+    char need[32], places[200];
     progress_bytes(need, sizeof need, s->need);
-    for (size_t i = 0; i < sizeof what / sizeof *what; i++)
-        if (what[i].many)
-            n += (size_t)snprintf(places + n, sizeof places - n, ", %ld%s", what[i].many,
-                                  what[i].text);
-        else if (what[i].on)
-            n += (size_t)snprintf(places + n, sizeof places - n, ", %s", what[i].text);
-    progress_header(s->rec.progress, "memory", "at most %s%s", need, places);
+    place_text(&s->place, places, sizeof places);
+    progress_header(s->rec.progress, "memory", "at most %s%s%s", need, *places ? ", " : "", places);
+}
+
+static void show_speed(struct train_session *s)
+{
+    char rest[32];
+    const struct prediction *p = &s->prediction;
+    progress_time(rest, sizeof rest, p->rest);
+    progress_header(s->rec.progress, "speed",
+                    "about %.*f tokens/s, %s to the end (measured in %.1f s)",
+                    p->tokens_per_s < 10 ? 2 : 0, p->tokens_per_s, rest, s->speed.seconds);
 }
 
 static void show_header(struct train_session *s, const struct train_cli *o, long threads)
@@ -102,6 +98,7 @@ static void show_header(struct train_session *s, const struct train_cli *o, long
     progress_header(p, "compute", "%s (%s), %ld threads",
                     s->compute == COMPUTE_BF16 ? "bf16" : "f32", s->why, threads);
     show_memory(s);
+    show_speed(s);
     progress_header(p, "run", "%s", rundir_path(s->rec.dir));
     if (*s->resume_from)
         progress_header(p, "resume", "%s", path_base(s->resume_from));
@@ -143,6 +140,7 @@ static int train_and_save(struct train_session *s, const struct train_cli *o,
     struct train_options t = train_options_of(s, o);
     struct train_sink sink = recorder_sink(&s->rec);
     progress_begin(s->rec.progress);
+    s->begun = train_clock();
     TRY(train_run(s->model, &s->source, &t, &sink, &s->rec.notes, r, err));
     if (!r->stopped)
         TRY(save_result(s, err));
@@ -160,12 +158,14 @@ static int prepare(struct cli *cli, struct train_session *s, struct train_cli *o
     TRY(dir_make(s->ckpt_dir, err));
     TRY(train_open(s, o, err));
     TRY(train_choose_places(s, o, err));
+    TRY(train_calibrate(s, o, CALIBRATION_SECONDS, err));
     TRY(model_arg_load(&s->arg, &s->pack, s->model, err));
     TRY(model_arg_fingerprint(&s->arg, err));
     TRY(train_recipe(s, o, err));
     TRY(find_checkpoint(s, o, err));
     if (*s->resume_from)
         TRY(train_check_resume(s, err));
+    train_predict(s, o, &s->prediction);
     s->rec.progress = progress_open(cli, o->json, s->resume_step, s->steps, err);
     if (!s->rec.progress)
         return -1;

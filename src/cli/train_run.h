@@ -16,10 +16,16 @@ struct train_cli {
     long eval_steps, logging_steps, router_steps, save_steps, seed, threads;
     double learning_rate, warmup_ratio, weight_decay, max_grad_norm, beta1, beta2, eps;
     double dropout, balance_coef;
-    uint64_t memory;
+    struct opt_sizes budgets;
+    uint64_t memory; /* that of budgets which is meant; 0: none was given */
     struct place_options place;
     int freeze_router, profile, quiet, json;
 };
+/* Of train, and of plan, which takes the same command line and configuration file. */
+extern const struct opt train_opts[];
+void train_defaults(void *opts);
+/* Whether the options agree with each other; data is there. */
+int train_opts_check(const struct train_cli *o, struct pesc_error *err) MUST_USE;
 int train_command(struct cli *cli, struct train_cli *o, struct pesc_error *err) MUST_USE;
 
 #endif

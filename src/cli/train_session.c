@@ -80,7 +80,8 @@ static int open_data(struct train_session *s, const struct train_cli *o, struct 
 {
     struct dataset_options d;
     TRY(data_options(&o->data, &o->data.data, base_config(s->arg.base)->vocab_size, &d, err));
-    d.spill_dir = rundir_path(s->rec.dir); /* where there has to be room for checkpoints, too */
+    if (s->rec.dir)
+        d.spill_dir = rundir_path(s->rec.dir); /* where there has to be room for checkpoints, too */
     d.valid_fraction = o->mix.valid_fraction;
     TRY(mix_batches(&o->mix, &o->data, &s->batches_of, err));
     s->batches_of.order = strcmp(o->order, "shuffled") ? ORDER_SEQUENTIAL : ORDER_SHUFFLED;
@@ -211,7 +212,7 @@ struct train_options train_options_of(struct train_session *s, const struct trai
         .n_domains = dataset_domain_count(s->data),
         .engine = engine_of(s, o),
         .profile = o->profile ? &s->profile : NULL,
-        .stop = stop_flag(s->stop),
+        .stop = s->stop ? stop_flag(s->stop) : NULL,
     };
     if (s->rates) {
         t.schedule.kind = SCHEDULE_LIST;
@@ -226,6 +227,98 @@ struct train_options train_options_of(struct train_session *s, const struct trai
         t.n_eval_domains = dataset_domain_count(s->eval_data);
     }
     return t;
+}
+
+void place_text(const struct place *p, char *out, size_t size)
+{
+    const struct {
+        int on;
+        long many;
+        const char *text;
+    } what[] = {{p->streamed_layers > 0, p->streamed_layers, " layers streamed"},
+                {p->embed_on_disk, 0, "embedding on disk"},
+                {p->spill, 0, "activations spilled"},
+                {p->state_on_disk, 0, "optimiser state on disk"},
+                {p->keep_layers > 0, p->keep_layers, " layers keep their activations"}};
+    size_t n = 0;
+    *out = 0;
+    for (size_t i = 0; i < sizeof what / sizeof *what && n < size; i++) {
+        const char *comma = n ? ", " : "";
+        if (what[i].many)
+            n += (size_t)snprintf(out + n, size - n, "%s%ld%s", comma, what[i].many, what[i].text);
+        else if (what[i].on)
+            n += (size_t)snprintf(out + n, size - n, "%s%s", comma, what[i].text);
+    }
+}
+
+json_t *terms_json(const struct memory_terms *t)
+{
+    json_t *o = json_object();
+    for (const struct memory_term *x = memory_term_table; o && x->name; x++)
+        json_object_set_new(o, x->key, json_integer((json_int_t)memory_term(t, x)));
+    return o;
+}
+
+json_t *place_json(const struct place *p)
+{
+    return json_pack("{s:I, s:b, s:I, s:b, s:b}", "streamed_layers", (json_int_t)p->streamed_layers,
+                     "embed_on_disk", p->embed_on_disk, "keep_layers", (json_int_t)p->keep_layers,
+                     "activations_spilled", p->spill, "optimizer_state_on_disk", p->state_on_disk);
+}
+
+/* Tokens and batches of an average update. */
+static void average_step(const struct train_session *s, const struct train_cli *o, double *tokens,
+                         long *batches)
+{
+    long n = batcher_batches_per_epoch(s->batcher);
+    *batches = s->batches && o->accumulation > s->batches ? s->batches : o->accumulation;
+    *tokens = (double)batcher_tokens_per_epoch(s->batcher) / (double)(n ? n : 1) * (double)*batches;
+}
+
+/* Checkpoints with the one that is being written, and the result. */
+static uint64_t kept_bytes(const struct train_session *s, const struct train_cli *o)
+{
+    const struct params *ps = &s->model->params;
+    uint64_t values = ps->total * sizeof(float);
+    uint64_t one = values + adamw_bytes(ps, train_adamw_of(s, o).form, 0);
+    long files = o->save_steps ? s->steps / o->save_steps + 1 : 1;
+    return one * (uint64_t)(files > CHECKPOINT_KEEP ? CHECKPOINT_KEEP + 1 : files) + values;
+}
+
+int train_calibrate(struct train_session *s, const struct train_cli *o, double enough,
+                    struct pesc_error *err)
+{
+    struct train_options t = train_options_of(s, o);
+    struct calibrate_what what = {.base = s->arg.base,
+                                  .store = s->arg.is_crafted ? s->arg.craft.base_dtype : DT_COUNT,
+                                  .like = s->model,
+                                  .data = &s->source,
+                                  .run = &t,
+                                  .place = &s->place,
+                                  .enough = enough};
+    return calibrate(&what, &s->speed, err);
+}
+
+void train_predict(const struct train_session *s, const struct train_cli *o, struct prediction *out)
+{
+    double tokens, rest;
+    long batches;
+    average_step(s, o, &tokens, &batches);
+    out->peak = s->need;
+    out->temporary = s->terms.disk;
+    out->kept = kept_bytes(s, o);
+    out->traffic = s->terms.traffic;
+    out->step = calibrated_step(&s->speed, s->model, &s->place, &s->terms, batches, tokens);
+    out->tokens = tokens;
+    out->tokens_per_s = out->step > 0 ? tokens / out->step : 0;
+    rest = out->step * (double)(s->steps - s->resume_step);
+    if (s->eval_data) {
+        long turns = 2 + (o->eval_steps ? (s->steps - 1 - s->resume_step) / o->eval_steps : 0);
+        rest += (double)turns *
+                calibrated_evaluation(&s->speed, s->model,
+                                      (double)batcher_tokens_per_epoch(s->eval_batcher));
+    }
+    out->rest = rest;
 }
 
 int train_open(struct train_session *s, const struct train_cli *o, struct pesc_error *err)

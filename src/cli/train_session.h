@@ -10,6 +10,14 @@
 
 enum { EVAL_TOKENS = 2048 }; /* of an evaluation batch */
 
+struct prediction {
+    uint64_t peak, temporary,
+        kept;         /* bytes of memory; of disk: during the run, and in its folder */
+    uint64_t traffic; /* bytes to and from the disk in a step */
+    double tokens, step, tokens_per_s; /* of an average step; step in seconds */
+    double rest; /* seconds of all steps and evaluations that are not done yet */
+};
+
 struct train_session {
     struct model_arg arg;
     struct pack_arg pack;
@@ -27,7 +35,9 @@ struct train_session {
     struct place place;        /* where everything is */
     struct memory_terms terms; /* what that takes */
     uint64_t need;             /* planned peak memory, bytes */
-    double started;
+    struct calibration speed;  /* how fast that is, measured; train_predict */
+    struct prediction prediction;
+    double started, begun; /* the process; its first evaluation or step */
     struct recorder rec;
     struct stop *stop;
     struct profile profile; /* of all updates, where asked for */
@@ -41,6 +51,17 @@ int train_open(struct train_session *s, const struct train_cli *o, struct pesc_e
 /* Where everything will be, so that the run fits --memory (or what the machine can give). */
 int train_choose_places(struct train_session *s, const struct train_cli *o,
                         struct pesc_error *err) MUST_USE;
+/* "24 layers streamed, activations spilled": empty when all is in memory and recomputed. */
+void place_text(const struct place *p, char *out, size_t size);
+json_t *terms_json(const struct memory_terms *t); /* NULL without memory */
+json_t *place_json(const struct place *p);        /* NULL without memory */
+/* s->speed: trains a little of the model, everything being where s->place says, for about so many
+ * seconds (train/calibrate.h). */
+int train_calibrate(struct train_session *s, const struct train_cli *o, double enough,
+                    struct pesc_error *err) MUST_USE;
+/* What s->place, s->terms and s->speed come to. */
+void train_predict(const struct train_session *s, const struct train_cli *o,
+                   struct prediction *out);
 void train_session_close(struct train_session *s);
 struct adamw_options train_adamw_of(const struct train_session *s, const struct train_cli *o);
 struct train_options train_options_of(struct train_session *s, const struct train_cli *o);

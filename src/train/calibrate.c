@@ -98,7 +98,7 @@ static int time_reading(const struct calibrate_what *w, struct calibration *c,
     struct weights *from;
     if (few.num_layers > LAYERS + 1)
         few.num_layers = LAYERS + 1;
-    struct weights_plan plan = {few.num_layers, w->like->plan.embed_on_disk};
+    struct weights_plan plan = {few.num_layers, w->place->embed_on_disk};
     TRY(weights_open(w->base, &few, w->like->compute, w->store, &plan, &from, err));
     uint64_t before = weights_bytes_read(from);
     double t0 = now();

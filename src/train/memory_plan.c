@@ -1,12 +1,30 @@
 #include "config.h"
 #include "train/memory_plan.h"
 
+#include <stddef.h>
 #include <stdio.h>
 #include <string.h>
 
 /* What no layout counts: oneDNN's code and packing buffers, the threads' stacks, the allocator's
  * own. Measured: experiments/bench/NOTES.md. */
 enum { MARGIN = 14 << 20 };
+
+#define TERM(field, name)                                                                          \
+    {                                                                                              \
+        name, #field, offsetof(struct memory_terms, field)                                         \
+    }
+const struct memory_term memory_term_table[] = {TERM(in_use, "the program and its data"),
+                                                TERM(weights, "weights"),
+                                                TERM(adapters, "adapters and gradients"),
+                                                TERM(activations, "activations"),
+                                                TERM(optimiser, "optimiser state"),
+                                                TERM(margin, "margin"),
+                                                {0}};
+
+uint64_t memory_term(const struct memory_terms *t, const struct memory_term *x)
+{
+    return *(const uint64_t *)(const void *)((const char *)t + x->at);
+}
 
 void memory_place(const struct place *p, struct model *m)
 {
@@ -169,6 +187,7 @@ int memory_choose(const struct memory_question *q, struct place *out, struct mem
         return 0;
     }
     uint64_t least = memory_smallest(q);
+    *t = (struct memory_terms){.total = least};
     return FAIL(err, MEMORY_BUDGET,
                 "%llu bytes of memory are too few: %llu (%.0f MiB) are the least that this run can "
                 "do with",

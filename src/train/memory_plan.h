@@ -32,10 +32,18 @@ struct memory_terms { /* bytes; adapters with those gradients that are in memory
     uint64_t traffic; /* read and written in a step, beside the data; of that: */
     uint64_t weights_read;
 };
+/* Those that make up the total, by name; the table ends with a NULL name. */
+struct memory_term {
+    const char *name, *key;
+    size_t at;
+};
+extern const struct memory_term memory_term_table[];
+uint64_t memory_term(const struct memory_terms *t, const struct memory_term *x);
 void memory_terms_of(const struct memory_question *q, const struct place *p,
                      struct memory_terms *t);
 /* The fastest place that fits: first everything in memory, then the choice that moves the fewest
- * bytes a step. E-MEMORY-BUDGET names the smallest budget that would do. */
+ * bytes a step. E-MEMORY-BUDGET names the smallest budget that would do, which
+ * is then t's total. */
 int memory_choose(const struct memory_question *q, struct place *out, struct memory_terms *t,
                   struct pesc_error *err) MUST_USE;
 /* The least that such a run can do with. */

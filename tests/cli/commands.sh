@@ -71,7 +71,9 @@ for c in $cmds; do
     cat "$tmp/help.$c" "$tmp/help.$c".* 2>/dev/null >"$tmp/help"
     { help_names "$tmp/help.$c"
       for f in "$tmp/help.$c".*; do [ -f "$f" ] && help_names "$f"; done; } | sort -u >"$tmp/names"
-    man_options "$c" | sort -u >"$tmp/man"
+    of=$c
+    [ "$c" = plan ] && of=train # whose options it has
+    man_options "$of" | sort -u >"$tmp/man"
     for name in $(cat "$tmp/names"); do
         check "$c $name is in the manual" grep -qx -- "$name" "$tmp/man"
     done

@@ -25,21 +25,22 @@ static const char *at(const char *name)
 /* One value by SQLite itself; text of the first column, "(none)" without a row. */
 static const char *ask(const char *db, const char *sql)
 {
-    static char out[4][512];
+    enum { N = 1024 };
+    static char out[4][N];
     static int turn;
     char *to = out[turn++ % 4];
     sqlite3 *c = NULL;
     sqlite3_stmt *st = NULL;
-    snprintf(to, 512, "(none)");
+    snprintf(to, N, "(none)");
     if (sqlite3_open_v2(at(db), &c, SQLITE_OPEN_READWRITE, NULL) == SQLITE_OK &&
         sqlite3_busy_timeout(c, 5000) == SQLITE_OK &&
         sqlite3_prepare_v2(c, sql, -1, &st, NULL) == SQLITE_OK) {
         if (sqlite3_step(st) == SQLITE_ROW)
-            snprintf(to, 512, "%s",
+            snprintf(to, N, "%s",
                      sqlite3_column_text(st, 0) ? (const char *)sqlite3_column_text(st, 0)
                                                 : "NULL");
     } else {
-        snprintf(to, 512, "error: %s", sqlite3_errmsg(c));
+        snprintf(to, N, "error: %s", sqlite3_errmsg(c));
     }
     sqlite3_finalize(st);
     sqlite3_close(c);
@@ -81,6 +82,12 @@ static struct history_run a_run(void)
                                 .seed = 42,
                                 .steps_planned = 120,
                                 .threads = 2,
+                                .plan = {.peak = 3 << 20,
+                                         .disk = 10,
+                                         .traffic = 20,
+                                         .tokens_per_s = 50,
+                                         .seconds = 100,
+                                         .places = "{\"spill\":true}"},
                                 .env = {.host = "box",
                                         .cpu_model = "cpu",
                                         .isa = "avx2",
@@ -121,7 +128,7 @@ static void test_rows(void)
         return;
     ok(history_uuid(uuid, &err) == 0 && strspn(uuid, "0123456789abcdef") == 32, "uuid");
     is_str(ask("a.db", "PRAGMA application_id"), "1346720579", "application_id");
-    is_str(ask("a.db", "PRAGMA user_version"), "2", "user_version");
+    is_str(ask("a.db", "PRAGMA user_version"), "3", "user_version");
     is_str(ask("a.db", "PRAGMA journal_mode"), "wal", "write-ahead log");
     ok(history_run_start(h, UUID, &r, &err) == 0, "run starts %s", err.text);
     history_metric(h, "train/loss", 1, 2.5);
@@ -164,7 +171,13 @@ static void test_rows(void)
                        " WHERE role='train'"),
            "10 2 345", "data counts");
     history_metric(h, "train/loss", 1, 2.75);
+    is_str(ask("a.db", "SELECT budget_bytes IS NULL AND real_seconds IS NULL FROM v_plan"), "1",
+           "a plan without a budget, and no outcome yet");
+    history_outcome(h, 2 << 20, 40, 110);
     ok(history_run_end(h, "finished", 0, NULL, &err) == 0, "run ends %s", err.text);
+    is_str(ask("a.db", "SELECT peak_error || ' ' || step_error || ' ' || real_seconds || places"
+                       " FROM v_plan WHERE run = 'first' AND seq = 1"),
+           "50.0 -20.0 110.0{\"spill\":true}", "plan against outcome");
     is_str(ask("a.db", "SELECT value FROM metric WHERE step=1"), "2.75", "logged again: replaced");
     is_str(ask("a.db", "SELECT status||exit_code FROM run"), "finished0", "status");
     is_str(ask("a.db", "SELECT end_step||reason FROM segment"), "5finished", "segment");
@@ -409,7 +422,7 @@ static void test_foreign(void)
     struct history_run r = a_run();
     err = (struct pesc_error){0};
     ok(history_open(at("later.db"), &h, &err) == 0, "open");
-    make("later.db", "PRAGMA user_version=3; UPDATE meta SET value='1' WHERE key='min_reader'");
+    make("later.db", "PRAGMA user_version=4; UPDATE meta SET value='1' WHERE key='min_reader'");
     ok(history_run_start(h, UUID, &r, &err) == -1 && err.code == PESC_E_DB_SCHEMA,
        "written no more after a migration: %s", err.text);
     history_close(h);
@@ -420,22 +433,25 @@ static void test_foreign(void)
     reader_close(rd);
 }
 
-/* Version 1 had none of these columns. */
+/* Version 2 had no plans, version 1 none of these columns. */
 #define TO_VERSION_1                                                                               \
+    "DROP VIEW v_plan; DROP TABLE plan;"                                                           \
     "ALTER TABLE run_dataset DROP COLUMN records; ALTER TABLE run_dataset DROP COLUMN reasons;"    \
     "ALTER TABLE run_dataset DROP COLUMN truncated; ALTER TABLE run_dataset DROP COLUMN split;"    \
     "ALTER TABLE run_dataset DROP COLUMN pieces_dropped;"                                          \
     "ALTER TABLE run_dataset DROP COLUMN samples;"                                                 \
     "ALTER TABLE run_dataset DROP COLUMN trained_tokens; PRAGMA user_version = 1"
 #define COLUMNS                                                                                    \
-    "SELECT group_concat(name || type || \"notnull\") FROM pragma_table_info('run_dataset')"
+    "SELECT (SELECT group_concat(name || type || \"notnull\") FROM"                                \
+    " pragma_table_info('run_dataset')) || (SELECT group_concat(name || type || \"notnull\") FROM" \
+    " pragma_table_info('plan')) || (SELECT group_concat(name) FROM pragma_table_info('v_plan'))"
 
 static void test_upgrade(void)
 {
     struct pesc_error err = {0};
     struct history *h = NULL;
     struct history_run r = a_run();
-    char columns[512];
+    char columns[1024];
     ok(history_open(at("old.db"), &h, &err) == 0 && history_run_start(h, UUID, &r, &err) == 0,
        "a history %s", err.text);
     history_close(h);
@@ -455,7 +471,7 @@ static void test_upgrade(void)
     ok(rmdir(at("old.db.v1.bak")) == 0, "out of the way");
     err = (struct pesc_error){0};
     ok(history_open(at("old.db"), &h, &err) == 0, "it is upgraded when opened %s", err.text);
-    is_str(ask("old.db", "PRAGMA user_version"), "2", "to version 2");
+    is_str(ask("old.db", "PRAGMA user_version"), "3", "to version 3");
     is_str(ask("old.db", COLUMNS), columns, "with the same columns as a new one");
     is_str(ask("old.db", "SELECT used || coalesce(samples, 'none') || reasons FROM run_dataset"),
            "10none{}", "and its rows");
