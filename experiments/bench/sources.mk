@@ -7,12 +7,17 @@ experiments_bench_bench_SOURCES = experiments/bench/bench.c \
   experiments/bench/bound.c experiments/bench/bound.h \
   experiments/bench/shape.c experiments/bench/shape.h experiments/bench/shape_tokenizer.c \
   src/cli/profile_report.c src/cli/profile_report.h
-EXTRA_DIST += experiments/bench/run.sh experiments/bench/NOTES.md
+EXTRA_DIST += experiments/bench/run.sh experiments/bench/plan.sh experiments/bench/NOTES.md
 
 # make bench SHAPES="tinyllama-1.1b" COMPUTES=bf16 CACHE=DIR BENCH_OPTIONS="--steps 3"
-.PHONY: bench
-bench: experiments/bench/bench
+# make bench-plan runs its last part alone: plans against what comes of them.
+.PHONY: bench bench-plan
+bench: experiments/bench/bench pesc experiments/bench/make-shape
 	@SHAPES='$(SHAPES)' COMPUTES='$(COMPUTES)' CACHE='$(CACHE)' \
 	  BENCH_OPTIONS='$(BENCH_OPTIONS)' $(SHELL) $(srcdir)/experiments/bench/run.sh \
 	  experiments/bench/bench bench.json
+	@$(MAKE) --no-print-directory bench-plan
+bench-plan: pesc experiments/bench/make-shape
+	@CACHE='$(CACHE)' $(SHELL) $(srcdir)/experiments/bench/plan.sh ./pesc \
+	  experiments/bench/make-shape
 CLEANFILES += bench.json
