@@ -126,41 +126,67 @@ static struct adamw_options adamw_of(const struct train_session *s, const struct
                                   .disk = s->place.state_on_disk ? s->ckpt_dir : NULL};
 }
 
-/* What the options leave open is chosen so that the run fits --memory (or what the machine can
- * give), before any weight is read. */
+/* In what passes batches may go. A resumed run keeps to those that it had; what depends on the
+ * machine of the day, which is free memory, has no say in it. */
+static int passes_wish(const struct train_session *s, const struct train_cli *o, long *tokens,
+                       struct pesc_error *err)
+{
+    *tokens = o->pass_tokens ? o->pass_tokens : o->memory ? -1 : 0;
+    if (o->pass_tokens || !*s->resume_from)
+        return 0;
+    json_t *was;
+    TRY(checkpoint_meta(s->resume_from, &was, err));
+    *tokens = (long)json_integer_value(json_object_get(was, "micro_batch_tokens"));
+    json_decref(was);
+    return 0;
+}
+
+/* What the options leave open is chosen so that the run fits --memory (or a share of what is free),
+ * before any weight is read. */
 static int choose_places(struct train_session *s, const struct train_cli *o, struct pesc_error *err)
 {
     uint64_t free_now = machine_memory_limit(), rss = machine_rss();
     int full = s->model->trainable == TRAIN_FULL;
     long L = s->model->c.num_layers, resident = o->place.resident_layers;
-    struct memory_question q = {
-        .m = s->model,
-        .data = s->source,
-        .adamw = adamw_of(s, o),
-        .in_use = rss,
-        .budget = o->memory  ? o->memory
-                  : free_now ? free_now + rss
-                             : UINT64_MAX,
-        .comfort = o->memory != 0,
-        .streamed_layers = resident > L || (full && resident < 0) ? 0
-                           : resident < 0                         ? -1
+    struct memory_question q = {.m = s->model,
+                                .data = s->source,
+                                .adamw = adamw_of(s, o),
+                                .in_use = rss,
+                                .budget = memory_budget(o->memory, rss, free_now),
+                                .comfort = 1,
+                                .longest = dataset_counts(s->data)->longest,
+                                .threads = s->threads,
+                                .streamed_layers = resident > L || (full && resident < 0) ? 0
+                                                   : resident < 0                         ? -1
                                                                   : L - resident,
-        .keep_layers = o->place.keep_layers < 0 && !o->memory ? 0 : o->place.keep_layers,
-        .embed_on_disk = o->place.embed_on_disk ? 1 : -1,
-        .spill = o->place.spill ? 1 : -1,
-        .state_on_disk = full ? 0
-                         : !strcmp(o->optimizer_state, "auto")
-                             ? -1
-                             : !strcmp(o->optimizer_state, "disk")};
+                                .keep_layers = o->place.keep_layers,
+                                .embed_on_disk = o->place.embed_on_disk ? 1 : -1,
+                                .spill = o->place.spill ? 1 : -1,
+                                .state_on_disk = full ? 0
+                                                 : !strcmp(o->optimizer_state, "auto")
+                                                     ? -1
+                                                     : !strcmp(o->optimizer_state, "disk")};
     if (o->place.spill && !path_is_dir(o->place.spill))
         return FAIL(err, IO_MISSING, "%s: no such folder", o->place.spill);
     if (s->eval_data && s->eval_source.max_tokens > q.data.max_tokens)
         q.data.max_tokens = s->eval_source.max_tokens;
     if (s->eval_data && s->eval_source.max_samples > q.data.max_samples)
         q.data.max_samples = s->eval_source.max_samples;
+    if (s->eval_data && dataset_counts(s->eval_data)->longest > q.longest)
+        q.longest = dataset_counts(s->eval_data)->longest;
     if (o->memory && machine_peak_rss() > o->memory)
         q.in_use = machine_peak_rss();
-    TRY(memory_choose(&q, &s->place, &s->terms, err));
+    s->free_at_start = free_now;
+    TRY(passes_wish(s, o, &q.pass_tokens, err));
+    struct pesc_error as_before = {0};
+    if (memory_choose(&q, &s->place, &s->terms, &as_before) != 0) {
+        if (!o->memory || o->pass_tokens || q.pass_tokens < 0) {
+            *err = as_before;
+            return -1;
+        }
+        q.pass_tokens = -1; /* a resumed run in less memory; that bits differ is noted later */
+        TRY(memory_choose(&q, &s->place, &s->terms, err));
+    }
     s->need = s->terms.total > machine_peak_rss() ? s->terms.total : machine_peak_rss();
     return 0;
 }
@@ -218,10 +244,11 @@ static int find_checkpoint(struct train_session *s, const struct train_cli *o,
     return -1;
 }
 
-static void show_memory(struct train_session *s)
+static void show_memory(struct train_session *s, const struct train_cli *o)
 {
     const struct place *p = &s->place;
-    char need[32], places[200] = "";
+    char need[32], of[32], places[240] = "";
+    uint64_t all = o->memory ? o->memory : s->free_at_start;
     size_t n = 0;
     const struct {
         int on;
@@ -239,7 +266,14 @@ static void show_memory(struct train_session *s)
                                   what[i].text);
         else if (what[i].on)
             n += (size_t)snprintf(places + n, sizeof places - n, ", %s", what[i].text);
-    progress_header(s->rec.progress, "memory", "at most %s%s", need, places);
+    progress_bytes(of, sizeof of, all);
+    if (p->pass_tokens)
+        snprintf(places + n, sizeof places - n, ", passes of at most %ld tokens", p->pass_tokens);
+    if (all)
+        progress_header(s->rec.progress, "memory", "at most %s of %s %s%s", need, of,
+                        o->memory ? "allowed" : "free", places);
+    else
+        progress_header(s->rec.progress, "memory", "at most %s%s", need, places);
 }
 
 static void show_header(struct train_session *s, const struct train_cli *o, long threads)
@@ -284,7 +318,7 @@ static void show_header(struct train_session *s, const struct train_cli *o, long
                     s->rates ? "first of a list" : o->scheduler);
     progress_header(p, "compute", "%s (%s), %ld threads",
                     s->compute == COMPUTE_BF16 ? "bf16" : "f32", s->why, threads);
-    show_memory(s);
+    show_memory(s, o);
     progress_header(p, "run", "%s", rundir_path(s->rec.dir));
     if (*s->resume_from)
         progress_header(p, "resume", "%s", path_base(s->resume_from));
@@ -326,6 +360,7 @@ static struct train_options options_of(struct train_session *s, const struct tra
         .steps = s->steps,
         .batches = s->batches,
         .accumulation = o->accumulation,
+        .pass_tokens = s->place.pass_tokens,
         .schedule = {.kind = (enum schedule_kind)schedule_from_name(o->scheduler),
                      .peak = o->learning_rate,
                      .total = s->steps,
@@ -389,9 +424,9 @@ static int prepare(struct cli *cli, struct train_session *s, struct train_cli *o
     TRY(model_arg_fingerprint(&s->arg, err));
     TRY(open_data(s, o, err));
     TRY(count_steps(s, o, err));
+    TRY(find_checkpoint(s, o, err));
     TRY(open_model(s, o, err));
     TRY(train_recipe(s, o, err));
-    TRY(find_checkpoint(s, o, err));
     if (*s->resume_from)
         TRY(train_check_resume(s, err));
     s->rec.progress = progress_open(cli, o->json, s->resume_step, s->steps, err);

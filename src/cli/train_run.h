@@ -17,6 +17,7 @@ struct train_cli {
     double learning_rate, warmup_ratio, weight_decay, max_grad_norm, beta1, beta2, eps;
     double dropout, balance_coef;
     uint64_t memory;
+    long pass_tokens;
     struct place_options place;
     int freeze_router, profile, quiet, json;
 };

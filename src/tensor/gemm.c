@@ -88,6 +88,13 @@ size_t gemm_panel_bytes(long N, long K, enum dtype type)
     return (size_t)panel_rows(N, K) * (size_t)K * dtype_size(type);
 }
 
+size_t gemm_copy_bytes(long N, long K)
+{
+    enum { DEPTH = 768 }; /* columns at a time, of oneDNN's bf16 products with rows apart */
+    long rows = panel_rows(N, K);
+    return rows < N ? (size_t)rows * (size_t)(K < DEPTH ? K : DEPTH) * sizeof(uint16_t) : 0;
+}
+
 int gemm_reserve_panel(struct gemm *g, size_t bytes, struct pesc_error *err)
 {
     if (bytes <= g->panel_cap)
