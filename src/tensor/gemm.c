@@ -36,6 +36,8 @@ struct gemm {
 struct gemm *gemm_new(struct pesc_error *err)
 {
     struct gemm *g = calloc(1, sizeof *g);
+    /* The plans are kept here. oneDNN's own cache of a thousand more outgrows every budget. */
+    dnnl_set_primitive_cache_capacity(0);
     if (!g || dnnl_engine_create(&g->engine, dnnl_cpu, 0) != dnnl_success ||
         dnnl_stream_create(&g->stream, g->engine, dnnl_stream_default_flags) != dnnl_success) {
         FAIL(err, MEMORY, "oneDNN: cannot create an engine");
