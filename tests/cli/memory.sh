@@ -65,7 +65,7 @@ pesc train M --config T/config.yaml -o U --json
 ok $? "and another by its config.yaml"
 same T/adapter.safetensors U/adapter.safetensors "which ends the same"
 pesc train M $opts --save-steps 3 -o W
-rm -f W/adapter.safetensors W/ckpt/*-6* W/ckpt/*6.*
+rm -f W/adapter.safetensors W/ckpt/ckpt-0000000006-*
 pesc train M $opts --save-steps 3 -o W --resume auto --resident-layers 0 --keep-layers 1
 ok $? "resumed with another choice"
 same R/adapter.safetensors W/adapter.safetensors "ends as it would have"
@@ -89,15 +89,15 @@ pesc train M $opts --micro-batch-tokens 48 --optimizer-state disk --resident-lay
 ok $? "in passes with layers and state on disk"
 same P/adapter.safetensors D/adapter.safetensors "to the same bits"
 for how in '' '--memory 4GiB' '--micro-batch-tokens 48'; do
-    rm -f P/adapter.safetensors P/ckpt/*-6* P/ckpt/*6.*
+    rm -f P/adapter.safetensors P/ckpt/ckpt-0000000006-*
     pesc train M $opts --save-steps 3 -o P --resume auto $how
     ok $? "resumed, $how"
-    same D/adapter.safetensors P/adapter.safetensors "in the same passes"
     grep -q W-RES-PASSES err
     [ $? -eq 1 ]
     ok $? "with nothing to note"
+    same D/adapter.safetensors P/adapter.safetensors "in the same passes"
 done
-rm -f W/adapter.safetensors W/ckpt/*-6* W/ckpt/*6.*
+rm -f W/adapter.safetensors W/ckpt/ckpt-0000000006-*
 pesc train M $opts --save-steps 3 -o W --resume auto --micro-batch-tokens 48
 ok $? "resumed in other passes"
 has err W-RES-PASSES "is noted"
@@ -109,7 +109,6 @@ has out '"micro_batch_tokens":[1-9]' "which the closing object tells"
 steps out >small.steps
 near small.steps plain.steps
 ok $? "and has the losses of whole batches"
-rm -f W/adapter.safetensors W/ckpt/*-6* W/ckpt/*6.*
 pesc train M $opts --save-steps 3 -o W2 --max-steps 3
 pesc train M $opts --save-steps 3 -o W2 --resume auto --memory $small
 ok $? "a run of whole batches goes on with that budget"
