@@ -29,6 +29,7 @@ void moe_saved_layout(struct moe_saved *s, struct arena *a, long T, long D,
 struct dropout {
     int on;
     struct rng_key key;
+    long token; /* number of the pass's first */
     uint32_t below;
     float keep;
 };
@@ -41,6 +42,7 @@ static struct dropout dropout_of(const struct moe_config *c, const struct moe_rn
     double below = c->dropout * 0x1p32;
     d.on = 1;
     d.key = (struct rng_key){rng->seed, RNG_DROPOUT, rng->step, rng->layer * (uint32_t)c->experts};
+    d.token = rng->token;
     d.below = below >= 0xffffffffp0 ? UINT32_MAX : (uint32_t)below;
     d.keep = (float)(1.0 / (1.0 - c->dropout));
     return d;
@@ -60,7 +62,7 @@ static void drop_row(float *row, const struct dropout *drop, long expert, long t
     uint32_t word[WORDS];
     struct rng_key key = drop->key;
     key.b += (uint32_t)expert;
-    uint64_t at = (uint64_t)token * (uint64_t)D;
+    uint64_t at = (uint64_t)(drop->token + token) * (uint64_t)D;
     for (long d = 0; d < D;) {
         long skip = (long)(at % 4), n = D - d < WORDS - skip ? D - d : WORDS - skip;
         rng_blocks(&key, (uint32_t)(at / 4), word, (skip + n + 3) / 4);

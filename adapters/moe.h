@@ -50,10 +50,12 @@ struct moe_saved {
 void moe_saved_layout(struct moe_saved *s, struct arena *a, long T, long D,
                       const struct moe_config *c);
 
-/* Dropout's place in the counter-based numbers; training 0 turns dropout off. */
+/* Dropout's place in the counter-based numbers; training 0 turns dropout off. token: number of the
+ * pass's first one, where it is a part of a batch. */
 struct moe_rng {
     uint64_t seed;
     uint32_t step, layer;
+    long token;
     int training;
 };
 

@@ -65,6 +65,10 @@ tests_unit_test_activations_SOURCES = tests/unit/test_activations.c $(small_mode
 check_PROGRAMS += tests/unit/test_quantised
 TESTS += tests/unit/test_quantised
 tests_unit_test_quantised_SOURCES = tests/unit/test_quantised.c $(small_model)
+# Batches in several passes.
+check_PROGRAMS += tests/unit/test_passes
+TESTS += tests/unit/test_passes
+tests_unit_test_passes_SOURCES = tests/unit/test_passes.c $(small_model)
 # Where everything of a run is, by its budget.
 check_PROGRAMS += tests/unit/test_memory_plan
 TESTS += tests/unit/test_memory_plan

@@ -86,6 +86,8 @@ const struct opt train_opts[] = {
      0},
     {"memory", NULL, OPT_SIZES, AT(budgets), "SIZE|max",
      "resident memory at most; what does not fit goes to disk", 0, 0},
+    {"micro-batch-tokens", NULL, OPT_LONG, AT(pass_tokens), "N",
+     "tokens that go through at a time (0: the batch, or what fits --memory)", 0, 1e9},
     WEIGHT_OPTIONS(AT(place)),
     ACTIVATION_OPTIONS(AT(place)),
     {"threads", NULL, OPT_LONG, AT(threads), "N", "default: OMP_NUM_THREADS, else the cores", 0,

@@ -3,6 +3,7 @@
 #include "core/build.h"
 
 #include <errno.h>
+#include <malloc.h>
 #include <signal.h>
 #include <stdlib.h>
 #include <string.h>
@@ -104,6 +105,10 @@ int main(int argc, char **argv)
         return 8;
     memcpy(line, argv, (size_t)argc * sizeof *argv);
     const char *no_color = getenv("NO_COLOR"), *term = getenv("TERM");
+#ifdef M_MMAP_THRESHOLD
+    /* Else it grows with what is freed, and every thread keeps megabytes of what it once needed. */
+    mallopt(M_MMAP_THRESHOLD, 256 << 10);
+#endif
     signal(SIGPIPE, SIG_IGN);
     signal(SIGXFSZ, SIG_IGN);
     cli.argv = line;

@@ -3,25 +3,25 @@
 
 #include "cli/progress.h"
 #include "core/machine.h"
+#include "train/memory_plan.h"
 
 #include <omp.h>
 #include <stdlib.h>
 
-int memory_check(uint64_t budget, uint64_t wanted, uint64_t *total, struct pesc_error *err)
+static int memory_check(const struct model *m, uint64_t budget, uint64_t others,
+                        struct pesc_error *err)
 {
-    enum { MARGIN = 14 << 20 }; /* oneDNN's code and packing buffers, the threads' stacks */
-    uint64_t need = machine_peak_rss() + wanted + MARGIN;
-    uint64_t limit = budget ? budget : machine_memory_limit();
+    uint64_t peak = machine_peak_rss(), limit = memory_budget(budget, peak, machine_memory_limit());
+    uint64_t need = peak + model_bytes(m) + others + memory_margin(m, omp_get_max_threads());
     char shown[32], have[32];
-    if (total)
-        *total = need;
-    if (!limit || need <= limit)
+    if (need <= limit)
         return 0;
     progress_bytes(shown, sizeof shown, need);
     progress_bytes(have, sizeof have, limit);
     return FAIL(err, MEMORY_BUDGET,
                 "%s (%llu bytes) are needed at least and %s is %s; smaller batches need less",
-                shown, (unsigned long long)need, budget ? "--memory" : "what this machine can give",
+                shown, (unsigned long long)need,
+                budget ? "--memory" : "what this process has with three quarters of what is free",
                 have);
 }
 
@@ -30,15 +30,15 @@ int place_fitting(const struct place_options *o, uint64_t budget, uint64_t other
 {
     long L = m->c.num_layers;
     place_weights(o, m);
-    if (memory_check(budget, model_bytes(m) + others, NULL, NULL) == 0 || o->resident_layers >= 0)
-        return memory_check(budget, model_bytes(m) + others, NULL, err);
+    if (memory_check(m, budget, others, NULL) == 0 || o->resident_layers >= 0)
+        return memory_check(m, budget, others, err);
     for (int embed = o->embed_on_disk; embed <= !m->c.tied; embed++)
         for (long n = 3; n <= L; n++) { /* two layers' buffers stay */
             m->plan = (struct weights_plan){.streamed_layers = n, .embed_on_disk = embed};
-            if (memory_check(budget, model_bytes(m) + others, NULL, NULL) == 0)
+            if (memory_check(m, budget, others, NULL) == 0)
                 return 0;
         }
-    return memory_check(budget, model_bytes(m) + others, NULL, err);
+    return memory_check(m, budget, others, err);
 }
 
 long threads_arg(long threads)

@@ -33,7 +33,7 @@ struct place_options {
      OPT_LONG,                                                                                     \
      (base) + offsetof(struct place_options, keep_layers),                                         \
      "N",                                                                                          \
-     "top layers that keep their activations (-1: as fits --memory)",                              \
+     "top layers that keep their activations (-1: as fit)",                                        \
      -1,                                                                                           \
      1 << 20},                                                                                     \
     {                                                                                              \
@@ -44,12 +44,10 @@ void place_defaults(struct place_options *o);
 /* Between model_shape and what measures or loads it. */
 void place_weights(const struct place_options *o, struct model *m);
 
-/* What is about to be allocated, with what is in use and a margin, against the budget (0: what the
- * machine can give): E-MEMORY-BUDGET names what would do. total (may be NULL) gets the sum. */
-int memory_check(uint64_t budget, uint64_t wanted, uint64_t *total,
-                 struct pesc_error *err) MUST_USE;
 /* For commands that do not train: place_weights, and as few more layers (then the embedding) on
- * disk as make the model and the others' bytes fit. Fails as memory_check does. */
+ * disk as make the model and the others' bytes fit, with what is in use and a margin, the budget
+ * (0: a share of what is free, memory_budget in train/memory_plan.h). E-MEMORY-BUDGET names what
+ * would do. */
 int place_fitting(const struct place_options *o, uint64_t budget, uint64_t others, struct model *m,
                   struct pesc_error *err) MUST_USE;
 /* Tells OpenMP how many threads: --threads, else OMP_NUM_THREADS, else the usable cores. */

@@ -46,7 +46,7 @@ int train_recipe(struct train_session *s, const struct train_cli *o, struct pesc
         TRY(hash_bytes(o->lr_list, strlen(o->lr_list), rates, err));
     json_t *r = json_pack(
         "{s:i, s:s, s:s, s:s, s:I, s:s, s:s, s:s, s:s, s:I, s:I, s:I, s:I, s:s, s:s, s:s, s:s, "
-        "s:I, s:s, s:s, s:s}",
+        "s:I, s:s, s:s, s:s, s:I}",
         "pesc_checkpoint", 1, "version", pesc_version(), "isa", machine_isa("", isa, sizeof isa),
         "onednn", gemm_library_version(onednn, sizeof onednn), "threads", (json_int_t)s->threads,
         "lr_list", rates, "base", s->arg.fingerprint, "data", dataset_sha256(s->data), "trainable",
@@ -57,7 +57,8 @@ int train_recipe(struct train_session *s, const struct train_cli *o, struct pesc
         s->rates ? "list" : o->scheduler, "decay", o->decay_set, "compute",
         s->compute == COMPUTE_BF16 ? "bf16" : "f32", "warmup_steps", (json_int_t)o->warmup_steps,
         "packing", packing_name(s->batches_of.packing), "data_weights",
-        o->mix.weights ? o->mix.weights : "", "optimizer", o->optimizer);
+        o->mix.weights ? o->mix.weights : "", "optimizer", o->optimizer, "micro_batch_tokens",
+        (json_int_t)s->place.pass_tokens);
     if (!r)
         return FAIL(err, MEMORY, "no memory for the run's description");
     const struct {
@@ -96,7 +97,8 @@ int train_check_resume(struct train_session *s, struct pesc_error *err)
                              : !strcmp(key, "optimizer")    ? "adamw"
                                                             : NULL;
         if (rc != 0 || json_equal(then, now) ||
-            (!then && unsaid && !strcmp(json_string_value(now), unsaid)))
+            (!then && unsaid && !strcmp(json_string_value(now), unsaid)) ||
+            (!then && !strcmp(key, "micro_batch_tokens") && json_integer_value(now) == 0))
             continue;
         if (!strcmp(key, "threads"))
             note(&s->rec.notes, "W-RES-THREADS",
@@ -105,6 +107,11 @@ int train_check_resume(struct train_session *s, struct pesc_error *err)
         else if (!strcmp(key, "isa") || !strcmp(key, "onednn") || !strcmp(key, "version"))
             note(&s->rec.notes, "W-RES-ENV",
                  "%s is not what the run had so far: the result may differ in the last bits", key);
+        else if (!strcmp(key, "micro_batch_tokens"))
+            note(&s->rec.notes, "W-RES-PASSES",
+                 "batches went in passes of %lld tokens so far, and of %lld now (0: whole): the "
+                 "result may differ in the last bits",
+                 (long long)json_integer_value(then), (long long)json_integer_value(now));
         else if (!strcmp(key, "data"))
             rc = FAIL(err, DS_CHANGED, "the data is not what %s was trained on",
                       path_base(s->resume_from));
@@ -508,6 +515,8 @@ static json_t *closing(const struct train_session *s, const struct train_cli *cl
     json_object_set_new(o, "wall_seconds", json_real_or_text(train_clock() - s->started));
     json_object_set_new(o, "weights_bytes_read",
                         json_integer((json_int_t)weights_bytes_read(s->model->weights)));
+    if (s->place.pass_tokens)
+        json_object_set_new(o, "micro_batch_tokens", json_integer(s->place.pass_tokens));
     if (cli->profile)
         json_object_set_new(o, "profile", profile_json(&s->profile));
     return o;

@@ -9,7 +9,8 @@ double train_clock(void); /* seconds of a clock that only runs forward */
 int train_recipe(struct train_session *s, const struct train_cli *o,
                  struct pesc_error *err) MUST_USE;
 /* The checkpoint's recipe against this one: E-DS-CHANGED, E-CK-MISMATCH naming what differs.
- * Another machine, library or number of threads is only noted: W-RES-THREADS, W-RES-ENV. */
+ * Another machine, library or number of threads is only noted: W-RES-THREADS, W-RES-ENV; so
+ * are other passes: W-RES-PASSES. */
 int train_check_resume(struct train_session *s, struct pesc_error *err) MUST_USE;
 /* run.json, config.yaml, a segment, and the history's rows (whose failure is only noted). */
 int train_register(struct cli *cli, struct train_session *s, const struct train_cli *o,

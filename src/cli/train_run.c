@@ -36,12 +36,19 @@ static int find_checkpoint(struct train_session *s, const struct train_cli *o,
     return -1;
 }
 
-static void show_memory(struct train_session *s)
+static void show_memory(struct train_session *s, const struct train_cli *o)
 {
-    char need[32], places[200];
+    char need[32], of[32], places[240];
+    uint64_t all = o->memory ? o->memory : s->free_at_start;
     progress_bytes(need, sizeof need, s->need);
+    progress_bytes(of, sizeof of, all);
     place_text(&s->place, places, sizeof places);
-    progress_header(s->rec.progress, "memory", "at most %s%s%s", need, *places ? ", " : "", places);
+    const char *comma = *places ? ", " : "";
+    if (all && all != UINT64_MAX)
+        progress_header(s->rec.progress, "memory", "at most %s of %s %s%s%s", need, of,
+                        o->memory ? "allowed" : "free", comma, places);
+    else
+        progress_header(s->rec.progress, "memory", "at most %s%s%s", need, comma, places);
 }
 
 static void show_speed(struct train_session *s)
@@ -97,7 +104,7 @@ static void show_header(struct train_session *s, const struct train_cli *o, long
                     s->rates ? "first of a list" : o->scheduler);
     progress_header(p, "compute", "%s (%s), %ld threads",
                     s->compute == COMPUTE_BF16 ? "bf16" : "f32", s->why, threads);
-    show_memory(s);
+    show_memory(s, o);
     show_speed(s);
     progress_header(p, "run", "%s", rundir_path(s->rec.dir));
     if (*s->resume_from)
@@ -157,12 +164,12 @@ static int prepare(struct cli *cli, struct train_session *s, struct train_cli *o
     TRY(path_join(s->ckpt_dir, rundir_path(s->rec.dir), "ckpt", err));
     TRY(dir_make(s->ckpt_dir, err));
     TRY(train_open(s, o, err));
+    TRY(find_checkpoint(s, o, err));
     TRY(train_choose_places(s, o, err));
     TRY(train_calibrate(s, o, CALIBRATION_SECONDS, err));
     TRY(model_arg_load(&s->arg, &s->pack, s->model, err));
     TRY(model_arg_fingerprint(&s->arg, err));
     TRY(train_recipe(s, o, err));
-    TRY(find_checkpoint(s, o, err));
     if (*s->resume_from)
         TRY(train_check_resume(s, err));
     train_predict(s, o, &s->prediction);

@@ -18,6 +18,7 @@ struct train_cli {
     double dropout, balance_coef;
     struct opt_sizes budgets;
     uint64_t memory; /* that of budgets which is meant; 0: none was given */
+    long pass_tokens;
     struct place_options place;
     int freeze_router, profile, quiet, json;
 };

@@ -139,41 +139,67 @@ static int shape_model(struct train_session *s, const struct train_cli *o, struc
                        &s->model, err);
 }
 
-/* What the options leave open is chosen so that the run fits --memory (or what the machine can
- * give), before any weight is read. */
+/* In what passes batches may go. A resumed run keeps to those that it had; what depends on the
+ * machine of the day, which is free memory, has no say in it. */
+static int passes_wish(const struct train_session *s, const struct train_cli *o, long *tokens,
+                       struct pesc_error *err)
+{
+    *tokens = o->pass_tokens ? o->pass_tokens : o->memory ? -1 : 0;
+    if (o->pass_tokens || !*s->resume_from)
+        return 0;
+    json_t *was;
+    TRY(checkpoint_meta(s->resume_from, &was, err));
+    *tokens = (long)json_integer_value(json_object_get(was, "micro_batch_tokens"));
+    json_decref(was);
+    return 0;
+}
+
+/* What the options leave open is chosen so that the run fits --memory (or a share of what is free),
+ * before any weight is read. */
 int train_choose_places(struct train_session *s, const struct train_cli *o, struct pesc_error *err)
 {
     uint64_t free_now = machine_memory_limit(), rss = machine_rss();
     int full = s->model->trainable == TRAIN_FULL;
     long L = s->model->c.num_layers, resident = o->place.resident_layers;
-    struct memory_question q = {
-        .m = s->model,
-        .data = s->source,
-        .adamw = train_adamw_of(s, o),
-        .in_use = rss,
-        .budget = o->memory  ? o->memory
-                  : free_now ? free_now + rss
-                             : UINT64_MAX,
-        .comfort = o->memory != 0,
-        .streamed_layers = resident > L || (full && resident < 0) ? 0
-                           : resident < 0                         ? -1
+    struct memory_question q = {.m = s->model,
+                                .data = s->source,
+                                .adamw = train_adamw_of(s, o),
+                                .in_use = rss,
+                                .budget = memory_budget(o->memory, rss, free_now),
+                                .comfort = 1,
+                                .longest = dataset_counts(s->data)->longest,
+                                .threads = s->threads,
+                                .streamed_layers = resident > L || (full && resident < 0) ? 0
+                                                   : resident < 0                         ? -1
                                                                   : L - resident,
-        .keep_layers = o->place.keep_layers < 0 && !o->memory ? 0 : o->place.keep_layers,
-        .embed_on_disk = o->place.embed_on_disk ? 1 : -1,
-        .spill = o->place.spill ? 1 : -1,
-        .state_on_disk = full ? 0
-                         : !strcmp(o->optimizer_state, "auto")
-                             ? -1
-                             : !strcmp(o->optimizer_state, "disk")};
+                                .keep_layers = o->place.keep_layers,
+                                .embed_on_disk = o->place.embed_on_disk ? 1 : -1,
+                                .spill = o->place.spill ? 1 : -1,
+                                .state_on_disk = full ? 0
+                                                 : !strcmp(o->optimizer_state, "auto")
+                                                     ? -1
+                                                     : !strcmp(o->optimizer_state, "disk")};
     if (o->place.spill && !path_is_dir(o->place.spill))
         return FAIL(err, IO_MISSING, "%s: no such folder", o->place.spill);
     if (s->eval_data && s->eval_source.max_tokens > q.data.max_tokens)
         q.data.max_tokens = s->eval_source.max_tokens;
     if (s->eval_data && s->eval_source.max_samples > q.data.max_samples)
         q.data.max_samples = s->eval_source.max_samples;
+    if (s->eval_data && dataset_counts(s->eval_data)->longest > q.longest)
+        q.longest = dataset_counts(s->eval_data)->longest;
     if (o->memory && machine_peak_rss() > o->memory)
         q.in_use = machine_peak_rss();
-    TRY(memory_choose(&q, &s->place, &s->terms, err));
+    s->free_at_start = free_now;
+    TRY(passes_wish(s, o, &q.pass_tokens, err));
+    struct pesc_error as_before = {0};
+    if (memory_choose(&q, &s->place, &s->terms, &as_before) != 0) {
+        if (!o->memory || o->pass_tokens || q.pass_tokens < 0) {
+            *err = as_before;
+            return -1;
+        }
+        q.pass_tokens = -1; /* a resumed run in less memory; that bits differ is noted later */
+        TRY(memory_choose(&q, &s->place, &s->terms, err));
+    }
     s->need = s->terms.total > machine_peak_rss() ? s->terms.total : machine_peak_rss();
     return 0;
 }
@@ -191,6 +217,7 @@ struct train_options train_options_of(struct train_session *s, const struct trai
         .steps = s->steps,
         .batches = s->batches,
         .accumulation = o->accumulation,
+        .pass_tokens = s->place.pass_tokens,
         .schedule = {.kind = (enum schedule_kind)schedule_from_name(o->scheduler),
                      .peak = o->learning_rate,
                      .total = s->steps,
@@ -249,6 +276,9 @@ void place_text(const struct place *p, char *out, size_t size)
         else if (what[i].on)
             n += (size_t)snprintf(out + n, size - n, "%s%s", comma, what[i].text);
     }
+    if (p->pass_tokens && n < size)
+        snprintf(out + n, size - n, "%spasses of at most %ld tokens", n ? ", " : "",
+                 p->pass_tokens);
 }
 
 json_t *terms_json(const struct memory_terms *t)
@@ -261,9 +291,11 @@ json_t *terms_json(const struct memory_terms *t)
 
 json_t *place_json(const struct place *p)
 {
-    return json_pack("{s:I, s:b, s:I, s:b, s:b}", "streamed_layers", (json_int_t)p->streamed_layers,
-                     "embed_on_disk", p->embed_on_disk, "keep_layers", (json_int_t)p->keep_layers,
-                     "activations_spilled", p->spill, "optimizer_state_on_disk", p->state_on_disk);
+    return json_pack("{s:I, s:b, s:I, s:b, s:b, s:I}", "streamed_layers",
+                     (json_int_t)p->streamed_layers, "embed_on_disk", p->embed_on_disk,
+                     "keep_layers", (json_int_t)p->keep_layers, "activations_spilled", p->spill,
+                     "optimizer_state_on_disk", p->state_on_disk, "micro_batch_tokens",
+                     (json_int_t)p->pass_tokens);
 }
 
 /* Tokens and batches of an average update. */

@@ -35,6 +35,7 @@ struct train_session {
     struct place place;        /* where everything is */
     struct memory_terms terms; /* what that takes */
     uint64_t need;             /* planned peak memory, bytes */
+    uint64_t free_at_start;    /* of the machine's, bytes; 0: unknown */
     struct calibration speed;  /* how fast that is, measured; train_predict */
     struct prediction prediction;
     double started, begun; /* the process; its first evaluation or step */

@@ -54,7 +54,7 @@ static struct pass begin(struct engine *e, const struct batch *b, const struct e
                      .sin = e->sin,
                      .scratch = &e->block};
     if (s) {
-        p.rng = (struct moe_rng){.seed = s->seed, .step = s->number};
+        p.rng = (struct moe_rng){.seed = s->seed, .step = s->number, .token = s->token};
         p.balance_scale = s->balance_scale;
         p.routed = s->routed;
         p.routed_ctx = s->routed_ctx;

@@ -26,6 +26,7 @@ int engine_open(struct model *m, long max_tokens, long max_samples, int train,
                 const struct engine_choices *choices, struct engine **out,
                 struct pesc_error *err) MUST_USE;
 void engine_close(struct engine *e);
+long engine_max_tokens(const struct engine *e);
 /* Bytes that engine_open would allocate, without allocating. */
 size_t engine_bytes(const struct model *m, long max_tokens, long max_samples, int train,
                     const struct engine_choices *choices);
@@ -36,7 +37,8 @@ struct engine_step {      /* what a pass is to do, and what it found */
     double loss_scale;    /* gradient of the summed cross-entropy: usually 1 / scored tokens */
     double balance_scale; /* per layer; see moe_bwd */
     uint64_t seed;        /* dropout */
-    uint32_t number;      /* of the micro-batch, for dropout */
+    uint32_t number;      /* of the batch, for dropout */
+    long token;           /* where in that batch the pass begins, for dropout */
     void (*routed)(void *ctx, long layer, const struct moe_saved *s, long T); /* may be NULL */
     void *routed_ctx;
     /* Where the gradients of layer l's adapters add: called before its backward pass, which goes

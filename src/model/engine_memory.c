@@ -234,6 +234,11 @@ void engine_close(struct engine *e)
     free(e);
 }
 
+long engine_max_tokens(const struct engine *e)
+{
+    return e->max_tokens;
+}
+
 /* --- block inputs --- */
 
 static void *slot(const struct engine *e, long l)

@@ -36,6 +36,8 @@ struct gemm {
 struct gemm *gemm_new(struct pesc_error *err)
 {
     struct gemm *g = calloc(1, sizeof *g);
+    /* The plans are kept here. oneDNN's own cache of a thousand more outgrows every budget. */
+    dnnl_set_primitive_cache_capacity(0);
     if (!g || dnnl_engine_create(&g->engine, dnnl_cpu, 0) != dnnl_success ||
         dnnl_stream_create(&g->stream, g->engine, dnnl_stream_default_flags) != dnnl_success) {
         FAIL(err, MEMORY, "oneDNN: cannot create an engine");
@@ -86,6 +88,13 @@ static long panel_rows(long N, long K)
 size_t gemm_panel_bytes(long N, long K, enum dtype type)
 {
     return (size_t)panel_rows(N, K) * (size_t)K * dtype_size(type);
+}
+
+size_t gemm_copy_bytes(long N, long K)
+{
+    enum { DEPTH = 768 }; /* columns at a time, of oneDNN's bf16 products with rows apart */
+    long rows = panel_rows(N, K);
+    return rows < N ? (size_t)rows * (size_t)(K < DEPTH ? K : DEPTH) * sizeof(uint16_t) : 0;
 }
 
 int gemm_reserve_panel(struct gemm *g, size_t bytes, struct pesc_error *err)

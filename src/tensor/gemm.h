@@ -18,6 +18,9 @@ void gemm_free(struct gemm *g);
 int gemm_reserve(struct gemm *g, size_t activations, struct pesc_error *err) MUST_USE;
 /* Bytes of the panel that a quantised matrix [N, K] is expanded into, and room for the largest. */
 size_t gemm_panel_bytes(long N, long K, enum dtype type);
+/* Bytes that oneDNN copies of a bf16 matrix [N, K], whatever the threads, where it is multiplied in
+ * panels; 0 for one that is not. */
+size_t gemm_copy_bytes(long N, long K);
 int gemm_reserve_panel(struct gemm *g, size_t bytes, struct pesc_error *err) MUST_USE;
 int gemm_check(const struct gemm *g, struct pesc_error *err) MUST_USE;
 /* Floating point operations of all products so far (2 M N K each). */

@@ -1,6 +1,8 @@
 #include "config.h"
 #include "train/evaluate.h"
 
+#include "train/passes.h"
+
 #include <math.h>
 #include <stdlib.h>
 #include <string.h>
@@ -33,6 +35,25 @@ static void add_batch(const struct batch *b, const float *losses, const int32_t 
     }
 }
 
+/* losses and argmax [T] of a batch, in as many passes as the engine has room for. */
+static int run_batch(struct engine *e, struct passes *passes, const struct batch *b, float *losses,
+                     int32_t *argmax, struct routing *routing, struct pesc_error *err)
+{
+    struct batch part;
+    long at;
+    passes_begin(passes, b);
+    while (passes_next(passes, &part, &at)) {
+        struct engine_step s = {.losses = losses + at, .argmax = argmax + at};
+        if (routing) {
+            routing_batch(routing, &part);
+            s.routed = routing_add;
+            s.routed_ctx = routing;
+        }
+        TRY(engine_loss(e, &part, &s, err));
+    }
+    return 0;
+}
+
 int evaluate(struct engine *e, const struct batch_source *data, long n_batches,
              struct eval_sum *all, struct eval_sum *domain, long n_domains, struct routing *routing,
              struct pesc_error *err)
@@ -40,6 +61,7 @@ int evaluate(struct engine *e, const struct batch_source *data, long n_batches,
     int rc = -1;
     float *losses = malloc((size_t)data->max_tokens * sizeof *losses);
     int32_t *argmax = malloc((size_t)data->max_tokens * sizeof *argmax);
+    struct passes passes = {0};
     memset(all, 0, sizeof *all);
     if (domain)
         memset(domain, 0, (size_t)n_domains * sizeof *domain);
@@ -47,20 +69,16 @@ int evaluate(struct engine *e, const struct batch_source *data, long n_batches,
         FAIL(err, MEMORY, "no memory to evaluate %ld tokens", data->max_tokens);
         goto done;
     }
+    TRY_OR(passes_open(&passes, engine_max_tokens(e), data->max_samples, err), done);
     for (long i = 0; i < n_batches; i++) {
         struct batch b;
-        struct engine_step s = {.losses = losses, .argmax = argmax};
         TRY_OR(data->get(data->ctx, i, &b, err), done);
-        if (routing) {
-            routing_batch(routing, &b);
-            s.routed = routing_add;
-            s.routed_ctx = routing;
-        }
-        TRY_OR(engine_loss(e, &b, &s, err), done);
+        TRY_OR(run_batch(e, &passes, &b, losses, argmax, routing, err), done);
         add_batch(&b, losses, argmax, all, domain, n_domains);
     }
     rc = 0;
 done:
+    passes_close(&passes);
     free(losses);
     free(argmax);
     return rc;

@@ -11,9 +11,10 @@ struct eval_sum {
     long scored, correct, samples;
     long answers, exact; /* samples with scored tokens; those with every one of them right */
 };
-/* Batches 0..n_batches-1. domain[n_domains] may be NULL; all gets the total. routing, of a crafted
- * model with as many domains, adds the choices of experts; NULL: nobody asks. Sums are taken in the
- * order of the tokens, so that the same data gives the same bits. */
+/* Batches 0..n_batches-1, in several passes where one has more tokens than the engine's room.
+ * domain[n_domains] may be NULL; all gets the total. routing, of a crafted model with as many
+ * domains, adds the choices of experts; NULL: nobody asks. Sums are taken in the order of the
+ * tokens, so that the same data gives the same bits. */
 int evaluate(struct engine *e, const struct batch_source *data, long n_batches,
              struct eval_sum *all, struct eval_sum *domain, long n_domains, struct routing *routing,
              struct pesc_error *err) MUST_USE;

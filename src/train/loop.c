@@ -3,6 +3,7 @@
 
 #include "core/machine.h"
 #include "train/evaluate.h"
+#include "train/passes.h"
 #include "train/routing.h"
 
 #include <math.h>
@@ -19,12 +20,13 @@ struct run {
     const struct train_sink *sink;
     const struct notes *notes;
     struct engine *engine;
+    struct passes passes;
     struct adamw adamw;
     struct routing routing;
     struct eval_sum *eval_domain;
     struct train_result *r;
     int bad_in_a_row, bad_saves;
-    long batch; /* of the update at work: 0 is its first */
+    long pass; /* of the update at work: 0 is its first */
 };
 
 struct step_sums {
@@ -52,13 +54,13 @@ size_t train_bytes(const struct model *m, const struct batch_source *data,
            adamw_bytes(&m->params, adamw->form, adamw->disk != NULL);
 }
 
-/* A layer's gradients of one batch of an update, when they are on disk: stretch l of the optimiser
+/* A layer's gradients of one pass of an update, when they are on disk: stretch l of the optimiser
  * is layer l. */
 static float *grad_begin(void *ctx, long l, struct pesc_error *err)
 {
     struct run *u = ctx;
     enum stage was = profile_to(u->o->profile, STAGE_OPTIM);
-    float *g = adamw_take_grad(&u->adamw, l, u->batch > 0, err);
+    float *g = adamw_take_grad(&u->adamw, l, u->pass > 0, err);
     profile_to(u->o->profile, was);
     return g;
 }
@@ -76,6 +78,38 @@ static int grad_end(void *ctx, long l, struct pesc_error *err)
 static double balance_coef(const struct run *u)
 {
     return u->m->crafted && u->m->trainable != TRAIN_EXPERTS ? u->o->balance_coef : 0;
+}
+
+/* Adds the gradient of batch number i to the update's, whose scored and all tokens these are. The
+ * balance loss is that of each pass, in proportion to its tokens. */
+static int batch_gradient(struct run *u, long i, const struct batch *b, long total_tokens,
+                          struct step_sums *sum, struct pesc_error *err)
+{
+    const struct train_options *o = u->o;
+    struct model *m = u->m;
+    struct batch part;
+    struct engine_step s = {.loss_scale = sum->scored ? 1.0 / (double)sum->scored : 0,
+                            .seed = o->seed,
+                            .number = (uint32_t)i};
+    if (m->layer_grads) {
+        s.grad_begin = grad_begin;
+        s.grad_end = grad_end;
+        s.grad_ctx = u;
+    }
+    if (m->crafted) {
+        s.routed = routing_add;
+        s.routed_ctx = &u->routing;
+    }
+    for (passes_begin(&u->passes, b); passes_next(&u->passes, &part, &s.token); u->pass++) {
+        s.balance_scale =
+            balance_coef(u) / (double)m->c.num_layers * (double)part.T / (double)total_tokens;
+        if (m->crafted)
+            routing_batch(&u->routing, &part);
+        TRY(engine_train(u->engine, &part, &s, err));
+        sum->loss += s.loss_sum;
+        sum->tokens += part.T;
+    }
+    return 0;
 }
 
 /* The gradient of one update: mean over all scored tokens of its batches, so that accumulating
@@ -99,30 +133,13 @@ static int gradients(struct run *u, long step, struct step_sums *sum, struct pes
     if (!m->layer_grads)
         memset(m->params.grad, 0, m->params.total * sizeof *m->params.grad);
     u->routing.step_balance = 0;
+    u->pass = 0;
     for (long i = 0; i < n; i++) {
         profile_to(o->profile, STAGE_DATA);
         if (n > 1)
             TRY(u->data->get(u->data->ctx, first + i, &b, err));
         profile_to(o->profile, STAGE_OTHER);
-        struct engine_step s = {.loss_scale = sum->scored ? 1.0 / (double)sum->scored : 0,
-                                .balance_scale = balance_coef(u) / (double)m->c.num_layers *
-                                                 (double)b.T / (double)total_tokens,
-                                .seed = o->seed,
-                                .number = (uint32_t)(first + i)};
-        if (m->layer_grads) {
-            u->batch = i;
-            s.grad_begin = grad_begin;
-            s.grad_end = grad_end;
-            s.grad_ctx = u;
-        }
-        if (m->crafted) {
-            routing_batch(&u->routing, &b);
-            s.routed = routing_add;
-            s.routed_ctx = &u->routing;
-        }
-        TRY(engine_train(u->engine, &b, &s, err));
-        sum->loss += s.loss_sum;
-        sum->tokens += b.T;
+        TRY(batch_gradient(u, first + i, &b, total_tokens, sum, err));
     }
     sum->balance = u->routing.step_balance / (double)m->c.num_layers / (double)sum->tokens;
     return 0;
@@ -334,7 +351,10 @@ int train_run(struct model *m, const struct batch_source *data, const struct tra
         if (!u.eval_domain)
             return FAIL(err, MEMORY, "no memory for evaluation");
     }
+    if (o->pass_tokens && o->pass_tokens < tokens)
+        tokens = o->pass_tokens;
     TRY_OR(engine_open(m, tokens, samples, 1, &o->engine, &u.engine, err), done);
+    TRY_OR(passes_open(&u.passes, tokens, samples, err), done);
     TRY_OR(adamw_init(&u.adamw, &o->adamw, &m->params, err), done);
     if (m->layer_grads ? !o->adamw.disk || u.adamw.n_stretches != m->c.num_layers
                        : o->adamw.disk != NULL) {
@@ -353,6 +373,7 @@ done:
     if (u.routing.load)
         routing_close(&u.routing);
     adamw_free(&u.adamw);
+    passes_close(&u.passes);
     engine_close(u.engine);
     free(u.eval_domain);
     return rc;

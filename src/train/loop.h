@@ -16,6 +16,7 @@ struct train_options {
     long steps;        /* updates in all, also those before a resume */
     long batches;      /* where the data ends: the last update may have fewer; 0: it goes round */
     long accumulation; /* batches per update */
+    long pass_tokens;  /* of a pass at most, but whole samples: see passes.h; 0: whole batches */
     struct schedule schedule;
     struct adamw_options adamw;
     double max_grad_norm; /* 0: no clipping */

@@ -5,9 +5,27 @@
 #include <stdio.h>
 #include <string.h>
 
-/* What no layout counts: oneDNN's code and packing buffers, the threads' stacks, the allocator's
- * own. Measured: experiments/bench/NOTES.md. */
-enum { MARGIN = 14 << 20 };
+/* oneDNN's code, and what it and the attention copy for each thread; the threads' stacks; what the
+ * allocator keeps. Measured: experiments/bench/NOTES.md. */
+uint64_t memory_margin(const struct model *m, long threads)
+{
+    enum { ALONE = 14 << 20, THREAD_F32 = 512 << 10, THREAD_BF16 = 2 << 20 };
+    const struct model_config *c = &m->c;
+    int bf16 = m->compute == COMPUTE_BF16;
+    size_t copied = bf16 ? gemm_copy_bytes(c->vocab_size, c->hidden_size) : 0;
+    for (enum layer_tensor t = 0; bf16 && t < LT_COUNT; t++) {
+        long rows, cols;
+        size_t n = layer_tensor_shape(c, t, &rows, &cols) ? gemm_copy_bytes(rows, cols) : 0;
+        copied = n > copied ? n : copied;
+    }
+    threads = threads > 0 ? threads : 1;
+    return ALONE + copied + (uint64_t)threads * (bf16 ? THREAD_BF16 : THREAD_F32);
+}
+
+uint64_t memory_budget(uint64_t wish, uint64_t in_use, uint64_t free_now)
+{
+    return wish ? wish : free_now ? in_use + free_now / 4 * 3 : UINT64_MAX;
+}
 
 #define TERM(field, name)                                                                          \
     {                                                                                              \
@@ -55,6 +73,12 @@ void memory_terms_of(const struct memory_question *q, const struct place *p, str
     struct engine_choices engine = {.keep_layers = p->keep_layers,
                                     .spill_dir = p->spill ? "." : NULL};
     struct adamw_options adamw = q->adamw;
+    struct batch_source data = q->data;
+    uint64_t passes = 1;
+    if (p->pass_tokens && p->pass_tokens < data.max_tokens) {
+        passes = (uint64_t)((data.max_tokens + p->pass_tokens - 1) / p->pass_tokens);
+        data.max_tokens = p->pass_tokens;
+    }
     adamw.disk = p->state_on_disk ? "." : NULL;
     memory_place(p, m);
     memset(t, 0, sizeof *t);
@@ -62,21 +86,21 @@ void memory_terms_of(const struct memory_question *q, const struct place *p, str
     t->weights = model_bytes(m);
     t->adapters = m->crafted ? (p->state_on_disk ? 1 : 2) * m->params.total * sizeof(float) : 0;
     t->weights -= t->adapters;
-    t->activations = engine_bytes(m, q->data.max_tokens, q->data.max_samples, 1, &engine);
-    t->optimiser = train_bytes(m, &q->data, &adamw, &engine) - t->activations;
-    t->margin = MARGIN;
+    t->activations = engine_bytes(m, data.max_tokens, data.max_samples, 1, &engine);
+    t->optimiser = train_bytes(m, &data, &adamw, &engine) - t->activations;
+    t->margin = memory_margin(m, q->threads);
     t->total = t->in_use + t->weights + t->adapters + t->activations + t->optimiser + t->margin;
     if (p->spill) {
-        uint64_t kept = engine_spill_bytes(m, q->data.max_tokens);
+        uint64_t kept = engine_spill_bytes(m, data.max_tokens);
         t->disk += kept;
-        t->traffic += 2 * kept;
+        t->traffic += 2 * passes * kept;
     }
     if (p->state_on_disk) {
         uint64_t state = adamw_disk_bytes(&m->params, adamw.form);
         t->disk += state;
-        t->traffic += 2 * state;
+        t->traffic += 2 * state + 2 * (passes - 1) * m->params.total * sizeof(float);
     }
-    t->weights_read = 2 * (uint64_t)p->streamed_layers * layer_bytes(q);
+    t->weights_read = 2 * passes * (uint64_t)p->streamed_layers * layer_bytes(q);
     t->traffic += t->weights_read;
     if (p->embed_on_disk)
         t->traffic += (uint64_t)(q->data.max_tokens * m->c.hidden_size) * 2;
@@ -125,11 +149,14 @@ static int combination(const struct memory_question *q, int i, struct place *p)
 }
 enum { COMBINATIONS = 8 };
 
-static int best_of(const struct memory_question *q, struct place *best, struct memory_terms *t)
+/* Of the places with passes of so many tokens. */
+static int best_of(const struct memory_question *q, long pass_tokens, struct place *best,
+                   struct memory_terms *t)
 {
     int found = 0;
     for (int i = 0; i < COMBINATIONS; i++) {
-        struct place p = {.keep_layers = q->keep_layers > 0 ? q->keep_layers : 0};
+        struct place p = {.keep_layers = q->keep_layers > 0 ? q->keep_layers : 0,
+                          .pass_tokens = pass_tokens};
         struct memory_terms now;
         if (!combination(q, i, &p) || !fit(q, &p, &now))
             continue;
@@ -142,11 +169,30 @@ static int best_of(const struct memory_question *q, struct place *best, struct m
     return found;
 }
 
+static long longest(const struct memory_question *q)
+{
+    long T = q->data.max_tokens;
+    return q->longest > 0 && q->longest < T ? q->longest : T;
+}
+
+/* A place with the fewest passes that make it fit; the steps become coarse when they are many. */
+static int in_passes(const struct memory_question *q, struct place *best, struct memory_terms *t)
+{
+    long T = q->data.max_tokens, least = longest(q), tokens = T;
+    for (long n = 2; tokens > least; n += 1 + n / 8) {
+        tokens = (T + n - 1) / n > least ? (T + n - 1) / n : least;
+        if (tokens < T && best_of(q, tokens, best, t))
+            return 1;
+    }
+    return 0;
+}
+
 uint64_t memory_smallest(const struct memory_question *q)
 {
     uint64_t smallest = UINT64_MAX;
     for (int i = 0; i < COMBINATIONS; i++) {
-        struct place p = {.keep_layers = q->keep_layers > 0 ? q->keep_layers : 0};
+        struct place p = {.keep_layers = q->keep_layers > 0 ? q->keep_layers : 0,
+                          .pass_tokens = q->pass_tokens < 0 ? longest(q) : q->pass_tokens};
         struct memory_terms t;
         if (!combination(q, i, &p))
             continue;
@@ -181,16 +227,31 @@ static void spend(const struct memory_question *q, struct place *p, struct memor
 int memory_choose(const struct memory_question *q, struct place *out, struct memory_terms *t,
                   struct pesc_error *err)
 {
-    if (best_of(q, out, t)) {
+    long asked = q->pass_tokens > 0 && q->pass_tokens < q->data.max_tokens ? q->pass_tokens : 0;
+    if (asked > 0 && asked < longest(q))
+        return FAIL(err, USAGE_VALUE,
+                    "--micro-batch-tokens %ld: a sample has %ld tokens, and stays whole "
+                    "(--max-seq-length cuts it)",
+                    asked, longest(q));
+    if (best_of(q, asked, out, t) || (q->pass_tokens < 0 && in_passes(q, out, t))) {
         spend(q, out, t);
         memory_terms_of(q, out, t);
         return 0;
     }
     uint64_t least = memory_smallest(q);
     *t = (struct memory_terms){.total = least};
+    char also[96] = "";
+    if (q->pass_tokens < 0 && longest(q) < q->data.max_tokens) {
+        struct memory_question whole = *q;
+        whole.pass_tokens = 0;
+        snprintf(also, sizeof also, ", and %llu with whole batches",
+                 (unsigned long long)memory_smallest(&whole));
+    } else if (asked == 0 && longest(q) < q->data.max_tokens) {
+        snprintf(also, sizeof also, "; with --micro-batch-tokens it needs less");
+    }
     return FAIL(err, MEMORY_BUDGET,
                 "%llu bytes of memory are too few: %llu (%.0f MiB) are the least that this run can "
-                "do with",
+                "do with%s",
                 (unsigned long long)q->budget, (unsigned long long)least,
-                (double)((least + (1 << 20) - 1) >> 20));
+                (double)((least + (1 << 20) - 1) >> 20), also);
 }

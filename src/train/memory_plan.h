@@ -12,17 +12,21 @@ struct place {
     long keep_layers;  /* whose activations are kept in full */
     int spill;         /* block inputs to disk */
     int state_on_disk; /* the optimiser's, with the gradients */
+    long pass_tokens;  /* of a pass at most (train/passes.h); 0: whole batches */
 };
 
 struct memory_question {
     struct model *m;          /* shaped; is left as the last answer has it (plan, layer_grads) */
     struct batch_source data; /* the widest batches of training and evaluation */
+    long longest;             /* tokens of any sample; 0: as many as of a batch */
+    long threads;             /* that compute; 0: one */
     struct adamw_options adamw;
     uint64_t in_use; /* resident now */
     uint64_t budget; /* bytes of resident memory at most */
     int comfort;     /* spend what is left on keeping activations */
     /* What the caller insists on; -1: free. */
     long streamed_layers, keep_layers, embed_on_disk, spill, state_on_disk;
+    long pass_tokens; /* 0: whole batches; -1: free. Alone of all these it changes bits. */
 };
 
 struct memory_terms { /* bytes; adapters with those gradients that are in memory */
@@ -42,12 +46,20 @@ uint64_t memory_term(const struct memory_terms *t, const struct memory_term *x);
 void memory_terms_of(const struct memory_question *q, const struct place *p,
                      struct memory_terms *t);
 /* The fastest place that fits: first everything in memory, then the choice that moves the fewest
- * bytes a step. E-MEMORY-BUDGET names the smallest budget that would do, which
- * is then t's total. */
+ * bytes a step. Batches go in passes, if they may, only where they fit in no other way, and in the
+ * fewest: it changes the last bits of a gradient, reads streamed layers once a pass, and saves no
+ * time, since reading hides behind the arithmetic of a few hundred tokens. E-MEMORY-BUDGET names
+ * the smallest budget that would do, which is then t's total; E-USAGE-VALUE: a sample is longer
+ * than the pass asked for. */
 int memory_choose(const struct memory_question *q, struct place *out, struct memory_terms *t,
                   struct pesc_error *err) MUST_USE;
-/* The least that such a run can do with. */
+/* The least that such a run can do with, in passes if they are free. */
 uint64_t memory_smallest(const struct memory_question *q);
+/* What no layout counts, which grows with the threads. */
+uint64_t memory_margin(const struct model *m, long threads);
+/* What a run may hold that is asked to stay below wish bytes (0: it is not): then three quarters of
+ * what is free (0: unknown, no limit) beside what it has. */
+uint64_t memory_budget(uint64_t wish, uint64_t in_use, uint64_t free_now);
 /* What of the place the model has to know before it is measured or loaded. */
 void memory_place(const struct place *p, struct model *m);
 

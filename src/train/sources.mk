@@ -10,4 +10,5 @@ libpesc_a_SOURCES += \
   src/train/evaluate.c src/train/evaluate.h \
   src/train/loop.c src/train/loop.h \
   src/train/memory_plan.c src/train/memory_plan.h \
+  src/train/passes.c src/train/passes.h \
   src/train/routing.c src/train/routing.h

@@ -41,10 +41,10 @@ ok $? "nothing is left in the folder for spilling"
 pesc train M $opts --memory 1MiB -o X
 exits 8 E-MEMORY-BUDGET "a budget that cannot do"
 least=$(sed -n 's/.*too few: \([0-9]*\) (.*/\1/p' err)
-rm -rf S
-pesc train M $opts --memory $((least + (2 << 20))) -o S
-ok $? "the one that it names can"
-same R/adapter.safetensors S/adapter.safetensors "and ends in the same adapters"
+whole=$(sed -n 's/.* and \([0-9]*\) with whole batches.*/\1/p' err)
+[ "$least" -lt "$whole" ]
+ok $? "which in passes is smaller than with whole batches"
+place "the smallest with whole batches" --memory $((whole + (1 << 20)))
 place "much memory" --memory 4GiB
 for form in nf4 int8; do
     pesc craft base/init -o "Q-$form" --experts 4 --top-k 2 --adapter-dim 4 --seed 3 --base-dtype $form
@@ -65,10 +65,65 @@ pesc train M --config T/config.yaml -o U --json
 ok $? "and another by its config.yaml"
 same T/adapter.safetensors U/adapter.safetensors "which ends the same"
 pesc train M $opts --save-steps 3 -o W
-rm -f W/adapter.safetensors W/ckpt/*-6* W/ckpt/*6.*
+rm -f W/adapter.safetensors W/ckpt/ckpt-0000000006-*
 pesc train M $opts --save-steps 3 -o W --resume auto --resident-layers 0 --keep-layers 1
 ok $? "resumed with another choice"
 same R/adapter.safetensors W/adapter.safetensors "ends as it would have"
+
+# Passes change the last bits, so a run keeps to those that it began with.
+pesc train M $opts --micro-batch-tokens 48 --save-steps 3 -o P
+ok $? "train, in passes"
+has out '"micro_batch_tokens":48' "which the closing object tells"
+steps out >passes.steps
+near() { # FILE FILE: step by step, the losses
+    grep -o '"ce":[0-9.]*' "$1" | cut -d: -f2 >a.ce
+    grep -o '"ce":[0-9.]*' "$2" | cut -d: -f2 >b.ce
+    paste a.ce b.ce | awk '{ d = $1 - $2; if (d > 1e-3 || d < -1e-3) bad = 1 } END { exit bad || NR != 6 }'
+}
+near passes.steps plain.steps
+ok $? "and has the losses of whole batches"
+cmp -s P/adapter.safetensors R/adapter.safetensors
+[ $? -eq 1 ]
+ok $? "but not to the bit"
+pesc train M $opts --micro-batch-tokens 48 --optimizer-state disk --resident-layers 0 -o D
+ok $? "in passes with layers and state on disk"
+same P/adapter.safetensors D/adapter.safetensors "to the same bits"
+for how in '' '--memory 4GiB' '--micro-batch-tokens 48'; do
+    rm -f P/adapter.safetensors P/ckpt/ckpt-0000000006-*
+    pesc train M $opts --save-steps 3 -o P --resume auto $how
+    ok $? "resumed, $how"
+    grep -q W-RES-PASSES err
+    [ $? -eq 1 ]
+    ok $? "with nothing to note"
+    same D/adapter.safetensors P/adapter.safetensors "in the same passes"
+done
+rm -f W/adapter.safetensors W/ckpt/ckpt-0000000006-*
+pesc train M $opts --save-steps 3 -o W --resume auto --micro-batch-tokens 48
+ok $? "resumed in other passes"
+has err W-RES-PASSES "is noted"
+rm -rf S
+small=$(((least + whole) / 2))
+pesc train M $opts --memory $small -o S
+ok $? "a budget for passes only"
+has out '"micro_batch_tokens":[1-9]' "which the closing object tells"
+steps out >small.steps
+near small.steps plain.steps
+ok $? "and has the losses of whole batches"
+pesc train M $opts --save-steps 3 -o W2 --max-steps 3
+pesc train M $opts --save-steps 3 -o W2 --resume auto --memory $small
+ok $? "a run of whole batches goes on with that budget"
+has err W-RES-PASSES "which is noted"
+rm -rf S
+pesc train M ${opts% --json} --memory $small -o S
+has err "^memory .* at most .* of .* allowed.*, passes of at most [0-9]* tokens" "the header tells passes"
+rm -rf S
+pesc train M ${opts% --json} -o S
+has err "^memory .* at most .* of .* free, $layers layers keep their activations" \
+    "without a budget it tells what is free, and activations are kept"
+pesc train M $opts --micro-batch-tokens 8 -o X
+exits 2 E-USAGE-VALUE "passes that are smaller than a sample"
+[ ! -e X ]
+ok $? "leave nothing"
 
 pesc eval M --pack R --data heldout.json --max-seq-length 48 --json
 strip out >want.json

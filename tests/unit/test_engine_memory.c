@@ -138,9 +138,9 @@ static void on_step(void *ctx, const struct step_metrics *m, int logged)
     e->calls = counted.calls;
 }
 
-/* The loop with the optimiser's state as bytes (form), on disk. */
+/* The loop with the optimiser's state as bytes (form), on disk; in passes of so many tokens. */
 static void test_loop(const char *what, const struct moe_config *moe, enum compute compute,
-                      enum adamw_form form, int disk)
+                      enum adamw_form form, int disk, long pass_tokens)
 {
     static const long lengths[2][3] = {{9, 4, 12}, {5, 5, 3}};
     struct base *b = small_base(gen_path("m"), &SMALL());
@@ -169,7 +169,10 @@ static void test_loop(const char *what, const struct moe_config *moe, enum compu
     o.adamw.disk = disk ? gen_dir : NULL;
     for (int i = 0; i < 2; i++)
         small_batch(&g[i], m->c.vocab_size, 1, 3, lengths[i]);
-    size_t want = train_bytes(m, &data, &o.adamw, NULL);
+    struct batch_source pass = data;
+    if (pass_tokens)
+        pass.max_tokens = o.pass_tokens = pass_tokens;
+    size_t want = train_bytes(m, &pass, &o.adamw, NULL);
     counted.bytes = 0;
     must_do(train_run(m, &data, &o, &sink, NULL, &r, &err), &err);
     /* beyond the plan: structs, routing statistics */
@@ -210,11 +213,13 @@ static void test_type(enum compute compute)
     test_model_bytes(b ? "bf16 adapters at rest" : "adapters at rest", &pesc, TRAIN_NOTHING,
                      compute, 0);
     test_model_bytes(b ? "bf16 all weights" : "all weights", NULL, TRAIN_FULL, compute, 0);
-    test_loop(b ? "bf16 adapters" : "adapters", &pesc, compute, ADAMW_F32, 0);
-    test_loop(b ? "bf16 all weights" : "all weights", NULL, compute, ADAMW_F32, 0);
-    test_loop(b ? "bf16 adapters, bytes" : "adapters, bytes", &pesc, compute, ADAMW_8BIT, 0);
-    test_loop(b ? "bf16 adapters, disk" : "adapters, disk", &pesc, compute, ADAMW_F32, 1);
-    test_loop(b ? "bf16 all weights, bytes" : "all weights, bytes", NULL, compute, ADAMW_8BIT, 0);
+    test_loop(b ? "bf16 adapters" : "adapters", &pesc, compute, ADAMW_F32, 0, 0);
+    test_loop(b ? "bf16 all weights" : "all weights", NULL, compute, ADAMW_F32, 0, 0);
+    test_loop(b ? "bf16 adapters, bytes" : "adapters, bytes", &pesc, compute, ADAMW_8BIT, 0, 0);
+    test_loop(b ? "bf16 adapters, disk" : "adapters, disk", &pesc, compute, ADAMW_F32, 1, 0);
+    test_loop(b ? "bf16 all weights, bytes" : "all weights, bytes", NULL, compute, ADAMW_8BIT, 0,
+              0);
+    test_loop(b ? "bf16 adapters, passes" : "adapters, passes", &pesc, compute, ADAMW_F32, 1, 13);
 }
 
 int main(void)

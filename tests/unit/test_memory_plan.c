@@ -91,6 +91,68 @@ static void test_wishes(struct model *m)
        "is an error where it does not fit");
 }
 
+/* Batches of 256 tokens, of samples of at most 32. */
+static void test_passes(struct model *m)
+{
+    struct memory_question q = question(m);
+    struct memory_terms t;
+    struct place p;
+    struct pesc_error err = {0};
+    q.longest = 32;
+    uint64_t whole = memory_smallest(&q);
+    q.pass_tokens = -1;
+    uint64_t least = memory_smallest(&q);
+    ok(least < whole, "passes take less: %llu of %llu", (unsigned long long)least,
+       (unsigned long long)whole);
+    q.budget = whole;
+    ok(memory_choose(&q, &p, &t, &err) == 0 && p.pass_tokens == 0, "whole batches where they fit");
+    long fitting = 0, falls = 0, last = 256, steps = 32;
+    for (long i = 1; i <= steps; i++) {
+        q.budget = whole - (whole - least) * (uint64_t)i / (uint64_t)steps;
+        struct pesc_error e = {0};
+        fitting += memory_choose(&q, &p, &t, &e) == 0 && t.total <= q.budget;
+        falls += p.pass_tokens >= q.longest && p.pass_tokens <= last;
+        last = p.pass_tokens;
+    }
+    is_long(fitting, steps, "every budget below is kept");
+    is_long(falls, steps, "less memory, smaller passes");
+    is_long(last, 32, "the least has passes of one sample");
+    struct engine_choices c = {.keep_layers = p.keep_layers, .spill_dir = p.spill ? "." : NULL};
+    is_long((long)t.activations, (long)engine_bytes(m, 32, 4, 1, &c), "whose activations count");
+    q.budget = least - 1;
+    char number[64];
+    snprintf(number, sizeof number, "%llu with whole batches", (unsigned long long)whole);
+    ok(memory_choose(&q, &p, &t, &err) != 0 && err.code == PESC_E_MEMORY_BUDGET &&
+           strstr(err.text, number),
+       "below that both are named");
+    err = (struct pesc_error){0};
+    q.pass_tokens = 0;
+    q.budget = whole - 1;
+    ok(memory_choose(&q, &p, &t, &err) != 0 && strstr(err.text, "--micro-batch-tokens"),
+       "where batches stay whole it is said what would help");
+    q.budget = UINT64_MAX;
+    q.pass_tokens = 64;
+    ok(memory_choose(&q, &p, &t, &err) == 0 && p.pass_tokens == 64 && t.traffic == 0,
+       "passes that are asked for");
+    q.streamed_layers = 4;
+    ok(memory_choose(&q, &p, &t, &err) == 0, "and streamed layers");
+    uint64_t four = t.traffic;
+    q.pass_tokens = 256;
+    ok(memory_choose(&q, &p, &t, &err) == 0 && p.pass_tokens == 0 && four == 4 * t.traffic,
+       "which are read once a pass");
+    err = (struct pesc_error){0};
+    q.pass_tokens = 31;
+    is_error(memory_choose(&q, &p, &t, &err), &err, "E-USAGE-VALUE", 2, "smaller than a sample");
+}
+
+static void test_budget(void)
+{
+    ok(memory_budget(400, 100, 1000) == 400, "what is asked for is the budget");
+    ok(memory_budget(0, 100, 1000) == 850,
+       "else three quarters of what is free beside what is had");
+    ok(memory_budget(0, 100, 0) == UINT64_MAX, "which may be unknown");
+}
+
 /* The layouts that count are those that allocate: see test_engine_memory. Here: the parts are those
  * of the functions that the run calls. */
 static void test_terms(struct model *m)
@@ -100,6 +162,10 @@ static void test_terms(struct model *m)
     struct engine_choices c = {.spill_dir = "."};
     struct memory_terms t;
     memory_terms_of(&q, &p, &t);
+    is_long((long)t.margin, (long)memory_margin(m, 1), "the margin of one thread");
+    q.threads = 32;
+    memory_terms_of(&q, &p, &t);
+    ok(t.margin > memory_margin(m, 1) + (15 << 20), "is wider for more");
     ok(m->plan.streamed_layers == 4 && m->layer_grads == 1, "the model knows its place");
     is_long((long)(t.weights + t.adapters), (long)model_bytes(m), "weights and adapters");
     is_long((long)t.activations, (long)engine_bytes(m, 256, 4, 1, &c), "activations");
@@ -114,6 +180,7 @@ int main(void)
         {.layers = 6, .hidden = 64, .inter = 128, .vocab = 300, .head_dim = 16},
         {.layers = 6, .hidden = 64, .inter = 128, .vocab = 300, .head_dim = 16, .tied = 1}};
     gen_begin();
+    test_budget();
     for (size_t i = 0; i < sizeof shapes / sizeof *shapes; i++) {
         struct base *b = small_base(gen_path(shapes[i].tied ? "tied" : "untied"), &shapes[i]);
         struct pesc_error err = {0};
@@ -122,6 +189,7 @@ int main(void)
         diag("%s", shapes[i].tied ? "tied" : "untied");
         test_choices(m);
         test_wishes(m);
+        test_passes(m);
         test_terms(m);
         model_close(m);
         base_close(b);
