@@ -116,6 +116,11 @@ static void test_passes(struct model *m)
     }
     is_long(fitting, steps, "every budget below is kept");
     is_long(falls, steps, "less memory, smaller passes");
+    q.budget = whole - 1;
+    struct place two;
+    struct memory_terms of_two;
+    ok(memory_choose(&q, &two, &of_two, &err) == 0 && two.pass_tokens == 128,
+       "a little too little: two passes, no more");
     is_long(last, 32, "the least has passes of one sample");
     struct engine_choices c = {.keep_layers = p.keep_layers, .spill_dir = p.spill ? "." : NULL};
     is_long((long)t.activations, (long)engine_bytes(m, 32, 4, 1, &c), "whose activations count");
