@@ -38,5 +38,5 @@ tests_golden_golden_cli_SOURCES = tests/golden/golden_cli.c tests/golden/golden.
 TESTS += tests/cli/pesc_recipes.sh
 EXTRA_DIST += tests/cli/pesc_recipes.sh
 # quantised bases
-TESTS += tests/cli/quant.sh
-EXTRA_DIST += tests/cli/quant.sh tests/dev/check_bnb.py
+TESTS += tests/cli/quant.sh tests/cli/quality.sh
+EXTRA_DIST += tests/cli/quant.sh tests/cli/quality.sh tests/dev/check_bnb.py

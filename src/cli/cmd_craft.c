@@ -6,8 +6,8 @@
 #include <string.h>
 
 struct options {
-    const char *out, *method, *base_dtype;
-    long experts, top_k, dim, seed;
+    const char *out, *method, *base_dtype, *scales;
+    long experts, top_k, dim, seed, nf4_min;
     double scaling;
     int json, contain, embed;
 };
@@ -17,6 +17,8 @@ static void defaults(void *opts)
     struct options *o = opts;
     *o = (struct options){.method = "pesc",
                           .base_dtype = "stored",
+                          .scales = "fitted",
+                          .nf4_min = CONVERT_SMALL,
                           .experts = 8,
                           .top_k = 2,
                           .dim = 64,
@@ -34,6 +36,10 @@ static const struct opt options[] = {
     {"adapter-scaling", NULL, OPT_REAL, AT(scaling), "X", "factor on the adapters' output", 0, 0},
     {"base-dtype", NULL, OPT_CHOICE, AT(base_dtype), "stored|f32|bf16|int8|nf4",
      "type that the base's weights are held in; nf4 and int8 write a base of their own", 0, 0},
+    {"nf4-scales", NULL, OPT_CHOICE, AT(scales), "fitted|absmax",
+     "scales of nf4: of the least squared error, or the largest magnitudes as bitsandbytes'", 0, 0},
+    {"nf4-min", NULL, OPT_LONG, AT(nf4_min), "N",
+     "matrices of fewer weights are int8 inside of nf4", 0, 9e15},
     {"quantize-embed", NULL, OPT_FLAG, AT(embed), NULL, "quantise embedding and head too", 0, 0},
     {"contain", NULL, OPT_FLAG, AT(contain), NULL,
      "write the base into the crafted folder, as DIR/base", 0, 0},
@@ -55,6 +61,9 @@ static int check(const struct options *o, int argc, struct pesc_error *err)
         return FAIL(err, NOT_YET, "--method %s is not in this version; pesc is", o->method);
     if (o->embed && quant_of(o->base_dtype) == QUANT_NONE)
         return FAIL(err, USAGE, "--quantize-embed goes with --base-dtype nf4 or int8");
+    if (quant_of(o->base_dtype) != QUANT_NF4 &&
+        (strcmp(o->scales, "fitted") || o->nf4_min != CONVERT_SMALL))
+        return FAIL(err, USAGE, "--nf4-scales and --nf4-min go with --base-dtype nf4");
     return 0;
 }
 
@@ -84,6 +93,10 @@ static json_t *base_json(const struct base *b, const struct options *o,
     json_t *j = json_pack("{s:b, s:s, s:I, s:f}", "contained", contained, "dtype", o->base_dtype,
                           "bytes", (json_int_t)bytes, "bits_per_weight",
                           8 * (double)bytes / (double)base_param_count(b));
+    if (made->matrix_values && !strcmp(o->base_dtype, "nf4"))
+        json_object_set_new(
+            j, "nf4_share",
+            json_real(1 - (double)made->small_values / (double)made->matrix_values));
     if (made->matrix_values)
         json_object_set_new(
             j, "bits_per_quantised_weight",
@@ -161,12 +174,20 @@ static int run(struct cli *cli, void *opts, int argc, char **argv, struct pesc_e
     struct converted made = {0};
     struct convert how = {.quant = quant,
                           .dtype = c.base_dtype,
+                          .fitted = !strcmp(o->scales, "fitted"),
+                          .small = (uint64_t)o->nf4_min,
                           .outer = o->embed,
                           .fingerprint = a.fingerprint,
                           .name = path_base(a.dir),
                           .progress = show_progress,
                           .ctx = &showing};
     TRY_OR(crafted_write(o->out, a.base, &c, quant || o->contain ? &how : NULL, &made, err), done);
+    if (made.small_values)
+        note(
+            &notes, "W-CRAFT-SMALL",
+            "%.0f %% of the quantised weights are in matrices of fewer than %ld, which are held as "
+            "int8: see --nf4-min",
+            100 * (double)made.small_values / (double)made.matrix_values, o->nf4_min);
     rc = report(cli, o, &c, a.base, &made, err);
 done:
     model_arg_close(&a);

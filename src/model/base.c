@@ -109,12 +109,15 @@ static int check_one(const struct base *b, const struct model_tensor *want, stru
                 b->dir, t->name, have_text, want_text);
 }
 
-/* Whether the tensor's bytes are codes, which the config must have announced. */
-static int is_codes(const struct base *b, const struct shard_tensor *st,
-                    const struct model_tensor *want)
+/* What the tensor's bytes are codes of, which the config must have announced. */
+static enum quant codes_of(const struct base *b, const struct shard_tensor *st,
+                           const struct model_tensor *want)
 {
-    const char *type = b->config.quant == QUANT_NF4 ? "U8" : "I8";
-    return b->config.quant != QUANT_NONE && want->ndim == 2 && !strcmp(st->t->stored, type);
+    const struct model_config *c = &b->config;
+    if (want->ndim == 2 && c->quant == QUANT_NF4 && !strcmp(st->t->stored, "U8"))
+        return QUANT_NF4;
+    int may_be_int8 = c->quant == QUANT_INT8 || c->quant_mixed;
+    return want->ndim == 2 && may_be_int8 && !strcmp(st->t->stored, "I8") ? QUANT_INT8 : QUANT_NONE;
 }
 
 static int check_tensor(struct base *b, const struct model_tensor *want, char *needed,
@@ -122,12 +125,13 @@ static int check_tensor(struct base *b, const struct model_tensor *want, char *n
 {
     const struct shard_tensor *st = locate(b, want->name);
     needed[st - b->shards.all] = 1;
-    if (!is_codes(b, st, want)) {
+    enum quant kind = codes_of(b, st, want);
+    if (kind == QUANT_NONE) {
         b->params += st->t->n;
         b->bytes += st->t->bytes;
         return check_one(b, want, err);
     }
-    TRY(quantised_add(&b->quantised, b->config.quant, &b->shards, b->dir, st, want, err));
+    TRY(quantised_add(&b->quantised, kind, &b->shards, b->dir, st, want, err));
     const struct quantised_tensor *q = &b->quantised.t[b->quantised.count - 1];
     b->params += (uint64_t)want->shape[0] * (uint64_t)want->shape[1];
     for (long i = 0; i < q->n_parts; i++) {

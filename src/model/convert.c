@@ -18,8 +18,10 @@ enum part { PLAIN, CODE, ABSMAX, NESTED_ABSMAX, NESTED_MAP, MAP, STATE, INT8, SC
 struct matrix {
     struct model_tensor t;
     const struct st_tensor *stored;
-    int quantised;
-    /* NF4: the scales, quantised, from when the first part of them is written until the last is */
+    enum quant kind;
+    /* NF4: the scales that codes are made for, and they quantised, from when the first part of the
+     * matrix is written until the last is */
+    float *scale;
     unsigned char *absmax;
     float *nested, offset;
     char state[META_CAP];
@@ -52,9 +54,9 @@ static size_t values(const struct matrix *m)
     return (size_t)m->stored->n;
 }
 
-static struct qmat shape_of(const struct job *j, const struct matrix *m)
+static struct qmat shape_of(const struct matrix *m)
 {
-    return (struct qmat){.kind = j->how->quant,
+    return (struct qmat){.kind = m->kind,
                          .N = m->t.shape[0],
                          .K = m->t.shape[1],
                          .block = NF4_BLOCK,
@@ -84,29 +86,49 @@ static void advance(struct job *j, size_t k)
 
 /* --- NF4 --- */
 
-/* The scales are needed before the codes are written, and read the matrix a first time. */
+/* Scales or codes of k values in j->wide, on all threads. A block is in one slice whole. */
+static int each_slice(struct job *j, float *scale, unsigned char *code, size_t k)
+{
+    long slices = (long)((k + SLICE - 1) / SLICE);
+    int bad = 0;
+#pragma omp parallel for schedule(static) reduction(| : bad)
+    for (long s = 0; s < slices; s++) {
+        size_t from = (size_t)s * SLICE, len = k - from < SLICE ? k - from : SLICE;
+        float *own = scale + from / NF4_BLOCK;
+        if (code)
+            nf4_codes(j->wide + from, len, NF4_BLOCK, own, code + from / 2);
+        else
+            bad |=
+                (j->how->fitted ? nf4_fit : nf4_scales)(j->wide + from, len, NF4_BLOCK, own) != 0;
+    }
+    return bad ? -1 : 0;
+}
+
+/* The scales are needed before the codes are written, and read the matrix a first time. Codes of
+ * scales that fit are made for what is left of these when they were quantised. */
 static int find_scales(struct job *j, struct matrix *m, struct pesc_error *err)
 {
-    struct qmat q = shape_of(j, m);
+    struct qmat q = shape_of(m);
     size_t n = values(m);
     if (m->absmax)
         return 0;
-    float *absmax = malloc((size_t)qmat_blocks(&q) * sizeof *absmax);
+    m->scale = malloc((size_t)qmat_blocks(&q) * sizeof *m->scale);
     m->absmax = malloc((size_t)qmat_blocks(&q));
     m->nested = malloc((size_t)qmat_scales(&q) * sizeof *m->nested);
-    int rc = absmax && m->absmax && m->nested
+    int rc = m->scale && m->absmax && m->nested
                  ? 0
                  : FAIL(err, MEMORY, "no memory for the scales of %s", m->stored->name);
     for (size_t at = 0; rc == 0 && at < n; at += PIECE) {
         size_t k = n - at < PIECE ? n - at : PIECE;
         rc = read_piece(j, m, at, k, err);
-        if (rc == 0)
-            rc = nf4_scales(j->wide, k, NF4_BLOCK, absmax + at / NF4_BLOCK);
+        if (rc == 0 && each_slice(j, m->scale + at / NF4_BLOCK, NULL, k) != 0)
+            rc = FAIL(err, INTERNAL, "%s: a value is not finite", m->stored->name);
         advance(j, k);
     }
     if (rc == 0)
-        nf4_nest(absmax, qmat_blocks(&q), m->absmax, m->nested, &m->offset);
-    free(absmax);
+        nf4_nest(m->scale, qmat_blocks(&q), m->absmax, m->nested, &m->offset);
+    if (rc == 0 && j->how->fitted)
+        nf4_unnest(m->absmax, m->nested, m->offset, qmat_blocks(&q), m->scale);
     return rc;
 }
 
@@ -127,23 +149,16 @@ static void write_state(struct matrix *m)
         NF4_BLOCK, torch_name(m->stored->dtype), m->t.shape[0], m->t.shape[1], NF4_NESTED, number);
 }
 
-static int pour_codes(struct job *j, const struct matrix *m, struct st_sink *to,
-                      struct pesc_error *err)
+static int pour_codes(struct job *j, struct matrix *m, struct st_sink *to, struct pesc_error *err)
 {
     size_t n = values(m);
+    TRY(find_scales(j, m, err));
     for (size_t at = 0; at < n; at += PIECE) {
         size_t k = n - at < PIECE ? n - at : PIECE;
         TRY(read_piece(j, m, at, k, err));
-        long slices = (long)((k + SLICE - 1) / SLICE);
-        int bad = 0;
-#pragma omp parallel for schedule(static) reduction(| : bad)
-        for (long s = 0; s < slices; s++) {
-            float absmax[SLICE / NF4_BLOCK];
-            size_t from = (size_t)s * SLICE, len = k - from < SLICE ? k - from : SLICE;
-            bad |= nf4_quantise(j->wide + from, len, NF4_BLOCK, j->raw + from / 2, absmax) != 0;
-        }
-        if (bad)
-            return FAIL(err, INTERNAL, "%s changed while it was read", m->stored->name);
+        int rc = each_slice(j, m->scale + at / NF4_BLOCK, j->raw, k);
+        if (rc != 0)
+            return FAIL(err, INTERNAL, "%s has no codes", m->stored->name);
         TRY(st_put(to, j->raw, (k + 1) / 2, err));
         advance(j, k);
     }
@@ -197,7 +212,7 @@ static int pour(void *ctx, long i, const struct st_out *t, struct st_sink *to,
 {
     struct job *j = ctx;
     struct matrix *m = j->piece[i].m;
-    struct qmat q = shape_of(j, m);
+    struct qmat q = shape_of(m);
     float map[256];
     switch (j->piece[i].part) {
     case PLAIN:
@@ -239,12 +254,12 @@ static void add_piece(struct job *j, struct matrix *m, enum part part, const cha
 static uint64_t add_tensor(struct job *j, struct matrix *m)
 {
     long first = j->pieces, N = m->t.shape[0], K = m->t.ndim == 2 ? m->t.shape[1] : 0;
-    struct qmat q = shape_of(j, m);
+    struct qmat q = shape_of(m);
     enum dtype own = m->stored->dtype;
-    if (!m->quantised) {
+    if (m->kind == QUANT_NONE) {
         int keep = !K || j->how->quant != QUANT_NONE || j->how->dtype == DT_COUNT;
         add_piece(j, m, PLAIN, "", keep ? own : j->how->dtype, N, K);
-    } else if (j->how->quant == QUANT_INT8) {
+    } else if (m->kind == QUANT_INT8) {
         add_piece(j, m, INT8, "", ST_I8, N, K);
         add_piece(j, m, SCALE, QUANT_SCALE, DT_F32, N, 0);
     } else {
@@ -269,8 +284,10 @@ static uint64_t add_tensor(struct job *j, struct matrix *m)
 
 static void forget_scales(struct matrix *m)
 {
+    free(m->scale);
     free(m->absmax);
     free(m->nested);
+    m->scale = NULL;
     m->absmax = NULL;
     m->nested = NULL;
 }
@@ -334,8 +351,12 @@ static int write_shards(struct job *j, struct pesc_error *err)
 
 static json_t *quantization_config(const struct job *j)
 {
-    if (j->how->quant == QUANT_INT8)
+    /* Programs that do not know int8 inside of nf4 refuse it by the method's name. */
+    int is_mixed = j->out->small_values > 0;
+    if (j->how->quant == QUANT_INT8 || j->out->small_values == j->out->matrix_values)
         return json_pack("{s:s, s:i}", "quant_method", "pesc_int8", "version", 1);
+    if (is_mixed)
+        return json_pack("{s:s, s:i}", "quant_method", "pesc_mixed", "version", 1);
     return json_pack("{s:s, s:b, s:b, s:b, s:b, s:s, s:b, s:s, s:s, s:n, s:f}", "quant_method",
                      "bitsandbytes", "load_in_4bit", 1, "_load_in_4bit", 1, "load_in_8bit", 0,
                      "_load_in_8bit", 0, "bnb_4bit_quant_type", "nf4", "bnb_4bit_use_double_quant",
@@ -384,10 +405,14 @@ static int plan_tensors(struct job *j, struct pesc_error *err)
             continue;
         int outer = !strcmp(m->t.name, NAME_EMBED) || !strcmp(m->t.name, NAME_HEAD);
         m->stored = base_tensor(j->b, m->t.name);
-        m->quantised = j->how->quant != QUANT_NONE && m->t.ndim == 2 && (!outer || j->how->outer);
-        j->total += m->stored->n * (m->quantised ? 2 : 1);
+        m->kind = m->t.ndim == 2 && (!outer || j->how->outer) ? j->how->quant : QUANT_NONE;
+        if (m->kind == QUANT_NF4 && m->stored->n < j->how->small) {
+            m->kind = QUANT_INT8;
+            j->out->small_values += m->stored->n;
+        }
+        j->total += m->stored->n * (m->kind ? 2 : 1);
         j->n++;
-        if (m->quantised) {
+        if (m->kind) {
             long before = j->pieces;
             j->out->matrix_values += m->stored->n;
             j->out->matrix_bytes += add_tensor(j, m);

@@ -33,6 +33,7 @@ struct model_config {
     long window[MAX_LAYERS];         /* keys that a query sees, itself included; 0: all before it */
     long bos_id, eos_ids[16], n_eos; /* -1 / 0 when absent; generation_config.json adds to eos */
     enum quant quant; /* what quantization_config says; base_open finds out the forms: */
+    int quant_mixed;  /* NF4, where some matrices are int8 */
     struct quant_form layer_form[QUANT_FORMS]; /* by enum layer_tensor; the same in every layer */
     struct quant_form embed_form, head_form;
 };

@@ -1,5 +1,5 @@
-/* quantization_config: bitsandbytes' NF4 and this program's own int8 are read, the rest is refused
- * by its name. */
+/* quantization_config: bitsandbytes' NF4, this program's own int8 and both in one are read, the
+ * rest is refused by its name. */
 #include "config.h"
 #include "model/hf_config_read.h"
 
@@ -50,11 +50,12 @@ int cfg_read_quant(const struct cfg_src *s, struct model_config *c)
         return 0;
     if (method ? !strcmp(method, "bitsandbytes") : is_true(q, "load_in_4bit"))
         return read_bitsandbytes(s, q, c);
-    if (!method || strcmp(method, "pesc_int8"))
+    c->quant_mixed = method && !strcmp(method, "pesc_mixed");
+    if (!method || (strcmp(method, "pesc_int8") && !c->quant_mixed))
         return refuse(s, "quantization_config", method ? method : "method not named");
     const json_t *version = json_object_get(q, "version");
     if (!json_is_integer(version) || json_integer_value(version) != 1)
-        return refuse(s, "quantization_config", "pesc_int8 of another version");
-    c->quant = QUANT_INT8;
+        return refuse(s, method, "another version than 1");
+    c->quant = c->quant_mixed ? QUANT_NF4 : QUANT_INT8;
     return 0;
 }

@@ -46,10 +46,19 @@ extern const float nf4_values[16];
 int nf4_quantise(const float *x, size_t n, long block, unsigned char *code, float *absmax);
 /* Only the scales. */
 int nf4_scales(const float *x, size_t n, long block, float *absmax);
+/* Scales that fit better: of eight parts of the largest magnitude, 0.7 to 1.05, the one with which
+ * the nearest values have the least squared error. What exceeds a scale becomes its end. The sums
+ * have one order, whatever the processor. -1 when a value is not finite. */
+int nf4_fit(const float *x, size_t n, long block, float *scale);
+/* Only the codes, for these scales; with a negative one, which nesting may make of 0, those of 0.
+ */
+void nf4_codes(const float *x, size_t n, long block, const float *scale, unsigned char *code);
 /* Quantises n scales a second time, as bitsandbytes does: their mean is taken off, blocks of
  * NF4_NESTED are divided by their largest magnitude and each takes the nearest of nf4_nested_map.
  */
 void nf4_nest(const float *absmax, long n, unsigned char *code, float *scale, float *offset);
+/* The n scales that this stands for, as an expansion finds them. */
+void nf4_unnest(const unsigned char *code, const float *nested, float offset, long n, float *scale);
 /* The signed "dynamic" 8-bit numbers of arXiv 1511.04561, ascending. */
 void nf4_nested_map(float map[256]);
 

@@ -58,19 +58,91 @@ static HOT void nearest(unsigned char *restrict out, const float *restrict x, fl
     }
 }
 
-int nf4_quantise(const float *x, size_t n, long block, unsigned char *code, float *absmax)
+void nf4_codes(const float *x, size_t n, long block, const float *scale, unsigned char *code)
 {
     unsigned char c[NF4_BLOCK_MAX + 1];
     size_t b = (size_t)block;
-    if (nf4_scales(x, n, block, absmax) != 0)
-        return -1;
     for (size_t i = 0; i < n; i += b) {
         size_t now = n - i < b ? n - i : b;
-        float a = absmax[i / b] > TINY ? absmax[i / b] : TINY;
-        nearest(c, x + i, now == b ? 1 / a : 1, now == b ? 1 : a, now);
+        float a = scale[i / b] > TINY ? scale[i / b] : TINY;
+        if (scale[i / b] < 0)
+            memset(c, ZERO, now);
+        else
+            nearest(c, x + i, now == b ? 1 / a : 1, now == b ? 1 : a, now);
         c[now] = ZERO;
         for (size_t k = 0; k < now; k += 2)
             code[(i + k) / 2] = (unsigned char)(c[k] << 4 | c[k + 1]);
+    }
+}
+
+int nf4_quantise(const float *x, size_t n, long block, unsigned char *code, float *absmax)
+{
+    if (nf4_scales(x, n, block, absmax) != 0)
+        return -1;
+    nf4_codes(x, n, block, absmax, code);
+    return 0;
+}
+
+/* --- scales that fit --- */
+
+enum { LANES = 16 };
+
+/* d[n] = x / scale - what its code stands for; then squares in d. The barriers keep the compiler
+ * from fusing a product with a sum, which not every processor would do. */
+static HOT void miss(float *restrict d, const float *restrict x, const unsigned char *restrict c,
+                     float inverse, size_t n)
+{
+#pragma omp simd
+    for (size_t i = 0; i < n; i++)
+        d[i] = x[i] * inverse;
+    __asm__ volatile("" : : "r"(d) : "memory");
+#pragma omp simd
+    for (size_t i = 0; i < n; i++)
+        d[i] -= nf4_values[c[i]];
+#pragma omp simd
+    for (size_t i = 0; i < n; i++)
+        d[i] *= d[i];
+    __asm__ volatile("" : : "r"(d) : "memory");
+}
+
+/* In LANES sums, and those one after the other. n a multiple of LANES. */
+static HOT float sum_of(const float *d, size_t n)
+{
+    float lane[LANES] = {0}, sum = 0;
+    for (size_t i = 0; i < n; i += LANES)
+        for (int k = 0; k < LANES; k++)
+            lane[k] += d[i + (size_t)k];
+    for (int k = 0; k < LANES; k++)
+        sum += lane[k];
+    return sum;
+}
+
+/* What a largest magnitude is multiplied with; 1 first, which equal ones do not displace. */
+static const float parts_of[] = {1, 0.7f, 0.75f, 0.8f, 0.85f, 0.9f, 0.95f, 1.05f};
+
+int nf4_fit(const float *x, size_t n, long block, float *scale)
+{
+    unsigned char c[NF4_BLOCK_MAX];
+    float d[NF4_BLOCK_MAX];
+    size_t b = (size_t)block;
+    if (nf4_scales(x, n, block, scale) != 0)
+        return -1;
+    for (size_t i = 0; i < n; i += b) {
+        size_t now = n - i < b ? n - i : b, padded = (now + LANES - 1) / LANES * LANES;
+        float most = scale[i / b], least = INFINITY;
+        memset(d + now, 0, (padded - now) * sizeof *d);
+        if (!(most > TINY * 2) || most > FLT_MAX / 2) /* its parts would not be normal numbers */
+            continue;
+        for (size_t p = 0; p < sizeof parts_of / sizeof *parts_of; p++) {
+            float s = most * parts_of[p];
+            nearest(c, x + i, 1 / s, 1, now);
+            miss(d, x + i, c, 1 / s, now);
+            float error = sum_of(d, padded) * parts_of[p] * parts_of[p];
+            if (error < least) {
+                least = error;
+                scale[i / b] = s;
+            }
+        }
     }
     return 0;
 }
@@ -125,6 +197,17 @@ void nf4_nest(const float *absmax, long n, unsigned char *code, float *scale, fl
             code[k] = (unsigned char)(v - map[lo] <= map[hi] - v ? lo : hi);
         }
     }
+}
+
+void nf4_unnest(const unsigned char *code, const float *nested, float offset, long n, float *scale)
+{
+    float map[256];
+    nf4_nested_map(map);
+    for (long i = 0; i < n; i++)
+        scale[i] = map[code[i]] * nested[i / NF4_NESTED];
+    __asm__ volatile("" : : "r"(scale) : "memory"); /* rounded twice, as in an expansion */
+    for (long i = 0; i < n; i++)
+        scale[i] += offset;
 }
 
 static HOT void round_row(signed char *restrict code, const float *restrict x, float scale,

@@ -17,7 +17,9 @@ near() { # FILE FILE PERCENT WHAT: the losses
     pesc eval base/init $score
     strip out >plain.json
     for type in nf4 int8; do
-        pesc craft base/init -o $type $small --base-dtype $type --json
+        whole=
+        [ $type = int8 ] || whole='--nf4-min 0'
+        pesc craft base/init -o $type $small --base-dtype $type $whole --json
         ok $? "craft --base-dtype $type"
         has out "\"contained\":true" "it contains its base"
         has out '"bits_per_quantised_weight":' "and says how many bits a weight takes"
@@ -71,7 +73,37 @@ near() { # FILE FILE PERCENT WHAT: the losses
     exits 7 E-PK-BASE "a pack of the original on nf4"
     has err "a quantised or converted form" "which is told to be that"
 
-    pesc craft base/init -o all $small --base-dtype nf4 --quantize-embed --json
+    # --- how nf4 is made ---
+    pesc craft base/init -o absmax $small --base-dtype nf4 --nf4-min 0 --nf4-scales absmax --json
+    ok $? "craft --nf4-scales absmax"
+    pesc eval absmax $score
+    strip out >absmax.json
+    near plain.json absmax.json 2 "its loss is near"
+    cmp -s absmax/base/model.safetensors moved-nf4/base/model.safetensors
+    [ $? -eq 1 ]
+    ok $? "and its scales are others"
+    pesc craft base/init -o toy $small --base-dtype nf4 --json
+    has err 'W-CRAFT-SMALL.*100 %' "small matrices are int8, which is noted"
+    has out '"nf4_share":0.0' "and the result tells"
+    same toy/base/model.safetensors moved-int8/base/model.safetensors "it is a base of int8"
+    pesc craft base/init -o mixed $small --base-dtype nf4 --nf4-min 32768 --json
+    has out '"nf4_share":0.75' "some are int8, some nf4"
+    has mixed/base/config.json '"pesc_mixed"' "which its config tells"
+    pesc eval mixed $score
+    strip out >mixed.json
+    near plain.json mixed.json 2 "its loss is near"
+    pesc train mixed $run -o run-mixed
+    ok $? "and it trains"
+    sed 's/"version": 1/"version": 2/' mixed/base/config.json >config.json
+    cp -r mixed/base newer && cp config.json newer/config.json
+    pesc eval newer $score
+    exits 7 E-CFG-QUANT "of a later version"
+    pesc craft base/init -o no $small --base-dtype int8 --nf4-min 0
+    exits 2 E-USAGE "--nf4-min with int8"
+    pesc craft base/init -o no $small --nf4-scales absmax
+    exits 2 E-USAGE "--nf4-scales without nf4"
+
+    pesc craft base/init -o all $small --base-dtype nf4 --nf4-min 0 --quantize-embed --json
     ok $? "craft --quantize-embed"
     [ "$(wc -c <all/base/model.safetensors)" -lt "$(wc -c <moved-nf4/base/model.safetensors)" ]
     ok $? "embedding and head are smaller then"
@@ -97,7 +129,7 @@ near() { # FILE FILE PERCENT WHAT: the losses
     same narrow.json rounded.json "in another type it is as one rounded on reading"
 
     # --- nothing half made ---
-    (ulimit -f 20 && "$PESC" craft base/init -o big $small --base-dtype nf4) >out 2>err
+    (ulimit -f 20 && "$PESC" craft base/init -o big $small --base-dtype nf4 --nf4-min 0) >out 2>err
     got=$?
     [ $got -eq 9 ] && grep -q 'error\[E-IO' err
     ok $? "no room for the base: exit 9"

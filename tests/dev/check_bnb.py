@@ -5,8 +5,8 @@
 
 Needs torch, transformers, accelerate and bitsandbytes; a processor is enough. For random llamas and
 the folders given:
-- codes, scales, maps and offsets that `pesc craft --base-dtype nf4` writes are those of
-  bitsandbytes.functional.quantize_4bit, and expand to the same values;
+- codes, scales, maps and offsets that `pesc craft --base-dtype nf4 --nf4-scales absmax` writes are
+  those of bitsandbytes.functional.quantize_4bit, and expand to the same values;
 - a folder that transformers quantised and saved gives the same logits here as there;
 - a folder written here gives the same logits there as here.
 """
@@ -106,11 +106,14 @@ def check_values(name, base, crafted):
 def check(pesc, name, base, vocab, tmp):
     torch.manual_seed(1)
     rows = [torch.randint(0, vocab, (n,)).tolist() for n in (2, 7, 40)]
-    run(pesc, "craft", base, "-o", tmp / "c", "--base-dtype", "nf4", "--experts", 2, "--top-k", 2,
-        "--adapter-dim", 4)
-    check_values(name, base, tmp / "c" / "base")
-    compare(f"{name}: ours read by them", theirs(tmp / "c" / "base", rows),
-            ours(pesc, tmp / "c", rows, tmp), 1e-5)
+    for scales in ("absmax", "fitted"):
+        made = tmp / scales
+        run(pesc, "craft", base, "-o", made, "--base-dtype", "nf4", "--nf4-min", 0,
+            "--nf4-scales", scales, "--experts", 2, "--top-k", 2, "--adapter-dim", 4)
+        if scales == "absmax":
+            check_values(name, base, made / "base")
+        compare(f"{name}: ours read by them, scales {scales}", theirs(made / "base", rows),
+                ours(pesc, made, rows, tmp), 1e-5)
     for double in (True, False):
         config = BitsAndBytesConfig(load_in_4bit=True, bnb_4bit_quant_type="nf4",
                                     bnb_4bit_use_double_quant=double,

@@ -112,6 +112,76 @@ static void test_ties(void)
     ok(int8_quantise(x, 2, 32, c8, (float[2]){0}) == -1, "also for int8");
 }
 
+/* The error of one block with a scale, in double precision. */
+static double block_error(const float *x, size_t n, double s)
+{
+    double sum = 0;
+    for (size_t i = 0; i < n; i++) {
+        double d = x[i] - (double)nf4_values[nearest(nf4_values, 16, x[i] / s)] * s;
+        sum += d * d;
+    }
+    return sum;
+}
+
+static void test_fit(size_t n, long block)
+{
+    static const double part[] = {0.7, 0.75, 0.8, 0.85, 0.9, 0.95, 1, 1.05};
+    float *x = normal(n, 5, 0.02f), scale[512];
+    double all[2] = {0, 0};
+    long wrong = 0, others = 0;
+    memset(x + block, 0, (size_t)block * sizeof *x);
+    ok(nf4_fit(x, n, block, scale) == 0, "scales that fit %zu values in blocks of %ld", n, block);
+    ok(scale[1] == 0, "zeros have scale 0");
+    for (size_t i = 0; i < n; i += (size_t)block) {
+        size_t len = n - i < (size_t)block ? n - i : (size_t)block;
+        double most = absmax_of(x + i, len), got, best = INFINITY;
+        if (most == 0)
+            continue;
+        got = block_error(x + i, len, scale[i / (size_t)block]);
+        for (int p = 0; p < 8; p++)
+            best = fmin(best, block_error(x + i, len, (double)((float)most * (float)part[p])));
+        wrong += got > best * (1 + 1e-5);
+        others += scale[i / (size_t)block] != (float)most;
+        all[0] += block_error(x + i, len, most);
+        all[1] += got;
+    }
+    is_long(wrong, 0, "each has the least error of the eight");
+    ok(others > 0 && all[1] < 0.92 * all[0], "in all %.1f %% less than the largest magnitudes",
+       100 * (1 - all[1] / all[0]));
+    x[3] = NAN;
+    ok(nf4_fit(x, n, block, scale) == -1, "NaN is refused");
+    free(x);
+}
+
+static void test_unnest(long n)
+{
+    float *x = normal((size_t)n, 6, 0.01f), nested[8], *got = must(malloc((size_t)n * sizeof *got));
+    unsigned char *code = must(malloc((size_t)n)), codes[32];
+    float map[NF4_OFFSET + 1];
+    long wrong = 0;
+    for (long i = 0; i < n; i++)
+        x[i] = fabsf(x[i]);
+    nf4_nest(x, n, code, nested, &map[NF4_OFFSET]);
+    nf4_nested_map(map);
+    nf4_unnest(code, nested, map[NF4_OFFSET], n, got);
+    memset(codes, 0xff, sizeof codes); /* the value 1 */
+    for (long i = 0; i < n; i++) {
+        struct qmat q = {QUANT_NF4, 1, 64, 64, 256, codes, nested + i / 256, code + i, map};
+        float v;
+        qmat_expand(&q, 5, 1, &v, DT_F32);
+        wrong += v != got[i];
+    }
+    is_long(wrong, 0, "scales quantised twice are those of an expansion");
+    float block[64], below = -1e-9f;
+    for (int i = 0; i < 64; i++)
+        block[i] = (float)i;
+    nf4_codes(block, 64, 64, &below, codes);
+    ok(codes[0] == 0x77 && codes[31] == 0x77, "a scale below 0 leaves zeros");
+    free(x);
+    free(got);
+    free(code);
+}
+
 static void test_nest(long n)
 {
     float map[256], offset, *scale = must(calloc((size_t)n / 256 + 1, sizeof *scale));
@@ -262,6 +332,10 @@ int main(void)
     test_codes(4096 * 2 + 77, 4096);
     test_codes(37, 64);
     test_ties();
+    test_fit(6400, 64);
+    test_fit(6437, 64);
+    test_fit(4000, 32);
+    test_unnest(1000);
     test_nest(2000);
     test_nest(100);
     test_nest(1);

@@ -9,6 +9,8 @@
 
 #include "model/shards.h"
 
+#include <omp.h>
+
 /* No size is a multiple of a block: rows begin in the middle of one. */
 static const struct small shape = {.hidden = 40, .inter = 72, .vocab = 61, .layers = 3};
 
@@ -122,6 +124,74 @@ static void test_identity(enum quant kind, int outer, int tied, int bf16)
     base_close(plain);
     base_close(q);
     base_close(numbers);
+}
+
+/* --- how NF4 is made --- */
+
+/* Squared difference of the first query matrix from the original's. */
+static double miss(const struct base *plain, const struct base *q)
+{
+    static const char name[] = "model.layers.0.self_attn.q_proj.weight";
+    struct pesc_error err = {0};
+    float a[32 * 40], b[32 * 40];
+    double sum = 0;
+    must_do(base_read_f32(plain, name, a, &err), &err);
+    must_do(base_read_f32(q, name, b, &err), &err);
+    for (int i = 0; i < 32 * 40; i++)
+        sum += ((double)a[i] - (double)b[i]) * ((double)a[i] - (double)b[i]);
+    return sum;
+}
+
+static void test_fitted(void)
+{
+    struct pesc_error err = {0};
+    struct convert how = how_of(QUANT_NF4, 0);
+    char id[3][FINGERPRINT_CAP];
+    struct base *plain = small_base(gen_path("fit"), &shape), *q;
+    q = convert(gen_path("fit-absmax"), plain, &how);
+    double before = miss(plain, q);
+    base_close(q);
+    how.fitted = 1;
+    for (int threads = 1; threads <= 3; threads++) {
+        char dir[32];
+        snprintf(dir, sizeof dir, "fit-%d", threads);
+        omp_set_num_threads(threads);
+        q = convert(gen_path(dir), plain, &how);
+        must_do(base_fingerprint(q, id[threads - 1], &err), &err);
+        if (threads == 1)
+            ok(miss(plain, q) < 0.97 * before, "scales that fit: %.1f %% less squared error",
+               100 * (1 - miss(plain, q) / before));
+        base_close(q);
+    }
+    ok(!strcmp(id[0], id[1]) && !strcmp(id[0], id[2]), "the same base on any number of threads");
+    base_close(plain);
+}
+
+/* Matrices below a size are int8. Of the shape: q and o have 1280 values, k and v 640, the others
+ * 2880. */
+static void test_small(void)
+{
+    struct convert how = how_of(QUANT_NF4, 0);
+    struct base *plain = small_base(gen_path("size"), &shape);
+    how.small = 1280;
+    struct base *q = convert(gen_path("size-some"), plain, &how);
+    const struct model_config *c = base_config(q);
+    ok(c->layer_form[LT_K].kind == QUANT_INT8 && c->layer_form[LT_V].kind == QUANT_INT8 &&
+           c->layer_form[LT_Q].kind == QUANT_NF4 && c->layer_form[LT_DOWN].kind == QUANT_NF4,
+       "matrices of fewer values are int8");
+    const json_t *say = json_object_get(base_config_json(q), "quantization_config");
+    is_str(json_string_value(json_object_get(say, "quant_method")), "pesc_mixed",
+           "which the config says");
+    struct base *numbers = expanded(gen_path("size-numbers"), plain, q);
+    test_same(numbers, q, COMPUTE_F32, 0, 0, "nf4 and int8");
+    test_same(numbers, q, COMPUTE_F32, 2, 1, "nf4 and int8, streamed");
+    base_close(numbers);
+    base_close(q);
+    how.small = 2881;
+    q = convert(gen_path("size-all"), plain, &how);
+    is_str(base_stored(q), "int8", "all of them make a base of int8");
+    base_close(q);
+    base_close(plain);
 }
 
 /* --- large matrices --- */
@@ -422,6 +492,8 @@ int main(void)
     test_identity(QUANT_NF4, 1, 1, 0);
     test_identity(QUANT_INT8, 0, 0, 1);
     test_identity(QUANT_INT8, 1, 0, 0);
+    test_fitted();
+    test_small();
     test_panels();
     test_spoiled();
     test_convert();
