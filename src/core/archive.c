@@ -173,7 +173,10 @@ static int open_reader(int fd, const struct byte_source *from, const char *path,
             goto fail;
         }
     if (((formats & ARC_ZIP) && archive_read_set_seek_callback(r->a, reader_seek) != ARCHIVE_OK) ||
-        archive_read_open(r->a, r, NULL, reader_pull, NULL) != ARCHIVE_OK) {
+        archive_read_set_read_callback(r->a, reader_pull) != ARCHIVE_OK ||
+        /* archive_read_open would go on without memory for its argument, and crash */
+        archive_read_set_callback_data(r->a, r) != ARCHIVE_OK ||
+        archive_read_open1(r->a) != ARCHIVE_OK) {
         reader_fail(r, err);
         goto fail;
     }

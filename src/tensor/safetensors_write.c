@@ -129,7 +129,8 @@ static char *header_text(const char *path, const struct slot *s, long n, const c
         put_header(out, s, n, meta_key, meta_value);
     }
     int failed = !out || ferror(out);
-    if ((out && fclose(out) != 0) || failed) {
+    /* Closing may fail to make room, and not say so but for the text. */
+    if ((out && fclose(out) != 0) || failed || !text) {
         FAIL(err, MEMORY, "%s: no memory for the header", path);
         free(text);
         return NULL;
