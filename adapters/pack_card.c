@@ -46,7 +46,7 @@ static void add(struct text *t, const char *fmt, ...)
 static void add_quoted(struct text *t, const char *before, const char *s)
 {
     json_t *v = json_string(s);
-    char *q = v ? json_text(v, JSON_ENCODE_ANY) : NULL;
+    char *q = v ? json_written(v, JSON_ENCODE_ANY) : NULL;
     if (q)
         add(t, "%s%s\n", before, q);
     else
@@ -179,7 +179,7 @@ char *pack_adapter_config(const struct pack_export *x)
                   "pesc_topk", (json_int_t)x->moe.top_k, "pesc_adapter_dim", (json_int_t)x->moe.dim,
                   "pesc_scaling", scaling, "pesc_dropout", dropout, "pesc_act", "gelu",
                   "pesc_router_input", "mlp_in", "pesc_base_fingerprint", x->base.fingerprint);
-    char *s = o ? json_text(o, JSON_SORT_KEYS | JSON_INDENT(2)) : NULL;
+    char *s = o ? json_written(o, JSON_SORT_KEYS | JSON_INDENT(2)) : NULL;
     json_decref(o);
     return s;
 }

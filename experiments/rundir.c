@@ -269,7 +269,7 @@ int rundir_write_config(struct rundir *r, const char *yaml, struct pesc_error *e
 static int append_line(int fd, const char *path, const json_t *line, struct pesc_error *err)
 {
     struct stat st;
-    char *text = json_text(line, JSON_COMPACT | JSON_ENCODE_ANY);
+    char *text = json_written(line, JSON_COMPACT | JSON_ENCODE_ANY);
     if (!text)
         return FAIL(err, MEMORY, "%s: no memory for a line", path);
     size_t len = strlen(text), done = 0;

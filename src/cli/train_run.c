@@ -189,7 +189,7 @@ int train_command(struct cli *cli, struct train_cli *o, struct pesc_error *err)
                            "stopped after step %ld of %ld, which is saved; go on with the same "
                            "command and --resume auto",
                            r.steps, s.steps);
-        train_finish(&s, o, &r, rc, err);
+        rc = train_finish(&s, o, &r, rc, err);
     }
     struct pesc_error shown = {0};
     if (progress_close(s.rec.progress, &shown) != 0 && rc == 0) {

@@ -109,7 +109,7 @@ json_t *json_file(const char *path, size_t cap, enum pesc_code code, struct pesc
     return v;
 }
 
-char *json_text(const json_t *v, size_t flags)
+char *json_written(const json_t *v, size_t flags)
 {
     errno = 0;
     char *text = json_dumps(v, flags);
@@ -121,7 +121,7 @@ char *json_text(const json_t *v, size_t flags)
 
 char *json_canonical(const json_t *v)
 {
-    return json_text(v, JSON_SORT_KEYS | JSON_COMPACT | JSON_ENCODE_ANY);
+    return json_written(v, JSON_SORT_KEYS | JSON_COMPACT | JSON_ENCODE_ANY);
 }
 
 static void drop_unless(int rc, json_t **v)

@@ -28,7 +28,7 @@ json_t *json_parse_nul(const char *text, size_t len, enum json_fault *fault, cha
 json_t *json_file(const char *path, size_t cap, enum pesc_code code, struct pesc_error *err);
 
 /* json_dumps, but NULL where that leaves out what it had no memory for. Caller frees. */
-char *json_text(const json_t *v, size_t flags);
+char *json_written(const json_t *v, size_t flags);
 
 /* Canonical text: sorted keys, no white space, UTF-8. Caller frees. NULL without memory. */
 char *json_canonical(const json_t *v);
