@@ -40,3 +40,11 @@ EXTRA_DIST += tests/cli/pesc_recipes.sh
 # quantised bases
 TESTS += tests/cli/quant.sh
 EXTRA_DIST += tests/cli/quant.sh tests/dev/check_bnb.py
+# memory that runs out
+TESTS += tests/cli/sweep.sh
+EXTRA_DIST += tests/cli/sweep.sh
+check_PROGRAMS += tests/cli/pesc-failing tests/cli/db_check
+tests_cli_db_check_SOURCES = tests/cli/db_check.c
+tests_cli_pesc_failing_SOURCES = $(pesc_SOURCES) tests/cli/failing.c
+tests_cli_pesc_failing_LDFLAGS = -Wl,--wrap=malloc -Wl,--wrap=calloc -Wl,--wrap=realloc \
+  -Wl,--wrap=aligned_alloc -Wl,--wrap=posix_memalign -Wl,--wrap=strdup -Wl,--wrap=strndup
