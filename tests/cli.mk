@@ -47,4 +47,6 @@ check_PROGRAMS += tests/cli/pesc-failing tests/cli/db_check
 tests_cli_db_check_SOURCES = tests/cli/db_check.c
 tests_cli_pesc_failing_SOURCES = $(pesc_SOURCES) tests/cli/failing.c
 tests_cli_pesc_failing_LDFLAGS = -Wl,--wrap=malloc -Wl,--wrap=calloc -Wl,--wrap=realloc \
-  -Wl,--wrap=aligned_alloc -Wl,--wrap=posix_memalign -Wl,--wrap=strdup -Wl,--wrap=strndup
+  -Wl,--wrap=aligned_alloc -Wl,--wrap=posix_memalign -Wl,--wrap=strdup -Wl,--wrap=strndup \
+  -Wl,--wrap=archive_entry_pathname_utf8 -Wl,--wrap=archive_entry_pathname \
+  -Wl,--wrap=archive_write_add_filter_zstd

@@ -419,6 +419,7 @@ char *config_yaml(const struct cmd *cmd, const void *opts)
 {
     char *text = NULL;
     size_t size = 0;
+    errno = 0;
     FILE *f = open_memstream(&text, &size);
     if (!f)
         return NULL;
@@ -426,7 +427,8 @@ char *config_yaml(const struct cmd *cmd, const void *opts)
         if (strcmp(cmd->opts[i].name, "config") != 0)
             put_option(f, &cmd->opts[i], opts);
     int failed = ferror(f);
-    if (fclose(f) != 0 || failed) {
+    /* What there is no room for is left out, and only errno tells. */
+    if (fclose(f) != 0 || failed || errno == ENOMEM) {
         free(text);
         return NULL;
     }

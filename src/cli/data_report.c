@@ -2,6 +2,7 @@
 #include "cli/data_report.h"
 
 #include "cli/data_facts.h"
+#include "datasets/unicode.h"
 
 #include <stdlib.h>
 #include <string.h>
@@ -276,8 +277,9 @@ int data_sample(struct cli *cli, const struct dataset *d, long i, const struct t
 
 static int json_span(void *ctx, const char *text, size_t n, int trained, struct pesc_error *err)
 {
-    json_t *v = json_stringn(text, n); /* NULL when tokens cut a character in two */
-    json_t *span = json_pack("{s:o, s:b}", "text", v ? v : json_null(), "trained", trained);
+    int whole = utf8_valid(text, n, NULL, NULL) == n; /* or tokens cut a character in two */
+    json_t *v = whole ? json_stringn(text, n) : json_null();
+    json_t *span = json_pack("{s:o, s:b}", "text", v, "trained", trained);
     return json_array_append_new(ctx, span) == 0 ? 0
                                                  : FAIL(err, MEMORY, "no memory for the report");
 }

@@ -14,7 +14,7 @@ struct plan {
     unsigned long used; /* for replacing the oldest */
 };
 
-enum { PLANS = 128 };
+enum { PLANS = 40 };
 
 /* Elements of a panel: 64 MiB in bf16. All but vocabularies are smaller. */
 enum { PANEL = 32 << 20 };
@@ -36,7 +36,10 @@ struct gemm {
 struct gemm *gemm_new(struct pesc_error *err)
 {
     struct gemm *g = calloc(1, sizeof *g);
-    if (!g || dnnl_engine_create(&g->engine, dnnl_cpu, 0) != dnnl_success ||
+    /* Batches differ in their number of tokens, and every number is code of its own: the plans here
+     * are enough of it. oneDNN would keep that of 1024 products, tens of MiB. */
+    if (!g || dnnl_set_primitive_cache_capacity(0) != dnnl_success ||
+        dnnl_engine_create(&g->engine, dnnl_cpu, 0) != dnnl_success ||
         dnnl_stream_create(&g->stream, g->engine, dnnl_stream_default_flags) != dnnl_success) {
         FAIL(err, MEMORY, "oneDNN: cannot create an engine");
         gemm_free(g);

@@ -35,7 +35,7 @@ static struct {
     } range[RANGES];
 } failing = {.sites = -1, .tell = -1, .lock = PTHREAD_MUTEX_INITIALIZER};
 
-/* Within backtrace() nothing is counted. */
+/* Nothing is counted then. */
 static __thread int inside;
 
 static int new_stack(void *const *frame, int n)
@@ -140,6 +140,40 @@ char *__wrap_strdup(const char *s)
     return __wrap_strndup(s, strlen(s));
 }
 
+/* libarchive ends the program where it has no memory for a name, and crashes where it has none for
+ * a filter. */
+const char *__real_archive_entry_pathname_utf8(void *entry);
+const char *__wrap_archive_entry_pathname_utf8(void *entry);
+const char *__real_archive_entry_pathname(void *entry);
+const char *__wrap_archive_entry_pathname(void *entry);
+
+const char *__wrap_archive_entry_pathname_utf8(void *entry)
+{
+    inside++;
+    const char *name = __real_archive_entry_pathname_utf8(entry);
+    inside--;
+    return name;
+}
+
+const char *__wrap_archive_entry_pathname(void *entry)
+{
+    inside++;
+    const char *name = __real_archive_entry_pathname(entry);
+    inside--;
+    return name;
+}
+
+int __real_archive_write_add_filter_zstd(void *archive);
+int __wrap_archive_write_add_filter_zstd(void *archive);
+
+int __wrap_archive_write_add_filter_zstd(void *archive)
+{
+    inside++;
+    int rc = __real_archive_write_add_filter_zstd(archive);
+    inside--;
+    return rc;
+}
+
 #if !defined __SANITIZE_ADDRESS__
 /* In the place of libc's, for everyone; the program's own have been counted above. */
 void *__libc_malloc(size_t n);
@@ -169,7 +203,7 @@ void *calloc(size_t n, size_t size)
 
 void *realloc(void *p, size_t n)
 {
-    /* Where its texts meet no memory, libarchive ends the program. */
+    /* A text of libarchive that cannot grow ends the program, too. */
     int from = from_library(__builtin_return_address(0));
     return from == 1 && fails() ? NULL : __libc_realloc(p, n);
 }
