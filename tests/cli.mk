@@ -41,8 +41,8 @@ EXTRA_DIST += tests/cli/pesc_recipes.sh
 TESTS += tests/cli/quant.sh
 EXTRA_DIST += tests/cli/quant.sh tests/dev/check_bnb.py
 # memory that runs out
-TESTS += tests/cli/sweep.sh
-EXTRA_DIST += tests/cli/sweep.sh
+TESTS += tests/cli/sweep.sh tests/cli/limits.sh
+EXTRA_DIST += tests/cli/sweep.sh tests/cli/limits.sh
 check_PROGRAMS += tests/cli/pesc-failing tests/cli/db_check
 tests_cli_db_check_SOURCES = tests/cli/db_check.c
 tests_cli_pesc_failing_SOURCES = $(pesc_SOURCES) tests/cli/failing.c

@@ -91,8 +91,9 @@ static void session_close(struct session *s)
 static int session_open(struct session *s, const struct options *o, const char *model,
                         const struct notes *notes, struct pesc_error *err)
 {
+    long threads;
     TRY(knock_out_parse(o->knock_out, &s->knock_out, err));
-    threads_arg(o->threads);
+    TRY(threads_arg(o->threads, &threads, err));
     TRY(model_arg_open(model, o->base, notes, &s->arg, err));
     TRY(pack_arg_open(o->pack, o->force_base, &s->arg, notes, &s->pack, err));
     TRY(compute_arg(o->compute, &s->arg, &s->compute, NULL, 0, err));

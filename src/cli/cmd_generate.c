@@ -147,7 +147,8 @@ static int session_open(struct session *s, const struct options *o, const char *
                         const struct notes *notes, struct pesc_error *err)
 {
     enum compute compute;
-    threads_arg(o->threads);
+    long threads;
+    TRY(threads_arg(o->threads, &threads, err));
     TRY(model_arg_open(model, o->base, notes, &s->arg, err));
     if (!s->arg.tokenizer)
         return FAIL(err, IO_MISSING, "%s has no tokenizer.json", base_dir(s->arg.base));

@@ -260,7 +260,7 @@ static int plan(struct cli *cli, struct plan *p, struct train_cli *o, struct pes
 {
     struct train_session *s = &p->s;
     const char *tmp = getenv("TMPDIR");
-    s->threads = threads_arg(o->threads);
+    TRY(threads_arg(o->threads, &s->threads, err));
     /* What a run puts beside its checkpoints is, while measuring, in a folder that is there. */
     snprintf(s->ckpt_dir, sizeof s->ckpt_dir, "%s", tmp && *tmp ? tmp : "/var/tmp");
     if (o->out && path_is_dir(o->out))

@@ -152,7 +152,7 @@ static int train_and_save(struct train_session *s, const struct train_cli *o,
 static int prepare(struct cli *cli, struct train_session *s, struct train_cli *o,
                    struct pesc_error *err)
 {
-    s->threads = threads_arg(o->threads);
+    TRY(threads_arg(o->threads, &s->threads, err));
     TRY(rundir_open(o->out, o->resume != NULL, &s->rec.dir, err));
     TRY(path_join(s->ckpt_dir, rundir_path(s->rec.dir), "ckpt", err));
     TRY(dir_make(s->ckpt_dir, err));
