@@ -9,16 +9,6 @@
 #include <stdlib.h>
 #include <string.h>
 
-int pack_real_parse(const char *text, double *x)
-{
-    json_t *v = json_parse(text, strlen(text), NULL, NULL, 0);
-    int good = v && json_is_number(v);
-    if (good)
-        *x = json_number_value(v);
-    json_decref(v);
-    return good && isfinite(*x) ? 0 : -1;
-}
-
 struct text {
     char *p;
     size_t n, cap;
@@ -56,7 +46,7 @@ static void add(struct text *t, const char *fmt, ...)
 static void add_quoted(struct text *t, const char *before, const char *s)
 {
     json_t *v = json_string(s);
-    char *q = v ? json_dumps(v, JSON_ENCODE_ANY) : NULL;
+    char *q = v ? json_written(v, JSON_ENCODE_ANY) : NULL;
     if (q)
         add(t, "%s%s\n", before, q);
     else
@@ -189,7 +179,7 @@ char *pack_adapter_config(const struct pack_export *x)
                   "pesc_topk", (json_int_t)x->moe.top_k, "pesc_adapter_dim", (json_int_t)x->moe.dim,
                   "pesc_scaling", scaling, "pesc_dropout", dropout, "pesc_act", "gelu",
                   "pesc_router_input", "mlp_in", "pesc_base_fingerprint", x->base.fingerprint);
-    char *s = o ? json_dumps(o, JSON_SORT_KEYS | JSON_INDENT(2)) : NULL;
+    char *s = o ? json_written(o, JSON_SORT_KEYS | JSON_INDENT(2)) : NULL;
     json_decref(o);
     return s;
 }

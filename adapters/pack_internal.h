@@ -68,8 +68,6 @@ int pack_config_check(const char *text, size_t len, const struct pack_info *info
 /* pack_card.c: the texts that go along; NULL without memory. The caller frees. */
 char *pack_card(const struct pack_export *x);
 char *pack_adapter_config(const struct pack_export *x);
-/* Reads such a text; -1 unless it is a finite JSON number. */
-int pack_real_parse(const char *text, double *x);
 
 /* pack_names.c: the tensors that a configuration asks for, without the prefix, bytewise sorted. */
 struct pack_tensor {

@@ -2,7 +2,9 @@
 #include "adapters/pack_internal.h"
 
 #include "core/json.h"
+#include "core/number.h"
 
+#include <errno.h>
 #include <math.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -177,7 +179,7 @@ static int get_real(const json_t *o, const char *key, double *x, struct pesc_err
 {
     char text[40];
     TRY(get_str(o, "adapter.", key, sizeof text, text, PESC_E_PK_CONFIG, err));
-    if (pack_real_parse(text, x) != 0)
+    if (number_parse(text, x) != 0)
         return FAIL(err, PK_CONFIG, "manifest.json: adapter.%s '%s' is not a number", key, text);
     return 0;
 }
@@ -375,7 +377,7 @@ int pack_config_check(const char *text, size_t len, const struct pack_info *info
     const char *type = json_string_value(json_object_get(o, "peft_type"));
     const char *scaling = json_string_value(json_object_get(o, "pesc_scaling"));
     double s = NAN;
-    int same = type && !strcmp(type, "PESC_MOE") && scaling && pack_real_parse(scaling, &s) == 0 &&
+    int same = type && !strcmp(type, "PESC_MOE") && scaling && number_parse(scaling, &s) == 0 &&
                s == info->moe.scaling;
     const struct {
         const char *key;
@@ -405,6 +407,7 @@ json_t *pack_manifest_build(const struct pack_export *x, const struct pack_entry
     number_text(x->moe.dropout, dropout);
     number_text(x->moe.balance_coef, coef);
     const struct pack_base *b = &x->base;
+    errno = 0;
     json_t *list = json_array();
     for (long i = 0; list && i < n_files; i++)
         if (json_array_append_new(list,
@@ -452,7 +455,10 @@ json_t *pack_manifest_build(const struct pack_export *x, const struct pack_entry
     json_decref(list);
     if (bad) {
         json_decref(o);
-        FAIL(err, PK_JSON, "the manifest cannot be built (a text is not UTF-8, or no memory)");
+        if (errno == ENOMEM)
+            FAIL(err, MEMORY, "no memory for the manifest");
+        else
+            FAIL(err, PK_JSON, "the manifest cannot be built: a text is not UTF-8");
         return NULL;
     }
     return o;

@@ -67,6 +67,14 @@ static int message_text(const json_t *record, const json_t *m, const char *where
     return 0;
 }
 
+/* *out is NULL when the text is no JSON. */
+static int parse_text(const char *text, size_t n, json_t **out, struct pesc_error *err)
+{
+    enum json_fault fault;
+    *out = json_parse(text, n, &fault, NULL, 0);
+    return *out || fault != JSON_FAULT_MEMORY ? 0 : FAIL(err, MEMORY, "no memory for a call");
+}
+
 /* Arguments come as an object, or as the text of one, which is how the interface returns them;
  * templates get the object. */
 static int fix_call(const json_t *record, json_t *call, const char *where, struct pesc_error *err)
@@ -75,7 +83,8 @@ static int fix_call(const json_t *record, json_t *call, const char *where, struc
     if (!json_is_string(json_object_get(f, "name")))
         return bad_field(record, where, "tool_calls", "holds a call without a name", err);
     if (json_is_string(v)) {
-        json_t *tree = json_parse(json_string_value(v), json_string_length(v), NULL, NULL, 0);
+        json_t *tree;
+        TRY(parse_text(json_string_value(v), json_string_length(v), &tree, err));
         if (json_is_object(tree))
             return json_object_set_new(f, "arguments", tree) == 0
                        ? 0
@@ -110,7 +119,8 @@ static int read_calls(const json_t *record, const json_t *m, const char *role, c
         if (!(calls = one_call(it, f, err)))
             return -1;
     } else if (!calls && !strcmp(role, "function_call")) {
-        json_t *tree = json_parse(out->text, strlen(out->text), NULL, NULL, 0);
+        json_t *tree;
+        TRY(parse_text(out->text, strlen(out->text), &tree, err));
         if (!json_is_object(tree)) {
             json_decref(tree);
             return bad_field(record, where, role, "does not hold a call as JSON", err);
@@ -192,7 +202,8 @@ static int read_tools(const json_t *record, const char *where, struct item *it,
     if (json_is_string(v) && is_blank(json_string_value(v)))
         return 0;
     if (json_is_string(v)) {
-        json_t *tree = json_parse(json_string_value(v), json_string_length(v), NULL, NULL, 0);
+        json_t *tree;
+        TRY(parse_text(json_string_value(v), json_string_length(v), &tree, err));
         if (!tree)
             return bad_field(record, where, name, "is no JSON", err);
         if (!item_keep(it, tree, err))
@@ -211,7 +222,9 @@ static int read_tools(const json_t *record, const char *where, struct item *it,
             return -1;
         json_array_foreach(v, i, f)
         {
-            json_array_append_new(list, json_pack("{s:s, s:O}", "type", "function", "function", f));
+            if (json_array_append_new(
+                    list, json_pack("{s:s, s:O}", "type", "function", "function", f)) != 0)
+                return FAIL(err, MEMORY, "%s: no memory for the tools", where);
         }
         it->tools = list;
     }

@@ -341,6 +341,10 @@ struct regex *regex_new(const char *pattern, size_t n, struct pesc_error *err)
     r->code = pcre2_compile((PCRE2_SPTR)(t.out.p ? t.out.p : ""), t.out.n,
                             PCRE2_UTF | PCRE2_UCP | PCRE2_MULTILINE | PCRE2_NEVER_BACKSLASH_C,
                             &code, &where, ctx);
+    if (!r->code && code == PCRE2_ERROR_HEAP_FAILED) {
+        error_set(err, PESC_E_MEMORY, "no memory for a regex");
+        goto done;
+    }
     if (!r->code) {
         char why[128] = "cannot compile";
         pcre2_get_error_message(code, (PCRE2_UCHAR *)why, sizeof why);
@@ -409,6 +413,8 @@ int regex_find(const struct regex *r, struct regex_match *m, const char *text, s
                          m->data, r->limits);
     if (rc == PCRE2_ERROR_NOMATCH)
         return 0;
+    if (rc == PCRE2_ERROR_NOMEMORY)
+        return FAIL(err, MEMORY, "no memory for a regex on %zu bytes of text", n);
     if (rc < 0) {
         char why[128] = "failed";
         pcre2_get_error_message(rc, (PCRE2_UCHAR *)why, sizeof why);

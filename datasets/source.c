@@ -201,7 +201,7 @@ static int list_folder(struct source *s, const char *below, int depth, struct pe
     struct dirent *e;
     int rc = -1;
     if (!d)
-        return FAIL(err, IO, "%s: cannot read the folder: %s", path, strerror(errno));
+        return file_fail(err, path, "read the folder");
     for (errno = 0; (e = readdir(d)); errno = 0) {
         struct stat st;
         if (!strcmp(e->d_name, ".") || !strcmp(e->d_name, ".."))
@@ -227,7 +227,7 @@ static int list_folder(struct source *s, const char *below, int depth, struct pe
         else if (!S_ISREG(st.st_mode))
             added->special = "no regular file";
     }
-    rc = errno == 0 ? 0 : FAIL(err, IO, "%s: cannot read the folder: %s", path, strerror(errno));
+    rc = errno == 0 ? 0 : file_fail(err, path, "read the folder");
 done:
     closedir(d);
     return rc;

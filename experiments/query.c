@@ -113,6 +113,8 @@ static int connect_somehow(struct reader *r, long long *app, struct pesc_error *
     }
     if ((rc & 0xff) == SQLITE_NOTADB)
         return FAIL(err, DB_SCHEMA, "%s: not a database", r->path);
+    if ((rc & 0xff) == SQLITE_NOMEM)
+        return FAIL(err, MEMORY, "%s: no memory to open it", r->path);
     if (rc != SQLITE_OK)
         return FAIL(err, DB, "%s: cannot open: %s", r->path,
                     r->c ? sqlite3_errmsg(r->c) : sqlite3_errstr(rc));
@@ -127,6 +129,8 @@ static int check_schema(struct reader *r, long long app, struct pesc_error *err)
     int rc = ask_int(r->c, "PRAGMA user_version", &version);
     if (rc == SQLITE_OK && version > SCHEMA_VERSION)
         rc = ask_int(r->c, "SELECT value FROM meta WHERE key = 'min_reader'", &min_reader);
+    if ((rc & 0xff) == SQLITE_NOMEM)
+        return FAIL(err, MEMORY, "%s: no memory to read it", r->path);
     if (rc != SQLITE_OK)
         return FAIL(err, DB, "%s: cannot read: %s", r->path, sqlite3_errmsg(r->c));
     if (version < 1 ||
@@ -166,7 +170,10 @@ int reader_open(const char *path, struct reader **out, struct pesc_error *err)
                      NULL, NULL, NULL) != SQLITE_OK ||
         sqlite3_db_config(r->c, SQLITE_DBCONFIG_DEFENSIVE, 1, NULL) != SQLITE_OK ||
         sqlite3_set_authorizer(r->c, authorize, r) != SQLITE_OK) {
-        FAIL(err, DB, "%s: cannot open safely: %s", path, sqlite3_errmsg(r->c));
+        if ((sqlite3_errcode(r->c) & 0xff) == SQLITE_NOMEM)
+            FAIL(err, MEMORY, "%s: no memory to open it", path);
+        else
+            FAIL(err, DB, "%s: cannot open safely: %s", path, sqlite3_errmsg(r->c));
         goto fail;
     }
     set_limits(r->c);
@@ -195,6 +202,8 @@ static int query_fail(struct reader *r, int rc, struct pesc_error *err)
         return FAIL(err, DB_QUERY, "%s: a query may only SELECT", sqlite3_errmsg(r->c));
     case SQLITE_BUSY:
         return FAIL(err, DB, "%s: busy, another program holds the database", r->path);
+    case SQLITE_NOMEM:
+        return FAIL(err, MEMORY, "no memory for a query");
     default:
         return FAIL(err, DB_QUERY, "%s", sqlite3_errmsg(r->c));
     }
@@ -232,7 +241,8 @@ static int prepare_only(struct reader *r, const char *sql, sqlite3_stmt **st,
     return FAIL(err, DB_QUERY, "a query may only SELECT");
 }
 
-static struct cell column(sqlite3_stmt *st, int i)
+/* -1 without memory. */
+static int column(sqlite3_stmt *st, int i, struct cell *out)
 {
     struct cell c = {.kind = CELL_NULL};
     switch (sqlite3_column_type(st, i)) {
@@ -255,10 +265,13 @@ static struct cell column(sqlite3_stmt *st, int i)
     }
     if (c.kind == CELL_TEXT || c.kind == CELL_BLOB) {
         c.n = (size_t)sqlite3_column_bytes(st, i);
+        if (!c.text && (c.kind == CELL_TEXT || c.n > 0))
+            return -1;
         if (!c.text)
             c.text = "";
     }
-    return c;
+    *out = c;
+    return 0;
 }
 
 static int step_all(struct reader *r, sqlite3_stmt *st, const struct row_sink *sink,
@@ -285,7 +298,8 @@ static int step_all(struct reader *r, sqlite3_stmt *st, const struct row_sink *s
         if (count == ROW_CAP)
             return FAIL(err, DB_QUERY, "stopped after %d rows; add a LIMIT", ROW_CAP);
         for (int i = 0; i < n; i++)
-            cells[i] = column(st, i);
+            if (column(st, i, &cells[i]) != 0)
+                return FAIL(err, MEMORY, "no memory for a query");
         int taken = sink->row(sink->ctx, n, cells, err);
         if (taken != 0)
             return taken > 0 ? 0 : -1;

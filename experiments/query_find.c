@@ -41,6 +41,10 @@ static int by_folder(struct reader *r, const char *dir, long long *id, struct pe
         int found = one_run(r, dir, RUNS "uuid = ?1", uuid, id, err);
         return found ? found : FAIL(err, DB_RUN, "%s: run %.8s is not in the database", dir, uuid);
     }
+    if (why.code == PESC_E_MEMORY) {
+        *err = why;
+        return -1;
+    }
     if (path_real(real, dir, &why) != 0)
         return 0;
     return one_run(r, dir, RUNS "dir = ?1" NEWEST " LIMIT 1", real, id, err);

@@ -29,14 +29,6 @@ json_t *json_real_or_text(double x)
     return json_string(isnan(x) ? "NaN" : x > 0 ? "Infinity" : "-Infinity");
 }
 
-static int io_fail(const char *path, const char *what, struct pesc_error *err)
-{
-    int e = errno;
-    if (e == ENOSPC || e == EDQUOT || e == EFBIG)
-        return FAIL(err, IO_FULL, "%s: cannot %s: %s", path, what, strerror(e));
-    return FAIL(err, IO, "%s: cannot %s: %s", path, what, strerror(e));
-}
-
 static int busy(int fd, const char *dir, struct pesc_error *err)
 {
     char holder[200];
@@ -53,13 +45,13 @@ static int take_lock(struct rundir *r, struct pesc_error *err)
     TRY(path_join(path, r->path, ".lock", err));
     r->lock = open(path, O_RDWR | O_CREAT | O_CLOEXEC | O_NOFOLLOW, 0666);
     if (r->lock < 0)
-        return io_fail(path, "open", err);
+        return file_fail(err, path, "open");
     if (flock(r->lock, LOCK_EX | LOCK_NB) != 0)
-        return errno == EWOULDBLOCK ? busy(r->lock, r->path, err) : io_fail(path, "lock", err);
+        return errno == EWOULDBLOCK ? busy(r->lock, r->path, err) : file_fail(err, path, "lock");
     gethostname(host, sizeof host - 1);
     int n = snprintf(text, sizeof text, "%ld on %s\n", (long)getpid(), host);
     if (ftruncate(r->lock, 0) != 0 || pwrite(r->lock, text, (size_t)n, 0) != n)
-        return io_fail(path, "write", err);
+        return file_fail(err, path, "write");
     return 0;
 }
 
@@ -71,7 +63,7 @@ static int is_foreign(const char *dir, struct pesc_error *err)
     int other = 0, had_lock = 0, count = 0;
     DIR *d = opendir(dir);
     if (!d)
-        return io_fail(dir, "open", err);
+        return file_fail(err, dir, "open");
     for (struct dirent *e; (e = readdir(d));) {
         int known = !strncmp(e->d_name, ".tmp-", 5);
         for (int i = 0; own[i] && !known; i++)
@@ -109,7 +101,7 @@ static int cut_torn_line(int fd, const char *path, struct pesc_error *err)
     char buf[4096];
     struct stat st;
     if (fstat(fd, &st) != 0)
-        return io_fail(path, "stat", err);
+        return file_fail(err, path, "stat");
     off_t end = st.st_size;
     while (end > 0) {
         size_t n = end < (off_t)sizeof buf ? (size_t)end : sizeof buf;
@@ -120,7 +112,7 @@ static int cut_torn_line(int fd, const char *path, struct pesc_error *err)
             break;
     }
     if (end != st.st_size && ftruncate(fd, end) != 0)
-        return io_fail(path, "shorten", err);
+        return file_fail(err, path, "shorten");
     return 0;
 }
 
@@ -131,7 +123,7 @@ static int open_log(struct rundir *r, const char *name, int *fd, struct pesc_err
     TRY(path_join(path, r->path, name, err));
     *fd = open(path, O_RDWR | O_APPEND | O_CREAT | O_CLOEXEC | O_NOFOLLOW | O_NONBLOCK, 0666);
     if (*fd < 0)
-        return io_fail(path, "open", err);
+        return file_fail(err, path, "open");
     if (fstat(*fd, &st) != 0 || !S_ISREG(st.st_mode)) {
         close(*fd);
         *fd = -1;
@@ -277,20 +269,20 @@ int rundir_write_config(struct rundir *r, const char *yaml, struct pesc_error *e
 static int append_line(int fd, const char *path, const json_t *line, struct pesc_error *err)
 {
     struct stat st;
-    char *text = json_dumps(line, JSON_COMPACT | JSON_ENCODE_ANY);
+    char *text = json_written(line, JSON_COMPACT | JSON_ENCODE_ANY);
     if (!text)
         return FAIL(err, MEMORY, "%s: no memory for a line", path);
     size_t len = strlen(text), done = 0;
     text[len++] = '\n'; /* over the final zero */
-    int rc = fstat(fd, &st) == 0 ? 0 : io_fail(path, "stat", err);
+    int rc = fstat(fd, &st) == 0 ? 0 : file_fail(err, path, "stat");
     while (rc == 0 && done < len) {
         ssize_t put = write(fd, text + done, len - done);
         if (put < 0 && (errno == EINTR || errno == EAGAIN))
             continue;
         if (put < 0) {
-            rc = io_fail(path, "write", err);
+            rc = file_fail(err, path, "write");
             if (done > 0 && ftruncate(fd, st.st_size) != 0)
-                rc = io_fail(path, "shorten", err);
+                rc = file_fail(err, path, "shorten");
         } else {
             done += (size_t)put;
         }
@@ -312,12 +304,12 @@ int rundir_append_segment(struct rundir *r, const json_t *line, struct pesc_erro
     TRY(open_log(r, "segments.jsonl", &fd, err));
     int rc = append_line(fd, "segments.jsonl", line, err);
     if (rc == 0 && fsync(fd) != 0)
-        rc = io_fail("segments.jsonl", "flush", err);
+        rc = file_fail(err, "segments.jsonl", "flush");
     close(fd);
     return rc;
 }
 
 int rundir_sync(struct rundir *r, struct pesc_error *err)
 {
-    return fsync(r->metrics) == 0 ? 0 : io_fail(r->path, "flush metrics.jsonl of", err);
+    return fsync(r->metrics) == 0 ? 0 : file_fail(err, r->path, "flush metrics.jsonl of");
 }

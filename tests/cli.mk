@@ -40,3 +40,13 @@ EXTRA_DIST += tests/cli/pesc_recipes.sh
 # quantised bases
 TESTS += tests/cli/quant.sh tests/cli/quality.sh
 EXTRA_DIST += tests/cli/quant.sh tests/cli/quality.sh tests/dev/check_bnb.py
+# memory that runs out
+TESTS += tests/cli/sweep.sh tests/cli/limits.sh
+EXTRA_DIST += tests/cli/sweep.sh tests/cli/limits.sh
+check_PROGRAMS += tests/cli/pesc-failing tests/cli/db_check
+tests_cli_db_check_SOURCES = tests/cli/db_check.c
+tests_cli_pesc_failing_SOURCES = $(pesc_SOURCES) tests/cli/failing.c
+tests_cli_pesc_failing_LDFLAGS = -Wl,--wrap=malloc -Wl,--wrap=calloc -Wl,--wrap=realloc \
+  -Wl,--wrap=aligned_alloc -Wl,--wrap=posix_memalign -Wl,--wrap=strdup -Wl,--wrap=strndup \
+  -Wl,--wrap=archive_entry_pathname_utf8 -Wl,--wrap=archive_entry_pathname \
+  -Wl,--wrap=archive_write_add_filter_zstd

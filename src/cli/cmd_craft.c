@@ -3,6 +3,7 @@
 #include "cli/model_arg.h"
 
 #include <stddef.h>
+#include <stdlib.h>
 #include <string.h>
 
 struct options {
@@ -98,9 +99,8 @@ static json_t *base_json(const struct base *b, const struct options *o,
             j, "nf4_share",
             json_real(1 - (double)made->small_values / (double)made->matrix_values));
     if (made->matrix_values)
-        json_object_set_new(
-            j, "bits_per_quantised_weight",
-            json_real(8 * (double)made->matrix_bytes / (double)made->matrix_values));
+        json_put(&j, "bits_per_quantised_weight",
+                 json_real(8 * (double)made->matrix_bytes / (double)made->matrix_values));
     return j;
 }
 
@@ -116,11 +116,12 @@ static int report(struct cli *cli, const struct options *o, const struct crafted
             "{s:I, s:I, s:I, s:I, s:s, s:o}", "experts", (json_int_t)c->moe.experts, "top_k",
             (json_int_t)c->moe.top_k, "adapter_dim", (json_int_t)c->moe.dim, "trainable",
             (json_int_t)trainable, "fingerprint", c->fingerprint, "base", base_json(b, o, made));
-        if (!j)
-            return FAIL(err, MEMORY, "no memory for the result");
-        json_dumpf(j, cli->out, JSON_COMPACT | JSON_REAL_PRECISION(6));
-        fputc('\n', cli->out);
+        char *line = j ? json_written(j, JSON_COMPACT | JSON_REAL_PRECISION(6)) : NULL;
         json_decref(j);
+        if (!line)
+            return FAIL(err, MEMORY, "no memory for the result");
+        fprintf(cli->out, "%s\n", line);
+        free(line);
         return 0;
     }
     fprintf(cli->out, "crafted   %s\n", o->out);

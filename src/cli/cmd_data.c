@@ -88,7 +88,7 @@ fail:
 /* Prints and ends a report; it may be NULL for want of memory. */
 static int put_json(struct cli *cli, json_t *report, struct pesc_error *err)
 {
-    char *text = report ? json_dumps(report, JSON_COMPACT) : NULL;
+    char *text = report ? json_written(report, JSON_COMPACT) : NULL;
     json_decref(report);
     if (!text)
         return FAIL(err, MEMORY, "no memory for the report");
@@ -132,12 +132,12 @@ static int inspect(struct cli *cli, void *opts, int argc, char **argv, struct pe
             json_t *s = data_sample_json(l.data, i, l.tokenizer, err);
             if (!s)
                 goto done;
-            json_array_append_new(samples, s);
+            json_add(&samples, s);
         }
         report = summary_json(&l, 0, err);
         if (!report)
             goto done;
-        json_object_set(report, "samples", samples);
+        json_put(&report, "samples", json_incref(samples));
         rc = put_json(cli, report, err);
     } else {
         TRY_OR(summary(cli, &l, 0, err), done);

@@ -237,7 +237,7 @@ static int run(struct cli *cli, void *opts, int argc, char **argv, struct pesc_e
     json_t *report = json_object();
     int rc = report ? look(report, err) : FAIL(err, MEMORY, "no memory for the report");
     if (rc == 0 && o->json) {
-        char *line = json_dumps(report, JSON_INDENT(2));
+        char *line = json_written(report, JSON_INDENT(2));
         if (line)
             fprintf(cli->out, "%s\n", line);
         else

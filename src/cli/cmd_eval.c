@@ -91,8 +91,9 @@ static void session_close(struct session *s)
 static int session_open(struct session *s, const struct options *o, const char *model,
                         const struct notes *notes, struct pesc_error *err)
 {
+    long threads;
     TRY(knock_out_parse(o->knock_out, &s->knock_out, err));
-    threads_arg(o->threads);
+    TRY(threads_arg(o->threads, &threads, err));
     TRY(model_arg_open(model, o->base, notes, &s->arg, err));
     TRY(pack_arg_open(o->pack, o->force_base, &s->arg, notes, &s->pack, err));
     TRY(compute_arg(o->compute, &s->arg, &s->compute, NULL, 0, err));
@@ -188,10 +189,10 @@ static json_t *row_json(const struct eval_sum *s)
 {
     json_t *o =
         json_pack("{s:I, s:I}", "n", (json_int_t)s->scored, "records", (json_int_t)s->samples);
-    json_object_set_new(o, "loss", json_real_or_text(eval_loss(s)));
-    json_object_set_new(o, "perplexity", json_real_or_text(exp(eval_loss(s))));
-    json_object_set_new(o, "accuracy", json_real_or_text(eval_accuracy(s)));
-    json_object_set_new(o, "exact_match", json_real_or_text(eval_exact_match(s)));
+    json_put(&o, "loss", json_real_or_text(eval_loss(s)));
+    json_put(&o, "perplexity", json_real_or_text(exp(eval_loss(s))));
+    json_put(&o, "accuracy", json_real_or_text(eval_accuracy(s)));
+    json_put(&o, "exact_match", json_real_or_text(eval_exact_match(s)));
     return o;
 }
 
@@ -234,23 +235,22 @@ static int report(struct cli *cli, const struct session *s, const struct options
         skipped += c->skipped[i];
     for (long d = 0; d < n; d++) {
         json_t *row = row_json(&s->domain[d]);
-        json_object_set_new(row, "domain", json_string(dataset_domain(s->data, d)));
-        json_object_set_new(domains, dataset_domain(s->data, d), row);
+        json_put(&row, "domain", json_string(dataset_domain(s->data, d)));
+        json_put(&domains, dataset_domain(s->data, d), row);
     }
-    json_object_set_new(root, "domains", domains);
+    json_put(&root, "domains", domains);
     if (o->knock_out)
-        json_object_set_new(root, "knock_out",
-                            s->damage.layers ? damage_json(&s->damage, s->data)
-                                             : json_string(o->knock_out));
+        json_put(&root, "knock_out",
+                 s->damage.layers ? damage_json(&s->damage, s->data) : json_string(o->knock_out));
     if (s->routing.layers)
-        json_object_set_new(root, "routing", routing_json(&s->routing, s->data));
-    json_object_set_new(root, "read", json_integer(c->read));
-    json_object_set_new(root, "skipped", json_integer(skipped));
-    json_object_set_new(root, "truncated", json_integer(c->truncated));
-    json_object_set_new(root, "compute", json_string(s->compute == COMPUTE_BF16 ? "bf16" : "f32"));
-    json_object_set_new(root, "tokens_per_s", json_real_or_text(rate));
-    json_object_set_new(root, "peak_rss_bytes", json_integer((json_int_t)machine_peak_rss()));
-    char *text = json_dumps(root, JSON_COMPACT | JSON_REAL_PRECISION(17));
+        json_put(&root, "routing", routing_json(&s->routing, s->data));
+    json_put(&root, "read", json_integer(c->read));
+    json_put(&root, "skipped", json_integer(skipped));
+    json_put(&root, "truncated", json_integer(c->truncated));
+    json_put(&root, "compute", json_string(s->compute == COMPUTE_BF16 ? "bf16" : "f32"));
+    json_put(&root, "tokens_per_s", json_real_or_text(rate));
+    json_put(&root, "peak_rss_bytes", json_integer((json_int_t)machine_peak_rss()));
+    char *text = json_written(root, JSON_COMPACT | JSON_REAL_PRECISION(17));
     json_decref(root);
     if (!text)
         return FAIL(err, MEMORY, "no memory for the result");

@@ -147,7 +147,8 @@ static int session_open(struct session *s, const struct options *o, const char *
                         const struct notes *notes, struct pesc_error *err)
 {
     enum compute compute;
-    threads_arg(o->threads);
+    long threads;
+    TRY(threads_arg(o->threads, &threads, err));
     TRY(model_arg_open(model, o->base, notes, &s->arg, err));
     if (!s->arg.tokenizer)
         return FAIL(err, IO_MISSING, "%s has no tokenizer.json", base_dir(s->arg.base));
@@ -213,7 +214,7 @@ static json_t *ids_json(const struct ids *l)
 {
     json_t *a = json_array();
     for (size_t i = 0; i < l->n; i++)
-        json_array_append_new(a, json_integer(l->v[i]));
+        json_add(&a, json_integer(l->v[i]));
     return a;
 }
 
@@ -228,7 +229,7 @@ static int print_json(struct cli *cli, const struct session *s, double seconds,
                           ids_json(&s->made), "text", json_stringn(text, n), "tokens_per_s",
                           (double)s->made.n / (seconds > 0 ? seconds : 1));
     free(text);
-    char *line = o ? json_dumps(o, JSON_COMPACT) : NULL;
+    char *line = o ? json_written(o, JSON_COMPACT) : NULL;
     json_decref(o);
     if (!line)
         return FAIL(err, MEMORY, "no memory for the result");

@@ -89,7 +89,7 @@ static int print_json(FILE *f, const struct pack *p, const char *path, struct pe
         "{s:s, s:s, s:b, s:s, s:I, s:O}", "digest", pack_digest(p), "trust", "unsigned",
         "signature_present", pack_has_signature(p), "verdict", verdict, "packed_bytes",
         (json_int_t)(stat(path, &st) == 0 ? st.st_size : 0), "manifest", pack_manifest(p));
-    char *s = o ? json_dumps(o, JSON_INDENT(2) | JSON_SORT_KEYS | JSON_ENSURE_ASCII) : NULL;
+    char *s = o ? json_written(o, JSON_INDENT(2) | JSON_SORT_KEYS | JSON_ENSURE_ASCII) : NULL;
     json_decref(o);
     if (!s)
         return FAIL(err, MEMORY, "no memory for the manifest's text");

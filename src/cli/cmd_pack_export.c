@@ -5,6 +5,7 @@
 
 #include "core/file.h"
 #include "core/json.h"
+#include "core/number.h"
 
 #include <stdlib.h>
 #include <string.h>
@@ -57,11 +58,9 @@ static int get_real(const json_t *o, const char *where, const char *key, double 
 {
     const json_t *v = json_object_get(o, key);
     const char *s = json_string_value(v);
-    json_t *parsed = s ? json_parse(s, strlen(s), NULL, NULL, 0) : NULL;
-    int good = json_is_integer(v) || json_is_number(parsed);
-    if (good)
-        *out = json_number_value(parsed ? parsed : v);
-    json_decref(parsed);
+    int good = json_is_integer(v) || (s && number_parse(s, out) == 0);
+    if (json_is_integer(v))
+        *out = (double)json_integer_value(v);
     return good ? 0 : FAIL(err, CFG_CRAFT, "%s: %s is missing or no number", where, key);
 }
 
@@ -157,11 +156,9 @@ static json_t *pick_list(const json_t *from, const char *const *keys)
     {
         json_t *o = pick(v, keys);
         const char *name = json_string_value(json_object_get(o, "name"));
-        if (!o || (name && json_object_set_new(o, "name", json_string(path_base(name))) != 0) ||
-            json_array_append_new(list, o) != 0) {
-            json_decref(list);
-            return NULL;
-        }
+        if (name)
+            json_put(&o, "name", json_string(path_base(name)));
+        json_add(&list, o);
     }
     return list;
 }
@@ -197,12 +194,16 @@ static int append(char **text, size_t *n, const char *line)
     return 0;
 }
 
-/* One line of the curve: step and losses, without anything about the machine. */
+static int is_point(const json_t *o)
+{
+    return json_is_integer(json_object_get(o, "step")) && json_is_number(json_object_get(o, "ce"));
+}
+
+/* One line of the curve: step and losses, without anything about the machine. NULL without memory.
+ */
 static json_t *curve_point(const json_t *o)
 {
     static const char *const keys[] = {"ce", "balance", "lr", "grad_norm"};
-    if (!json_is_integer(json_object_get(o, "step")) || !json_is_number(json_object_get(o, "ce")))
-        return NULL;
     json_t *out = json_object();
     if (!out || json_object_set(out, "step", json_object_get(o, "step")) != 0)
         goto fail;
@@ -218,18 +219,42 @@ fail:
 }
 
 /* The run went on from an earlier step: takes back what had come after it. */
-static void cut_curve(char *text, size_t *n, json_int_t step)
+static int cut_curve(char *text, size_t *n, json_int_t step)
 {
+    enum json_fault fault;
     for (char *line = text, *end; line && (end = strchr(line, '\n')); line = end + 1) {
-        json_t *o = json_parse(line, (size_t)(end - line), NULL, NULL, 0);
+        json_t *o = json_parse(line, (size_t)(end - line), &fault, NULL, 0);
+        if (!o && fault == JSON_FAULT_MEMORY)
+            return -1;
         int later = json_integer_value(json_object_get(o, "step")) > step;
         json_decref(o);
         if (later) {
             *n = (size_t)(line - text);
             *line = 0;
-            return;
+            return 0;
         }
     }
+    return 0;
+}
+
+/* -1 without memory. */
+static int add_line(char **curve, size_t *n, const char *line)
+{
+    enum json_fault fault;
+    json_t *o = json_parse(line, strlen(line), &fault, NULL, 0), *point = NULL;
+    const char *event = json_string_value(json_object_get(o, "event"));
+    int rc = o || fault != JSON_FAULT_MEMORY ? 0 : -1;
+    if (event && !strcmp(event, "resume"))
+        rc = cut_curve(*curve, n, json_integer_value(json_object_get(o, "step")));
+    if (rc == 0 && is_point(o)) {
+        point = curve_point(o);
+        char *s = point ? json_canonical(point) : NULL;
+        rc = s ? append(curve, n, s) : -1;
+        free(s);
+    }
+    json_decref(point);
+    json_decref(o);
+    return rc;
 }
 
 /* metrics.jsonl of the run as the curve of the pack, NULL when there is none. A last line that a
@@ -246,19 +271,9 @@ static int read_curve(const char *run, const struct notes *notes, char **out,
     TRY(file_read(path, METRICS_MAX, &text, &len, err));
     int rc = 0;
     for (char *line = strtok_r(text, "\n", &save); line && rc == 0;
-         line = strtok_r(NULL, "\n", &save)) {
-        json_t *o = json_parse(line, strlen(line), NULL, NULL, 0);
-        const char *event = json_string_value(json_object_get(o, "event"));
-        if (event && !strcmp(event, "resume"))
-            cut_curve(*out, &n, json_integer_value(json_object_get(o, "step")));
-        json_t *point = curve_point(o);
-        char *s = point ? json_canonical(point) : NULL;
-        if (s && append(out, &n, s) != 0)
+         line = strtok_r(NULL, "\n", &save))
+        if (add_line(out, &n, line) != 0)
             rc = FAIL(err, MEMORY, "%s: no memory", path);
-        free(s);
-        json_decref(point);
-        json_decref(o);
-    }
     free(text);
     if (n > CURVE_MAX) {
         note(notes, "W-PK-CURVE", "%s: the curve has %zu bytes and is left out", path, n);

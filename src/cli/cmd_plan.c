@@ -214,26 +214,24 @@ static json_t *row_json(const struct row *r)
 {
     json_t *o = json_pack("{s:b}", "fits", !r->refused.code);
     if (r->budget == UINT64_MAX)
-        json_object_set_new(o, "budget", json_string("max"));
+        json_put(&o, "budget", json_string("max"));
     else
-        json_object_set_new(o, "budget_bytes",
-                            r->budget ? json_integer((json_int_t)r->budget) : json_null());
+        json_put(&o, "budget_bytes", r->budget ? json_integer((json_int_t)r->budget) : json_null());
     if (r->refused.code) {
-        json_object_set_new(o, "least_bytes", json_integer((json_int_t)r->terms.total));
+        json_put(&o, "least_bytes", json_integer((json_int_t)r->terms.total));
         return o;
     }
-    json_t *disk, *speed;
-    disk = json_pack("{s:I, s:I, s:I, s:I}", "temporary_bytes", (json_int_t)r->said.temporary,
-                     "kept_bytes", (json_int_t)r->said.kept, "traffic_bytes_per_step",
-                     (json_int_t)r->said.traffic, "weights_bytes_read_per_step",
-                     (json_int_t)r->terms.weights_read);
-    speed = json_pack("{s:f, s:f, s:f}", "tokens_per_s", r->said.tokens_per_s, "step_seconds",
-                      r->said.step, "seconds", r->said.rest);
-    json_object_set_new(o, "peak_bytes", json_integer((json_int_t)r->said.peak));
-    json_object_set_new(o, "memory", terms_json(&r->terms));
-    json_object_set_new(o, "places", place_json(&r->place));
-    json_object_set_new(o, "disk", disk);
-    json_object_update_new(o, speed);
+    json_t *disk = json_pack("{s:I, s:I, s:I, s:I}", "temporary_bytes",
+                             (json_int_t)r->said.temporary, "kept_bytes", (json_int_t)r->said.kept,
+                             "traffic_bytes_per_step", (json_int_t)r->said.traffic,
+                             "weights_bytes_read_per_step", (json_int_t)r->terms.weights_read);
+    json_put(&o, "peak_bytes", json_integer((json_int_t)r->said.peak));
+    json_put(&o, "memory", terms_json(&r->terms));
+    json_put(&o, "places", place_json(&r->place));
+    json_put(&o, "disk", disk);
+    json_put(&o, "tokens_per_s", json_real(r->said.tokens_per_s));
+    json_put(&o, "step_seconds", json_real(r->said.step));
+    json_put(&o, "seconds", json_real(r->said.rest));
     return o;
 }
 
@@ -242,18 +240,19 @@ static int tell_json(struct cli *cli, const struct plan *p, struct pesc_error *e
     const struct train_session *s = &p->s;
     json_t *rows = json_array();
     for (long i = 0; i < p->n; i++)
-        json_array_append_new(rows, row_json(&p->row[i]));
+        json_add(&rows, row_json(&p->row[i]));
     json_t *o = json_pack("{s:s, s:s, s:I, s:I, s:f, s:s, s:I, s:f, s:o}", "model", s->arg.dir,
                           "base", base_stored(s->arg.base), "trained_parameters",
                           (json_int_t)params_trained(&s->model->params), "steps",
                           (json_int_t)s->steps, "tokens_per_step", p->tokens, "compute",
                           s->compute == COMPUTE_BF16 ? "bf16" : "f32", "threads",
                           (json_int_t)s->threads, "measuring_seconds", p->measuring, "plans", rows);
-    if (!o)
-        return FAIL(err, MEMORY, "no memory for the plan");
-    json_dumpf(o, cli->out, JSON_INDENT(2) | JSON_REAL_PRECISION(9));
-    fputc('\n', cli->out);
+    char *text = o ? json_written(o, JSON_INDENT(2) | JSON_REAL_PRECISION(9)) : NULL;
     json_decref(o);
+    if (!text)
+        return FAIL(err, MEMORY, "no memory for the plan");
+    fprintf(cli->out, "%s\n", text);
+    free(text);
     return 0;
 }
 
@@ -261,7 +260,7 @@ static int plan(struct cli *cli, struct plan *p, struct train_cli *o, struct pes
 {
     struct train_session *s = &p->s;
     const char *tmp = getenv("TMPDIR");
-    s->threads = threads_arg(o->threads);
+    TRY(threads_arg(o->threads, &s->threads, err));
     /* What a run puts beside its checkpoints is, while measuring, in a folder that is there. */
     snprintf(s->ckpt_dir, sizeof s->ckpt_dir, "%s", tmp && *tmp ? tmp : "/var/tmp");
     if (o->out && path_is_dir(o->out))

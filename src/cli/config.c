@@ -4,6 +4,7 @@
 #include "core/file.h"
 #include "core/hash.h"
 
+#include <errno.h>
 #include <stdlib.h>
 #include <string.h>
 #include <strings.h>
@@ -235,8 +236,11 @@ static json_t *read_tree(struct reader *r, int depth, struct pesc_error *err)
     case YAML_SCALAR_EVENT:
         if (scalar_text(r, &key, err) != 0)
             return NULL;
+        errno = 0;
         v = is_null(&r->event) ? json_null() : json_string(key);
-        if (!v)
+        if (!v && errno == ENOMEM)
+            FAIL(err, MEMORY, "%s: no memory", r->path);
+        else if (!v)
             HERE(r, "%s", "a text that is not UTF-8");
         return v;
     case YAML_SEQUENCE_START_EVENT:
@@ -248,7 +252,10 @@ static json_t *read_tree(struct reader *r, int depth, struct pesc_error *err)
                 return v;
             if (!(item = read_tree(r, depth + 1, err)))
                 break;
-            json_array_append_new(v, item);
+            if (json_array_append_new(v, item) != 0) {
+                FAIL(err, MEMORY, "%s: no memory", r->path);
+                break;
+            }
         }
         break;
     case YAML_MAPPING_START_EVENT:
@@ -272,7 +279,10 @@ static json_t *read_tree(struct reader *r, int depth, struct pesc_error *err)
                 break;
             if (json_is_null(item))
                 continue;
-            json_object_set_new(v, key, item);
+            if (json_object_set_new(v, key, item) != 0) {
+                FAIL(err, MEMORY, "%s: no memory", r->path);
+                break;
+            }
         }
         break;
     default:
@@ -409,6 +419,7 @@ char *config_yaml(const struct cmd *cmd, const void *opts)
 {
     char *text = NULL;
     size_t size = 0;
+    errno = 0;
     FILE *f = open_memstream(&text, &size);
     if (!f)
         return NULL;
@@ -416,7 +427,8 @@ char *config_yaml(const struct cmd *cmd, const void *opts)
         if (strcmp(cmd->opts[i].name, "config") != 0)
             put_option(f, &cmd->opts[i], opts);
     int failed = ferror(f);
-    if (fclose(f) != 0 || failed) {
+    /* What there is no room for is left out, and only errno tells. */
+    if (fclose(f) != 0 || failed || errno == ENOMEM) {
         free(text);
         return NULL;
     }

@@ -64,9 +64,9 @@ json_t *data_lengths_json(const struct dataset *d, struct pesc_error *err)
     json_t *bins = json_array();
     for (int k = 0; k < BINS; k++)
         if (l.bins[k])
-            json_array_append_new(bins, json_pack("{s:I, s:I, s:I}", "from", (json_int_t)(1L << k),
-                                                  "to", (json_int_t)((1L << (k + 1)) - 1),
-                                                  "samples", (json_int_t)l.bins[k]));
+            json_add(&bins, json_pack("{s:I, s:I, s:I}", "from", (json_int_t)(1L << k), "to",
+                                      (json_int_t)((1L << (k + 1)) - 1), "samples",
+                                      (json_int_t)l.bins[k]));
     json_t *o = json_pack("{s:I, s:I, s:I, s:I, s:I, s:I, s:o}", "shortest", (json_int_t)l.shortest,
                           "median", (json_int_t)l.median, "p90", (json_int_t)l.p90, "p99",
                           (json_int_t)l.p99, "longest", (json_int_t)l.longest, "repeated",

@@ -131,8 +131,8 @@ json_t *data_packing_json(const struct dataset *d, const struct batch_options *o
     for (int k = 0; k < n; k++) {
         json_t *row = json_pack("{s:s, s:I, s:I}", "packing", packing_name(p[k].kind), "batches",
                                 (json_int_t)p[k].batches, "max_tokens", (json_int_t)p[k].most);
-        json_object_set_new(row, "fill", isfinite(p[k].fill) ? json_real(p[k].fill) : json_null());
-        json_array_append_new(rows, row);
+        json_put(&row, "fill", isfinite(p[k].fill) ? json_real(p[k].fill) : json_null());
+        json_add(&rows, row);
     }
     json_t *r = json_pack("{s:I, s:I, s:o}", "samples", (json_int_t)dataset_counts(d)->samples,
                           "tokens", (json_int_t)p[0].tokens, "batches", rows);

@@ -2,6 +2,7 @@
 #include "cli/data_report.h"
 
 #include "cli/data_facts.h"
+#include "datasets/unicode.h"
 
 #include <stdlib.h>
 #include <string.h>
@@ -153,8 +154,12 @@ static json_t *files_json(const struct dataset *d)
     {
         const struct dataset_source *s = dataset_source_at(d, (long)i);
         const char *template = template_of(s);
-        json_object_set_new(f, "path", json_string(s->path));
-        json_object_set_new(f, "template", template ? json_string(template) : json_null());
+        if (json_object_set_new(f, "path", json_string(s->path)) != 0 ||
+            json_object_set_new(f, "template", template ? json_string(template) : json_null()) !=
+                0) {
+            json_decref(files);
+            return NULL;
+        }
     }
     return files;
 }
@@ -165,10 +170,10 @@ json_t *data_summary_json(const struct dataset *d, const struct dataset_options 
     json_t *domains = json_array();
     for (long i = 0; i < dataset_domain_count(d); i++) {
         const struct domain_counts *dc = dataset_domain_counts(d, i);
-        json_array_append_new(
-            domains, json_pack("{s:s, s:I, s:I, s:I}", "domain", dataset_domain(d, i), "samples",
-                               (json_int_t)dc->samples, "tokens", (json_int_t)dc->tokens,
-                               "trained_tokens", (json_int_t)dc->trained_tokens));
+        json_add(&domains,
+                 json_pack("{s:s, s:I, s:I, s:I}", "domain", dataset_domain(d, i), "samples",
+                           (json_int_t)dc->samples, "tokens", (json_int_t)dc->tokens,
+                           "trained_tokens", (json_int_t)dc->trained_tokens));
     }
     return json_pack("{s:o, s:o, s:I, s:I, s:o, s:I, s:s, s:I, s:I, s:I, s:I, s:I, s:I, s:I, s:s}",
                      "files", files_json(d), "domains", domains, "read", (json_int_t)c->read,
@@ -272,8 +277,9 @@ int data_sample(struct cli *cli, const struct dataset *d, long i, const struct t
 
 static int json_span(void *ctx, const char *text, size_t n, int trained, struct pesc_error *err)
 {
-    json_t *v = json_stringn(text, n); /* NULL when tokens cut a character in two */
-    json_t *span = json_pack("{s:o, s:b}", "text", v ? v : json_null(), "trained", trained);
+    int whole = utf8_valid(text, n, NULL, NULL) == n; /* or tokens cut a character in two */
+    json_t *v = whole ? json_stringn(text, n) : json_null();
+    json_t *span = json_pack("{s:o, s:b}", "text", v, "trained", trained);
     return json_array_append_new(ctx, span) == 0 ? 0
                                                  : FAIL(err, MEMORY, "no memory for the report");
 }
@@ -282,7 +288,7 @@ static json_t *numbers_json(const int32_t *v, long n)
 {
     json_t *a = json_array();
     for (long i = 0; i < n; i++)
-        json_array_append_new(a, json_integer(v[i]));
+        json_add(&a, json_integer(v[i]));
     return a;
 }
 

@@ -82,7 +82,7 @@ static int decode_line(struct work *w, const json_t *v, struct pesc_error *err)
     if (!text)
         return -1;
     json_t *answer = json_pack("{s:s%}", "text", text, len);
-    char *line = answer ? json_dumps(answer, JSON_COMPACT) : NULL;
+    char *line = answer ? json_written(answer, JSON_COMPACT) : NULL;
     int rc = line ? put(w, line, err) : FAIL(err, MEMORY, "no memory for the text");
     json_decref(answer);
     free(line);

@@ -102,19 +102,17 @@ json_t *routing_json(const struct routing *r, const struct dataset *data)
     for (long l = 0; l < r->layers; l++)
         for (long rank = -1; rank < r->moe->top_k; rank++) {
             json_t *row = choice_row(l, rank);
-            json_object_set_new(row, "max_load", json_real_or_text(routing_max_load(r, l, rank)));
-            json_object_set_new(row, "divergence",
-                                json_real_or_text(routing_divergence(r, l, rank)));
-            json_array_append_new(list, row);
+            json_put(&row, "max_load", json_real_or_text(routing_max_load(r, l, rank)));
+            json_put(&row, "divergence", json_real_or_text(routing_divergence(r, l, rank)));
+            json_add(&list, row);
             for (long d = -1; d < r->n_domains; d++) {
                 json_t *share = json_array();
                 for (long e = 0; e < r->experts; e++)
-                    json_array_append_new(share,
-                                          json_real_or_text(routing_share(r, l, rank, d, e)));
+                    json_add(&share, json_real_or_text(routing_share(r, l, rank, d, e)));
                 row = choice_row(l, rank);
-                json_object_set_new(row, "domain", domain_name(data, d));
-                json_object_set_new(row, "share", share);
-                json_array_append_new(list, row);
+                json_put(&row, "domain", domain_name(data, d));
+                json_put(&row, "share", share);
+                json_add(&list, row);
             }
         }
     return list;
@@ -219,9 +217,9 @@ json_t *damage_json(const struct damage *d, const struct dataset *data)
                 json_t *row =
                     json_pack("{s:I, s:I}", "layer", (json_int_t)l, "expert", (json_int_t)e);
                 struct damage_layer p = {d, l};
-                json_object_set_new(row, "domain", domain_name(data, i));
-                json_object_set_new(row, "increase", json_real_or_text(increase(&p, i, e)));
-                json_array_append_new(list, row);
+                json_put(&row, "domain", domain_name(data, i));
+                json_put(&row, "increase", json_real_or_text(increase(&p, i, e)));
+                json_add(&list, row);
             }
     return list;
 }

@@ -101,8 +101,13 @@ int main(int argc, char **argv)
     /* Commands rearrange their words; the history keeps the line as typed. */
     char **line = calloc((size_t)argc + 1, sizeof *line);
     char **words = calloc((size_t)argc + 1, sizeof *words);
-    if (!line || !words)
-        return 8;
+    if (!line || !words) {
+        FAIL(&err, MEMORY, "no memory for the command line");
+        cli_error(&cli, &err);
+        free(line);
+        free(words);
+        return err.exit_status;
+    }
     memcpy(line, argv, (size_t)argc * sizeof *argv);
     const char *no_color = getenv("NO_COLOR"), *term = getenv("TERM");
 #ifdef M_MMAP_THRESHOLD

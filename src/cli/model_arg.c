@@ -5,6 +5,7 @@
 #include "core/machine.h"
 #include "train/memory_plan.h"
 
+#include <malloc.h>
 #include <omp.h>
 #include <stdlib.h>
 
@@ -41,14 +42,23 @@ int place_fitting(const struct place_options *o, uint64_t budget, uint64_t other
     return memory_check(m, budget, others, err);
 }
 
-long threads_arg(long threads)
+int threads_arg(long threads, long *out, struct pesc_error *err)
 {
+    /* Where a thread cannot be made libgomp ends the program: stacks, and what begins beside them
+     */
+    enum { STACK = 10 << 20, BEGIN = 24 << 20 };
     if (threads <= 0 && !getenv("OMP_NUM_THREADS"))
         threads = machine_cores();
     if (threads > 0)
         omp_set_num_threads((int)threads);
     omp_set_dynamic(0);
-    return omp_get_max_threads();
+    *out = omp_get_max_threads();
+    if (machine_address_room() != UINT64_MAX)
+        mallopt(M_ARENA_MAX, 1); /* or each thread takes 64 MiB of it */
+    if (machine_address_room() < BEGIN + (uint64_t)(*out - 1) * STACK)
+        return FAIL(err, MEMORY, "the address space that is allowed has no room for %ld thread%s",
+                    *out, *out > 1 ? "s" : "");
+    return 0;
 }
 
 void place_defaults(struct place_options *o)

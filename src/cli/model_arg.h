@@ -51,6 +51,6 @@ void place_weights(const struct place_options *o, struct model *m);
 int place_fitting(const struct place_options *o, uint64_t budget, uint64_t others, struct model *m,
                   struct pesc_error *err) MUST_USE;
 /* Tells OpenMP how many threads: --threads, else OMP_NUM_THREADS, else the usable cores. */
-long threads_arg(long threads);
+int threads_arg(long threads, long *out, struct pesc_error *err) MUST_USE;
 
 #endif

@@ -203,7 +203,7 @@ static json_t *text_or_null(const char *s)
 void progress_json(struct progress *p, void *v)
 {
     if (p->show == SHOW_JSON && !p->out_errno) {
-        char *line = v ? json_dumps(v, JSON_COMPACT | JSON_REAL_PRECISION(12)) : NULL;
+        char *line = v ? json_written(v, JSON_COMPACT | JSON_REAL_PRECISION(12)) : NULL;
         errno = line ? 0 : ENOMEM;
         if (!line || fprintf(p->cli->out, "%s\n", line) < 0 || fflush(p->cli->out) != 0) {
             p->out_errno = errno ? errno : EIO;
@@ -387,6 +387,8 @@ int progress_close(struct progress *p, struct pesc_error *err)
     }
     fflush(p->cli->talk);
     free(p);
+    if (failed == ENOMEM)
+        return FAIL(err, MEMORY, "the training went on, but its output is not whole: no memory");
     if (failed && failed != EPIPE)
         return FAIL(err, IO_FULL, "the training went on, but its output could not be written: %s",
                     strerror(failed));

@@ -57,8 +57,8 @@ static void on_step(void *ctx, const struct step_metrics *m, int logged)
         json_t *line = json_pack("{s:s, s:I, s:I, s:I}", "event", "step", "step",
                                  (json_int_t)m->step, "tokens", (json_int_t)m->tokens,
                                  "trained_tokens", (json_int_t)m->trained_tokens);
-        for (size_t i = 0; line && i < sizeof rows / sizeof *rows; i++) {
-            json_object_set_new(line, rows[i].key, json_real_or_text(rows[i].value));
+        for (size_t i = 0; i < sizeof rows / sizeof *rows; i++) {
+            json_put(&line, rows[i].key, json_real_or_text(rows[i].value));
             if (r->history)
                 history_metric(r->history, rows[i].key, m->step, rows[i].value);
         }
@@ -75,8 +75,8 @@ static void on_router(void *ctx, const struct router_metrics *m)
     struct recorder *r = ctx;
     json_t *load = json_array(), *prob = json_array();
     for (long e = 0; e < m->experts; e++) {
-        json_array_append_new(load, json_real_or_text(m->load[e]));
-        json_array_append_new(prob, json_real_or_text(m->prob[e]));
+        json_add(&load, json_real_or_text(m->load[e]));
+        json_add(&prob, json_real_or_text(m->prob[e]));
         if (r->history)
             history_router_expert(r->history, m->layer, (int)e, m->step, m->load[e], m->prob[e]);
     }
@@ -94,7 +94,7 @@ static void on_router_domain(void *ctx, long step, int layer, const char *domain
     struct recorder *r = ctx;
     json_t *row = json_array();
     for (long e = 0; e < experts; e++) {
-        json_array_append_new(row, json_real_or_text(load[e]));
+        json_add(&row, json_real_or_text(load[e]));
         if (r->history)
             history_router_domain(r->history, layer, (int)e, domain, step, load[e]);
     }

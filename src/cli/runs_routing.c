@@ -145,14 +145,17 @@ static void show_layer(FILE *f, const struct loads *l, int color)
     }
 }
 
-static void show_domain(FILE *f, const struct loads *l, const struct cell *name, int color)
+static int show_domain(FILE *f, const struct loads *l, const struct cell *name, int color,
+                       struct pesc_error *err)
 {
     struct measures m = measure(l);
     char *text = cell_shown(name, 6);
-    int have = text ? text_columns(text) : 0, bytes = 0, cols = 0;
-    while (text && text[bytes] && (cols < 16 || ((unsigned char)text[bytes] & 0xc0) == 0x80))
+    if (!text)
+        return FAIL(err, MEMORY, "no memory to show a run");
+    int have = text_columns(text), bytes = 0, cols = 0;
+    while (text[bytes] && (cols < 16 || ((unsigned char)text[bytes] & 0xc0) == 0x80))
         cols += ((unsigned char)text[++bytes] & 0xc0) != 0x80;
-    fprintf(f, "  %.*s%*s", bytes, text ? text : "?", have < 16 ? 17 - have : 1, "");
+    fprintf(f, "  %.*s%*s", bytes, text, have < 16 ? 17 - have : 1, "");
     long done = put_line(f, l, m.sum, 0, color);
     fputc('\n', f);
     while (done < l->n) {
@@ -161,6 +164,7 @@ static void show_domain(FILE *f, const struct loads *l, const struct cell *name,
         fputc('\n', f);
     }
     free(text);
+    return 0;
 }
 
 /* The next stretch of rows with equal layer (column 0) and, if key >= 0, equal text there. */
@@ -181,14 +185,14 @@ static int next_group(struct loads *l, int key)
     return l->n > 0;
 }
 
-static void show_text(struct cli *cli, const char *name, long long step, const struct rows *layers,
-                      const struct rows *domains)
+static int show_text(struct cli *cli, const char *name, long long step, const struct rows *layers,
+                     const struct rows *domains, struct pesc_error *err)
 {
     FILE *f = cli->out;
     int color = cli->out_tty && cli->color;
     struct loads l = {.rows = layers, .load = 2};
     if (!next_group(&l, -1))
-        return;
+        return 0;
     long n = l.n;
     fprintf(f, "%s, step %lld\n", name, step);
     if (n <= 16)
@@ -210,8 +214,9 @@ static void show_text(struct cli *cli, const char *name, long long step, const s
             layer = cell_int(rows_at(domains, d.first, 0));
             fprintf(f, "\nlayer %lld by domain\n", layer);
         }
-        show_domain(f, &d, rows_at(domains, d.first, 2), color);
+        TRY(show_domain(f, &d, rows_at(domains, d.first, 2), color, err));
     }
+    return 0;
 }
 
 static void put_loads(FILE *f, const char *key, const struct loads *l, int column)
@@ -300,11 +305,13 @@ static int show(struct cli *cli, struct reader *r, long long id, struct options 
                       "iii", id, step, layer),
            done);
     name = cell_shown(rows_at(&run, 0, 1), 6);
+    rc = 0;
     if (o->json)
         show_json(cli->out, &run, step, &layers, &domains);
+    else if (name)
+        rc = show_text(cli, name, step, &layers, &domains, err);
     else
-        show_text(cli, name ? name : "?", step, &layers, &domains);
-    rc = 0;
+        rc = FAIL(err, MEMORY, "no memory to show a run");
 done:
     free(name);
     rows_free(&run);

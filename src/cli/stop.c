@@ -10,13 +10,15 @@
 struct stop {
     pthread_t thread;
     sigset_t set, before;
-    atomic_int armed, flag;
+    atomic_int armed, flag, closing;
 };
 
 static void *wait_for_signals(void *ctx)
 {
     struct stop *s = ctx;
     for (int sig; sigwait(&s->set, &sig) == 0;) {
+        if (atomic_load(&s->closing))
+            break;
         if (!atomic_load(&s->armed) || atomic_exchange(&s->flag, sig) != 0)
             _exit(sig == SIGINT ? 130 : 143);
     }
@@ -32,6 +34,7 @@ int stop_open(struct stop **out, struct pesc_error *err)
     if (!s)
         return FAIL(err, MEMORY, "no memory to wait for signals");
     sigemptyset(&s->set);
+    sigaddset(&s->set, SIGUSR1); /* of stop_close */
     for (size_t i = 0; i < sizeof kinds / sizeof *kinds; i++)
         if (sigaction(kinds[i], NULL, &was) == 0 && was.sa_handler != SIG_IGN)
             sigaddset(&s->set, kinds[i]);
@@ -60,7 +63,9 @@ void stop_close(struct stop *s)
 {
     if (!s)
         return;
-    pthread_cancel(s->thread); /* sigwait is a cancellation point */
+    /* Not cancelled: that loads a library, and ends the program where there is no memory for it. */
+    atomic_store(&s->closing, 1);
+    pthread_kill(s->thread, SIGUSR1);
     pthread_join(s->thread, NULL);
     pthread_sigmask(SIG_SETMASK, &s->before, NULL);
     free(s);

@@ -1,7 +1,8 @@
 #include "config.h"
 #include "cli/table.h"
 
-#include <jansson.h>
+#include "datasets/unicode.h"
+
 #include <math.h>
 #include <stdlib.h>
 #include <string.h>
@@ -72,21 +73,20 @@ static void put_hex(FILE *f, const struct cell *c)
 
 void json_put_text(FILE *f, const char *text, size_t n)
 {
-    json_t *s = json_stringn(text, n);
-    char *line = NULL;
-    if (!s) { /* not UTF-8 */
-        char *safe = malloc(4 * n + 1);
-        if (safe) {
-            text_escape(safe, 4 * n + 1, text);
-            s = json_string(safe);
-        }
-        free(safe);
+    int sound = utf8_valid(text, n, NULL, NULL) == n;
+    fputc('"', f);
+    for (size_t i = 0; i < n; i++) {
+        unsigned char c = (unsigned char)text[i];
+        if (c == '"' || c == '\\')
+            fprintf(f, "\\%c", c);
+        else if (c < 0x20)
+            fprintf(f, "\\u%04x", c);
+        else if (c >= 0x80 && !sound)
+            fprintf(f, "\\\\x%02x", c);
+        else
+            fputc(c, f);
     }
-    if (s)
-        line = json_dumps(s, JSON_ENCODE_ANY);
-    fputs(line ? line : "null", f);
-    free(line);
-    json_decref(s);
+    fputc('"', f);
 }
 
 void json_put_real(FILE *f, double x)

@@ -1,8 +1,6 @@
 #include "config.h"
 #include "cli/cmd.h"
 
-#include <jansson.h>
-
 #include <stdlib.h>
 
 static void show_note(void *ctx, const char *code, const char *text)
@@ -21,12 +19,12 @@ void cli_error(struct cli *cli, const struct pesc_error *err)
     if (cli->errors_json) {
         json_t *o = json_pack("{s:s, s:i, s:s}", "error", err->name, "exit", err->exit_status,
                               "text", err->text);
-        char *line = o ? json_dumps(o, JSON_COMPACT) : NULL;
-        if (line)
-            fprintf(cli->talk, "%s\n", line);
+        char *line = o ? json_written(o, JSON_COMPACT) : NULL;
+        int shown = line && fprintf(cli->talk, "%s\n", line) > 0;
         free(line);
         json_decref(o);
-        return;
+        if (shown)
+            return;
     }
     fprintf(cli->talk, "pesc: error[%s] %s\n", err->name, err->text);
 }

@@ -17,11 +17,11 @@
 #include <time.h>
 #include <unistd.h>
 
-static void set_real(json_t *o, const char *key, double x)
+static void set_real(json_t **o, const char *key, double x)
 {
     char text[NUMBER_CAP];
     number_text(x, text);
-    json_object_set_new(o, key, json_string(text));
+    json_put(o, key, json_string(text));
 }
 
 double train_clock(void)
@@ -59,8 +59,6 @@ int train_recipe(struct train_session *s, const struct train_cli *o, struct pesc
         "packing", packing_name(s->batches_of.packing), "data_weights",
         o->mix.weights ? o->mix.weights : "", "optimizer", o->optimizer, "micro_batch_tokens",
         (json_int_t)s->place.pass_tokens);
-    if (!r)
-        return FAIL(err, MEMORY, "no memory for the run's description");
     const struct {
         const char *key;
         double value;
@@ -72,11 +70,11 @@ int train_recipe(struct train_session *s, const struct train_cli *o, struct pesc
                  {"adam_beta2", o->beta2},
                  {"adam_epsilon", o->eps}};
     for (size_t i = 0; i < sizeof reals / sizeof *reals; i++)
-        set_real(r, reals[i].key, reals[i].value);
+        set_real(&r, reals[i].key, reals[i].value);
     if (s->arg.is_crafted)
-        json_object_set_new(r, "adapters", crafted_moe_json(&s->model->moe));
+        json_put(&r, "adapters", crafted_moe_json(&s->model->moe));
     s->recipe = r;
-    return 0;
+    return r ? 0 : FAIL(err, MEMORY, "no memory for the run's description");
 }
 
 int train_check_resume(struct train_session *s, struct pesc_error *err)
@@ -136,8 +134,10 @@ static json_t *base_json(struct train_session *s, struct pesc_error *err)
                           "config_sha256", b.config_sha256, "arch", b.arch, "layers",
                           (json_int_t)b.layers, "hidden", (json_int_t)b.hidden, "vocab",
                           (json_int_t)b.vocab, "path", base_dir(s->arg.base));
-    if (o && *b.origin)
-        json_object_set_new(o, "origin", json_string(b.origin));
+    if (*b.origin)
+        json_put(&o, "origin", json_string(b.origin));
+    if (!o)
+        FAIL(err, MEMORY, "no memory to describe the run");
     return o;
 }
 
@@ -146,7 +146,13 @@ static json_t *data_json(const struct dataset *d)
 {
     json_t *list = d ? data_sources_json(d) : json_array(), *f;
     size_t i;
-    json_array_foreach(list, i, f) json_object_set(f, "records", json_object_get(f, "used"));
+    json_array_foreach(list, i, f)
+    {
+        if (json_object_set(f, "records", json_object_get(f, "used")) != 0) {
+            json_decref(list);
+            return NULL;
+        }
+    }
     return list;
 }
 
@@ -172,15 +178,13 @@ static json_t *plan_json(const struct train_session *s, const struct train_resul
         json_pack("{s:I, s:I, s:I, s:o, s:o}", "peak_bytes", (json_int_t)p->peak, "disk_bytes",
                   (json_int_t)(p->temporary + p->kept), "traffic_bytes", (json_int_t)p->traffic,
                   "terms", terms_json(&s->terms), "places", place_json(&s->place));
-    if (!o)
-        return NULL;
-    set_real(o, "tokens_per_s", p->tokens_per_s);
-    set_real(o, "seconds", p->rest);
+    set_real(&o, "tokens_per_s", p->tokens_per_s);
+    set_real(&o, "seconds", p->rest);
     if (!r)
         return o;
-    json_object_set_new(o, "real_peak_bytes", json_integer((json_int_t)machine_peak_rss()));
-    set_real(o, "real_tokens_per_s", own_tokens_per_s(r));
-    set_real(o, "real_seconds", train_clock() - s->begun);
+    json_put(&o, "real_peak_bytes", json_integer((json_int_t)machine_peak_rss()));
+    set_real(&o, "real_tokens_per_s", own_tokens_per_s(r));
+    set_real(&o, "real_seconds", train_clock() - s->begun);
     return o;
 }
 
@@ -198,8 +202,8 @@ static int write_run(struct train_session *s, const struct train_cli *o, const c
         json_t *row =
             json_pack("{s:s, s:s, s:I}", "task", dataset_source_at(s->eval_data, 0)->name, "metric",
                       "loss", "n", (json_int_t)dataset_counts(s->eval_data)->trained_tokens);
-        set_real(row, "value", r->eval_loss);
-        json_array_append_new(eval, row);
+        set_real(&row, "value", r->eval_loss);
+        json_add(&eval, row);
     }
     json_t *run =
         json_pack("{s:i, s:s, s:s, s:s, s:o, s:s, s:I, s:I, s:I, s:s, s:o, s:o}", "pesc_run", 1,
@@ -208,16 +212,15 @@ static int write_run(struct train_session *s, const struct train_cli *o, const c
                   "steps", (json_int_t)(r ? r->steps : s->resume_step), "tokens",
                   (json_int_t)(r ? r->tokens : s->rec.tokens), "seed", (json_int_t)o->seed,
                   "template", template_of(s), "data", data_json(s->data), "eval", eval);
-    if (run && s->eval_data)
-        json_object_set_new(run, "held_out", data_json(s->eval_data));
-    if (run)
-        json_object_set_new(run, "plan", plan_json(s, r));
-    if (run && r)
-        json_object_set_new(run, "ended", json_string(when));
-    if (run && s->arg.is_crafted)
-        json_object_set_new(run, "crafted", crafted_moe_json(&s->model->moe));
-    if (run && !strcmp(status, "finished"))
-        json_object_set_new(run, "result", json_string(full ? "model" : CRAFTED_ADAPTERS));
+    if (s->eval_data)
+        json_put(&run, "held_out", data_json(s->eval_data));
+    json_put(&run, "plan", plan_json(s, r));
+    if (r)
+        json_put(&run, "ended", json_string(when));
+    if (s->arg.is_crafted)
+        json_put(&run, "crafted", crafted_moe_json(&s->model->moe));
+    if (!strcmp(status, "finished"))
+        json_put(&run, "result", json_string(full ? "model" : CRAFTED_ADAPTERS));
     int rc = run ? rundir_write_run(s->rec.dir, run, err)
                  : FAIL(err, MEMORY, "no memory to describe the run");
     json_decref(run);
@@ -502,33 +505,35 @@ static json_t *closing(const struct train_session *s, const struct train_cli *cl
                           "tokens", (json_int_t)r->tokens, "trained_tokens",
                           (json_int_t)r->trained_tokens, "peak_rss_bytes",
                           (json_int_t)machine_peak_rss(), "planned_bytes", (json_int_t)s->need);
-    if (!o)
-        return NULL;
-    json_object_set_new(o, "loss", json_real_or_text(r->loss));
-    json_object_set_new(o, "ce", json_real_or_text(r->ce));
+    json_put(&o, "loss", json_real_or_text(r->loss));
+    json_put(&o, "ce", json_real_or_text(r->ce));
     if (s->eval_data)
-        json_object_set_new(o, "eval_loss", json_real_or_text(r->eval_loss));
-    json_object_set_new(o, "tokens_per_s", json_real_or_text((double)r->own_tokens / t));
-    json_object_set_new(o, "trained_tokens_per_s",
-                        json_real_or_text((double)r->own_trained_tokens / t));
-    json_object_set_new(o, "step_seconds", json_real_or_text(r->seconds));
-    json_object_set_new(o, "wall_seconds", json_real_or_text(train_clock() - s->started));
-    json_object_set_new(o, "weights_bytes_read",
-                        json_integer((json_int_t)weights_bytes_read(s->model->weights)));
+        json_put(&o, "eval_loss", json_real_or_text(r->eval_loss));
+    json_put(&o, "tokens_per_s", json_real_or_text((double)r->own_tokens / t));
+    json_put(&o, "trained_tokens_per_s", json_real_or_text((double)r->own_trained_tokens / t));
+    json_put(&o, "step_seconds", json_real_or_text(r->seconds));
+    json_put(&o, "wall_seconds", json_real_or_text(train_clock() - s->started));
+    json_put(&o, "weights_bytes_read",
+             json_integer((json_int_t)weights_bytes_read(s->model->weights)));
     if (s->place.pass_tokens)
-        json_object_set_new(o, "micro_batch_tokens", json_integer(s->place.pass_tokens));
+        json_put(&o, "micro_batch_tokens", json_integer(s->place.pass_tokens));
     if (cli->profile)
-        json_object_set_new(o, "profile", profile_json(&s->profile));
+        json_put(&o, "profile", profile_json(&s->profile));
     return o;
 }
 
-void train_finish(struct train_session *s, const struct train_cli *o, const struct train_result *r,
-                  int rc, const struct pesc_error *err)
+int train_finish(struct train_session *s, const struct train_cli *o, const struct train_result *r,
+                 int rc, struct pesc_error *err)
 {
     struct pesc_error e = {0};
     const char *status = rc == 0 ? "finished" : r->stopped ? "interrupted" : "failed";
-    if (write_run(s, o, status, r, &e) != 0 || rundir_sync(s->rec.dir, &e) != 0)
+    if (write_run(s, o, status, r, &e) != 0 && rc == 0) {
+        rc = -1;
+        status = "failed";
+        *err = e;
+    } else if (e.code || rundir_sync(s->rec.dir, &e) != 0) {
         note(&s->rec.notes, "W-RUN-LOG", "%s", e.text);
+    }
     if (s->rec.history) {
         e = (struct pesc_error){0};
         history_progress(s->rec.history, r->steps, r->tokens);
@@ -540,4 +545,5 @@ void train_finish(struct train_session *s, const struct train_cli *o, const stru
     }
     json_t *end = closing(s, o, r, status);
     progress_json(s->rec.progress, end);
+    return rc;
 }

@@ -16,7 +16,8 @@ int train_check_resume(struct train_session *s, struct pesc_error *err) MUST_USE
 int train_register(struct cli *cli, struct train_session *s, const struct train_cli *o,
                    struct pesc_error *err) MUST_USE;
 /* How it ended, everywhere; and the closing JSON object. */
-void train_finish(struct train_session *s, const struct train_cli *o, const struct train_result *r,
-                  int rc, const struct pesc_error *err);
+/* rc: how the training ended. Returns it, or -1 with err when the run's folder cannot say so. */
+int train_finish(struct train_session *s, const struct train_cli *o, const struct train_result *r,
+                 int rc, struct pesc_error *err) MUST_USE;
 
 #endif

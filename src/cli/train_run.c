@@ -159,7 +159,7 @@ static int train_and_save(struct train_session *s, const struct train_cli *o,
 static int prepare(struct cli *cli, struct train_session *s, struct train_cli *o,
                    struct pesc_error *err)
 {
-    s->threads = threads_arg(o->threads);
+    TRY(threads_arg(o->threads, &s->threads, err));
     TRY(rundir_open(o->out, o->resume != NULL, &s->rec.dir, err));
     TRY(path_join(s->ckpt_dir, rundir_path(s->rec.dir), "ckpt", err));
     TRY(dir_make(s->ckpt_dir, err));
@@ -196,7 +196,7 @@ int train_command(struct cli *cli, struct train_cli *o, struct pesc_error *err)
                            "stopped after step %ld of %ld, which is saved; go on with the same "
                            "command and --resume auto",
                            r.steps, s.steps);
-        train_finish(&s, o, &r, rc, err);
+        rc = train_finish(&s, o, &r, rc, err);
     }
     struct pesc_error shown = {0};
     if (progress_close(s.rec.progress, &shown) != 0 && rc == 0) {

@@ -284,8 +284,8 @@ void place_text(const struct place *p, char *out, size_t size)
 json_t *terms_json(const struct memory_terms *t)
 {
     json_t *o = json_object();
-    for (const struct memory_term *x = memory_term_table; o && x->name; x++)
-        json_object_set_new(o, x->key, json_integer((json_int_t)memory_term(t, x)));
+    for (const struct memory_term *x = memory_term_table; x->name; x++)
+        json_put(&o, x->key, json_integer((json_int_t)memory_term(t, x)));
     return o;
 }
 

@@ -46,6 +46,7 @@ enum {
 
 struct arc_reader {
     struct archive *a;
+    struct archive_entry *entry;
     struct byte_source from;
     int fd; /* -1: only from */
     off_t off;
@@ -121,8 +122,9 @@ static int reader_fail(struct arc_reader *r, struct pesc_error *err)
         return error_set(err, (enum pesc_code)r->io.code, "%s", r->io.text);
     const char *why = archive_error_string(r->a);
     int e = archive_errno(r->a);
-    /* While the format is unknown this number means that nobody recognised the file. */
-    enum pesc_code code = e == ENOMEM                                        ? PESC_E_MEMORY
+    /* Libraries below libarchive do not tell it that they had no memory, but errno does. While the
+     * format is unknown the other number means that nobody recognised the file. */
+    enum pesc_code code = e == ENOMEM || errno == ENOMEM                     ? PESC_E_MEMORY
                           : e == NOT_RECOGNISED && archive_format(r->a) == 0 ? PESC_E_AR_FORMAT
                                                                              : PESC_E_AR_CORRUPT;
     return error_set(err, code, "%s: %s", r->path, why ? why : "not readable");
@@ -158,7 +160,8 @@ static int open_reader(int fd, const struct byte_source *from, const char *path,
     r->formats = formats;
     r->filters = filters;
     r->a = archive_read_new();
-    if (!r->a) {
+    r->entry = archive_entry_new(); /* not libarchive's own, which may be missing */
+    if (!r->a || !r->entry) {
         FAIL(err, MEMORY, "%s: no memory", path);
         goto fail;
     }
@@ -173,7 +176,10 @@ static int open_reader(int fd, const struct byte_source *from, const char *path,
             goto fail;
         }
     if (((formats & ARC_ZIP) && archive_read_set_seek_callback(r->a, reader_seek) != ARCHIVE_OK) ||
-        archive_read_open(r->a, r, NULL, reader_pull, NULL) != ARCHIVE_OK) {
+        archive_read_set_read_callback(r->a, reader_pull) != ARCHIVE_OK ||
+        /* archive_read_open would go on without memory for its argument, and crash */
+        archive_read_set_callback_data(r->a, r) != ARCHIVE_OK ||
+        archive_read_open1(r->a) != ARCHIVE_OK) {
         reader_fail(r, err);
         goto fail;
     }
@@ -220,13 +226,13 @@ static const char *special(struct archive_entry *entry)
 
 int arc_reader_any(struct arc_reader *r, struct arc_entry *e, struct pesc_error *err)
 {
-    struct archive_entry *entry;
+    struct archive_entry *entry = r->entry;
     int rc = r->begun ? archive_read_data_skip(r->a) : ARCHIVE_OK;
     if (rc < ARCHIVE_WARN)
         return reader_fail(r, err);
     r->begun = 1;
     r->data_end = (uint64_t)archive_filter_bytes(r->a, 0);
-    rc = archive_read_next_header(r->a, &entry);
+    rc = archive_read_next_header2(r->a, entry);
     if (rc == ARCHIVE_EOF)
         return 0;
     /* A warning is about a name that the C locale cannot show; such names are taken as UTF-8. */
@@ -249,9 +255,9 @@ int arc_reader_any(struct arc_reader *r, struct arc_entry *e, struct pesc_error 
 
 int arc_reader_next(struct arc_reader *r, struct arc_entry *e, struct pesc_error *err)
 {
-    struct archive_entry *entry;
+    struct archive_entry *entry = r->entry;
     for (;;) {
-        int rc = archive_read_next_header(r->a, &entry);
+        int rc = archive_read_next_header2(r->a, entry);
         if (rc == ARCHIVE_EOF)
             return 0;
         if (rc != ARCHIVE_OK)
@@ -311,6 +317,7 @@ void arc_reader_close(struct arc_reader *r)
 {
     if (!r)
         return;
+    archive_entry_free(r->entry);
     (void)archive_read_free(r->a);
     free(r);
 }
@@ -359,7 +366,7 @@ static int writer_fail(struct arc_writer *w, struct archive *a, struct pesc_erro
     if (w->io.code)
         return error_set(err, (enum pesc_code)w->io.code, "%s", w->io.text);
     const char *why = archive_error_string(a);
-    return error_set(err, archive_errno(a) == ENOMEM ? PESC_E_MEMORY : PESC_E_IO,
+    return error_set(err, archive_errno(a) == ENOMEM || errno == ENOMEM ? PESC_E_MEMORY : PESC_E_IO,
                      "cannot write the archive: %s", why ? why : "unknown reason");
 }
 

@@ -56,6 +56,8 @@ int file_fail(struct pesc_error *err, const char *path, const char *what)
     int e = errno;
     if (e == ENOSPC || e == EDQUOT || e == EFBIG)
         return FAIL(err, IO_FULL, "%s: cannot %s: %s", path, what, strerror(e));
+    if (e == ENOMEM)
+        return FAIL(err, MEMORY, "%s: cannot %s: no memory", path, what);
     return FAIL(err, IO, "%s: cannot %s: %s", path, what, strerror(e));
 }
 
@@ -81,25 +83,35 @@ int dir_make_all(const char *path, struct pesc_error *err)
     return dir_make(buf, err);
 }
 
+static int remove_entry(const char *dir, const char *name, struct pesc_error *err)
+{
+    char sub[PATH_CAP];
+    struct stat st;
+    if (!strcmp(name, ".") || !strcmp(name, ".."))
+        return 0;
+    TRY(path_join(sub, dir, name, err));
+    if (lstat(sub, &st) == 0 && S_ISDIR(st.st_mode))
+        return dir_remove_all(sub, err);
+    return unlink(sub) == 0 ? 0 : file_fail(err, sub, "remove");
+}
+
+/* Without opendir, which allocates: what is half done is also removed for want of memory. */
 int dir_remove_all(const char *path, struct pesc_error *err)
 {
-    DIR *d = opendir(path);
-    if (!d)
+    _Alignas(struct dirent64) char entries[4096];
+    int fd = open(path, O_RDONLY | O_DIRECTORY | O_NOFOLLOW | O_CLOEXEC), rc = 0;
+    if (fd < 0)
         return errno == ENOENT ? 0 : file_fail(err, path, "open");
-    struct dirent *e;
-    int rc = 0;
-    while (rc == 0 && (e = readdir(d))) {
-        if (!strcmp(e->d_name, ".") || !strcmp(e->d_name, ".."))
-            continue;
-        char sub[PATH_CAP];
-        struct stat st;
-        rc = path_join(sub, path, e->d_name, err);
-        if (rc == 0 && lstat(sub, &st) == 0 && S_ISDIR(st.st_mode))
-            rc = dir_remove_all(sub, err);
-        else if (rc == 0 && unlink(sub) != 0)
-            rc = file_fail(err, sub, "remove");
-    }
-    closedir(d);
+    ssize_t n = 0;
+    while (rc == 0 && (n = getdents64(fd, entries, sizeof entries)) > 0)
+        for (ssize_t at = 0; rc == 0 && at < n;) {
+            const struct dirent64 *e = (const struct dirent64 *)(const void *)(entries + at);
+            rc = remove_entry(path, e->d_name, err);
+            at += e->d_reclen;
+        }
+    if (n < 0)
+        rc = file_fail(err, path, "read");
+    close(fd);
     if (rc == 0 && rmdir(path) != 0)
         rc = file_fail(err, path, "remove");
     return rc;

@@ -27,8 +27,16 @@ json_t *json_parse_nul(const char *text, size_t len, enum json_fault *fault, cha
 /* Reads and parses a file of at most cap bytes; any JSON fault gets the given code. */
 json_t *json_file(const char *path, size_t cap, enum pesc_code code, struct pesc_error *err);
 
+/* json_dumps, but NULL where that leaves out what it had no memory for. Caller frees. */
+char *json_written(const json_t *v, size_t flags);
+
 /* Canonical text: sorted keys, no white space, UTF-8. Caller frees. NULL without memory. */
 char *json_canonical(const json_t *v);
+
+/* Building a tree without a look at each step: v (taken) goes in; without memory, or when v is NULL
+ * for want of it, the tree is freed and *o becomes NULL, and stays that. */
+void json_put(json_t **o, const char *key, json_t *v);
+void json_add(json_t **list, json_t *v);
 
 /* Number of '{' outside strings: a cheap bound on objects before anything is built. */
 size_t json_count_objects(const char *text, size_t len);

@@ -6,6 +6,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/resource.h>
 #include <sys/utsname.h>
 #include <unistd.h>
 
@@ -214,18 +215,28 @@ void machine_memory(const char *root, struct machine_memory *m)
     walk_groups(root, "memory", memory_level, m);
 }
 
-uint64_t machine_memory_limit(void)
-{
-    struct machine_memory m;
-    machine_memory("", &m);
-    return m.usable;
-}
-
 static uint64_t own_status(const char *field)
 {
     char text[TEXT_CAP];
     return slurp("", "/proc/self/status", text, sizeof text) == 0 ? field_number(text, field, 1024)
                                                                   : 0;
+}
+
+uint64_t machine_address_room(void)
+{
+    struct rlimit limit;
+    if (getrlimit(RLIMIT_AS, &limit) != 0 || limit.rlim_cur == RLIM_INFINITY)
+        return UINT64_MAX;
+    uint64_t used = own_status("VmSize");
+    return used < limit.rlim_cur ? limit.rlim_cur - used : 0;
+}
+
+uint64_t machine_memory_limit(void)
+{
+    struct machine_memory m;
+    machine_memory("", &m);
+    uint64_t room = machine_address_room();
+    return room < m.usable || (!m.usable && room != UINT64_MAX) ? room : m.usable;
 }
 
 uint64_t machine_peak_rss(void)

@@ -23,7 +23,9 @@ struct machine_memory {        /* bytes */
     uint64_t usable;           /* what this process can still take within both */
 };
 void machine_memory(const char *root, struct machine_memory *m);
-uint64_t machine_memory_limit(void); /* usable, of the real machine */
+/* usable, of the real machine, and within the address space that is left */
+uint64_t machine_memory_limit(void);
+uint64_t machine_address_room(void); /* that (RLIMIT_AS); UINT64_MAX: no limit */
 
 uint64_t machine_peak_rss(void); /* bytes: the most this process has held (VmHWM) */
 uint64_t machine_rss(void);      /* bytes: what it holds now (VmRSS) */

@@ -1,6 +1,7 @@
 #include "config.h"
 #include "core/number.h"
 
+#include <math.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -22,4 +23,33 @@ void number_text(double x, char out[NUMBER_CAP])
             out[o++] = '.';
     }
     out[o] = 0;
+}
+
+static const char *digits(const char *s)
+{
+    return s + strspn(s, "0123456789");
+}
+
+int number_parse(const char *text, double *x)
+{
+    const char *s = text + (*text == '-'), *end = digits(s);
+    if (end == s || (*s == '0' && end > s + 1))
+        return -1;
+    if (*end == '.') {
+        s = end + 1;
+        end = digits(s);
+        if (end == s)
+            return -1;
+    }
+    if (*end == 'e' || *end == 'E') {
+        s = end + 1;
+        s += *s == '+' || *s == '-';
+        end = digits(s);
+        if (end == s)
+            return -1;
+    }
+    if (*end)
+        return -1;
+    *x = strtod(text, NULL);
+    return isfinite(*x) ? 0 : -1;
 }

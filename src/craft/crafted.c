@@ -156,7 +156,7 @@ static int write_description(const char *dir, const struct base *b, const struct
                   contained ? CRAFTED_BASE : absolute, "name", path_base(absolute), "fingerprint",
                   c->fingerprint, "dtype", stored ? "stored" : dtype_name(c->base_dtype),
                   "adapters", crafted_moe_json(&c->moe), "seed", (json_int_t)c->seed);
-    char *text = o ? json_dumps(o, JSON_INDENT(1) | JSON_SORT_KEYS) : NULL;
+    char *text = o ? json_written(o, JSON_INDENT(1) | JSON_SORT_KEYS) : NULL;
     json_decref(o);
     if (!text)
         return FAIL(err, MEMORY, "no memory to describe %s", dir);

@@ -2,6 +2,7 @@
 #include "model/convert.h"
 
 #include "core/file.h"
+#include "core/json.h"
 #include "model/quantised.h"
 #include "model/save.h"
 
@@ -338,7 +339,7 @@ static int write_shards(struct job *j, struct pesc_error *err)
     }
     if (shards == 1)
         return 0;
-    char *text = json_dumps(j->index, JSON_INDENT(2) | JSON_SORT_KEYS);
+    char *text = json_written(j->index, JSON_INDENT(2) | JSON_SORT_KEYS);
     int rc = text ? path_join(path, j->dir, "model.safetensors.index.json", err)
                   : FAIL(err, MEMORY, "%s: no memory for its index", j->dir);
     if (rc == 0)

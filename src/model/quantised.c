@@ -100,7 +100,10 @@ static int read_state(const struct reading *r, const struct model_tensor *want,
     if (p->t->n == 0 || p->t->n > sizeof text)
         return bad_state(r, "is empty or too long", err);
     TRY(st_read(p->file, p->t, text, err));
-    json_t *o = json_parse(text, (size_t)p->t->n, NULL, NULL, 0);
+    enum json_fault fault;
+    json_t *o = json_parse(text, (size_t)p->t->n, &fault, NULL, 0);
+    if (!o && fault == JSON_FAULT_MEMORY)
+        return FAIL(err, MEMORY, "%s: no memory for a tensor's description", r->dir);
     int rc = json_is_object(o) ? state_fields(r, o, want, err)
                                : bad_state(r, "is not a JSON object", err);
     json_decref(o);

@@ -2,6 +2,7 @@
 #include "model/save.h"
 
 #include "core/file.h"
+#include "core/json.h"
 #include "model/tensors.h"
 
 #include <fcntl.h>
@@ -69,7 +70,7 @@ int base_copy_others(const struct base *b, const char *to_dir, struct pesc_error
 int base_write_config(const char *dir, json_t *json, struct pesc_error *err)
 {
     char path[PATH_CAP];
-    char *text = json ? json_dumps(json, JSON_INDENT(2)) : NULL;
+    char *text = json ? json_written(json, JSON_INDENT(2)) : NULL;
     json_decref(json);
     if (!text)
         return FAIL(err, MEMORY, "%s: no memory for its config", dir);

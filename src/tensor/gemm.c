@@ -1,6 +1,7 @@
 #include "config.h"
 #include "tensor/gemm.h"
 
+#include "core/machine.h"
 #include "tensor/gemm_plan.h"
 #include "tensor/profile.h"
 
@@ -14,10 +15,13 @@ struct plan {
     unsigned long used; /* for replacing the oldest */
 };
 
-enum { PLANS = 128 };
+enum { PLANS = 32 };
 
 /* Elements of a panel: 64 MiB in bf16. All but vocabularies are smaller. */
 enum { PANEL = 32 << 20 };
+
+/* Bytes of address space that making a product may take at most, and the first one. */
+enum { CODE = 16 << 20, FIRST_CODE = 32 << 20 };
 
 struct gemm {
     int failed;
@@ -26,6 +30,7 @@ struct gemm {
     dnnl_engine_t engine;
     dnnl_stream_t stream;
     unsigned long clock;
+    int limited; /* address space is */
     struct plan plans[PLANS];
     uint16_t *narrow; /* activations rounded to bf16 */
     size_t narrow_cap;
@@ -33,14 +38,39 @@ struct gemm {
     size_t panel_cap;
 };
 
+/* oneDNN crashes where it has no memory for its code. */
+static int has_room(struct gemm *g, uint64_t bytes)
+{
+    if (g->limited && machine_address_room() < bytes)
+        g->failed = dnnl_out_of_memory;
+    return !g->failed;
+}
+
+/* The code of all f32 products is made for the first of them: before there are threads. */
+static int make_code(struct gemm *g)
+{
+    enum { N = 32 };
+    float a[N * N] = {0}, c[N * N];
+    if (!has_room(g, FIRST_CODE))
+        return -1;
+    return dnnl_sgemm('N', 'N', N, N, N, 1.0f, a, N, a, N, 0.0f, c, N) == dnnl_success ? 0 : -1;
+}
+
 struct gemm *gemm_new(struct pesc_error *err)
 {
     struct gemm *g = calloc(1, sizeof *g);
-    /* The plans are kept here. oneDNN's own cache of a thousand more outgrows every budget. */
-    dnnl_set_primitive_cache_capacity(0);
-    if (!g || dnnl_engine_create(&g->engine, dnnl_cpu, 0) != dnnl_success ||
+    /* Batches differ in their number of tokens, and every number is code of its own: the plans here
+     * are enough of it. oneDNN would keep that of 1024 products, tens of MiB. */
+    if (!g || dnnl_set_primitive_cache_capacity(0) != dnnl_success ||
+        dnnl_engine_create(&g->engine, dnnl_cpu, 0) != dnnl_success ||
         dnnl_stream_create(&g->stream, g->engine, dnnl_stream_default_flags) != dnnl_success) {
         FAIL(err, MEMORY, "oneDNN: cannot create an engine");
+        gemm_free(g);
+        return NULL;
+    }
+    g->limited = machine_address_room() != UINT64_MAX;
+    if (g->limited && make_code(g) != 0) {
+        FAIL(err, MEMORY, "the address space that is allowed has no room for oneDNN's code");
         gemm_free(g);
         return NULL;
     }
@@ -112,6 +142,8 @@ int gemm_reserve_panel(struct gemm *g, size_t bytes, struct pesc_error *err)
 
 int gemm_check(const struct gemm *g, struct pesc_error *err)
 {
+    if (g->failed == dnnl_out_of_memory)
+        return FAIL(err, MEMORY, "no memory for oneDNN's matrix products");
     return g->failed ? FAIL(err, MEMORY, "oneDNN: a matrix product failed (status %d)", g->failed)
                      : 0;
 }
@@ -178,6 +210,8 @@ static void sgemm_rows(struct gemm *g, int ta, int tb, float *C, long c_row, flo
                 memset(C + m * c_row, 0, (size_t)N * sizeof *C);
         return;
     }
+    if (!has_room(g, CODE))
+        return;
     dnnl_status_t s = dnnl_sgemm(ta ? 'T' : 'N', tb ? 'T' : 'N', M, N, K, 1.0f, A, a_row, B,
                                  tb ? K : N, beta, C, c_row);
     if (s != dnnl_success)
@@ -226,6 +260,8 @@ static struct matmul *plan_find(struct gemm *g, const struct matmul *want)
             oldest = p;
     }
     matmul_free(&oldest->m);
+    if (!has_room(g, CODE))
+        return NULL;
     oldest->used = g->clock;
     oldest->m = *want;
     oldest->m.type = dnnl_bf16;
@@ -257,7 +293,7 @@ static void bf16_product(struct gemm *g, const struct matmul *want, float *C, co
         return;
     struct matmul *m = plan_find(g, want);
     int status = m ? matmul_run(m, g->stream, A, W, C) : dnnl_unimplemented;
-    if (status != dnnl_success)
+    if (status != dnnl_success && !g->failed)
         g->failed = status;
     count(g, want->M, want->N, want->K);
 }

@@ -4,6 +4,7 @@
 #include "core/file.h"
 #include "tensor/st_header.h"
 
+#include <errno.h>
 #include <inttypes.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -123,13 +124,15 @@ static char *header_text(const char *path, const struct slot *s, long n, const c
                          const char *meta_value, size_t *len, struct pesc_error *err)
 {
     char *text = NULL;
+    errno = 0;
     FILE *out = open_memstream(&text, len);
     if (out) {
         fwrite("\0\0\0\0\0\0\0", 1, 8, out);
         put_header(out, s, n, meta_key, meta_value);
     }
     int failed = !out || ferror(out);
-    if ((out && fclose(out) != 0) || failed) {
+    /* What there is no room for is left out, and only errno tells. */
+    if ((out && fclose(out) != 0) || failed || errno == ENOMEM || !text) {
         FAIL(err, MEMORY, "%s: no memory for the header", path);
         free(text);
         return NULL;

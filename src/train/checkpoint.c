@@ -113,7 +113,7 @@ static int list(const char *dir, int clean, struct listing *l, struct pesc_error
 {
     DIR *d = opendir(dir);
     if (!d)
-        return errno == ENOENT ? 0 : FAIL(err, IO, "%s: cannot open: %s", dir, strerror(errno));
+        return errno == ENOENT ? 0 : file_fail(err, dir, "open");
     int rc = 0;
     struct dirent *e;
     while (rc == 0 && (errno = 0, e = readdir(d))) {
@@ -125,7 +125,7 @@ static int list(const char *dir, int clean, struct listing *l, struct pesc_error
         rc = listing_add(l, e->d_name, err);
     }
     if (rc == 0 && errno != 0)
-        rc = FAIL(err, IO, "%s: cannot list: %s", dir, strerror(errno));
+        rc = file_fail(err, dir, "list");
     closedir(d);
     if (l->n)
         qsort(l->v, l->n, sizeof *l->v, newest_first);
@@ -367,9 +367,11 @@ static int read_meta(const struct st_file *f, json_t **meta, long *step, struct 
     const char *text = st_metadata(f, META_KEY);
     if (!text)
         return FAIL(err, CK_CORRUPT, "%s: not a checkpoint: no description in it", st_path(f));
-    *meta = json_parse(text, strlen(text), NULL, why, sizeof why);
+    enum json_fault fault;
+    *meta = json_parse(text, strlen(text), &fault, why, sizeof why);
     if (!*meta)
-        return FAIL(err, CK_CORRUPT, "%s: description: %s", st_path(f), why);
+        return error_set(err, fault == JSON_FAULT_MEMORY ? PESC_E_MEMORY : PESC_E_CK_CORRUPT,
+                         "%s: description: %s", st_path(f), why);
     const json_t *s = json_object_get(*meta, "step");
     if (!json_is_integer(s) || json_integer_value(s) < 0 || json_integer_value(s) > MAX_STEP)
         return FAIL(err, CK_CORRUPT, "%s: description without a step", st_path(f));
