@@ -17,7 +17,9 @@ struct row {
     struct pesc_error refused; /* code 0: it works */
     struct place place;
     struct memory_terms terms;
-    struct calibration speed;
+    int has_other; /* see train_session */
+    struct place other;
+    struct memory_terms other_terms;
     struct prediction said;
 };
 
@@ -25,7 +27,7 @@ struct plan {
     struct train_session s;
     struct row row[OPT_SIZES_CAP];
     long n;
-    double measuring, tokens; /* seconds; of an average step */
+    double tokens; /* of an average step */
 };
 
 /* Before any weight is read: a budget that does not work is a row that says so. */
@@ -45,21 +47,11 @@ static int choose(struct plan *p, struct train_cli *o, struct pesc_error *err)
         r->place = p->s.place;
         r->terms = p->s.terms;
         r->said.peak = p->s.need;
+        r->has_other = p->s.has_other;
+        r->other = p->s.other;
+        r->other_terms = p->s.other_terms;
     }
     return 0;
-}
-
-/* What is measured depends on what is on disk, but not on how many layers are. */
-static const struct row *measured_before(const struct plan *p, const struct row *r)
-{
-    const struct place *b = &r->place;
-    for (const struct row *x = p->row; x < r; x++) {
-        const struct place *a = &x->place;
-        if (!x->refused.code && a->spill == b->spill && a->state_on_disk == b->state_on_disk &&
-            a->embed_on_disk == b->embed_on_disk && !a->streamed_layers == !b->streamed_layers)
-            return x;
-    }
-    return NULL;
 }
 
 static int measure(struct plan *p, struct train_cli *o, struct pesc_error *err)
@@ -69,18 +61,16 @@ static int measure(struct plan *p, struct train_cli *o, struct pesc_error *err)
         struct row *r = &p->row[i];
         if (r->refused.code)
             continue;
-        const struct row *known = measured_before(p, r);
         s->place = r->place;
         s->terms = r->terms;
         s->need = r->said.peak;
-        if (known) {
-            s->speed = known->speed;
-        } else {
-            TRY(train_calibrate(s, o, CALIBRATION_SECONDS, err));
-            p->measuring += s->speed.seconds;
-        }
-        r->speed = s->speed;
+        s->has_other = r->has_other;
+        s->other = r->other;
+        s->other_terms = r->other_terms;
+        TRY(train_calibrate(s, o, CALIBRATION_SECONDS, err));
         train_predict(s, o, &r->said);
+        r->place = s->place;
+        r->terms = s->terms;
         p->tokens = r->said.tokens;
     }
     return 0;
@@ -157,7 +147,7 @@ static void tell_one(FILE *f, const struct plan *p)
     say(f, "traffic", text);
     snprintf(text, sizeof text, "%.*f tokens/s, %.3g s a step of %.0f tokens (measured in %.1f s)",
              r->said.tokens_per_s < 10 ? 2 : 0, r->said.tokens_per_s, r->said.step, r->said.tokens,
-             p->measuring);
+             p->s.measuring);
     say(f, "speed", text);
     progress_time(a, sizeof a, r->said.rest);
     say(f, "time", a);
@@ -179,6 +169,8 @@ static void place_short(const struct place *p, char *out, size_t size)
         n += (size_t)snprintf(out + n, size - n, "s%ld ", p->streamed_layers);
     if (p->keep_layers)
         n += (size_t)snprintf(out + n, size - n, "k%ld ", p->keep_layers);
+    if (p->disk_layers)
+        n += (size_t)snprintf(out + n, size - n, "d%ld ", p->disk_layers);
     snprintf(out + n, size - n, "%s%s%s", p->embed_on_disk ? "e" : "", p->spill ? "a" : "",
              p->state_on_disk ? "o" : "");
 }
@@ -205,8 +197,8 @@ static void tell_table(FILE *f, const struct plan *p)
                 r->said.tokens_per_s < 10 ? 2 : 0, r->said.tokens_per_s, r->said.step, rest,
                 places);
     }
-    fputs("places: sN layers streamed, kN keep their activations, and on disk: e embedding,\n"
-          "        a activations, o optimiser state\n",
+    fputs("places: sN layers streamed, kN keep their activations, dN keep them in a\n"
+          "        file, and on disk: e embedding, a inputs of layers, o optimiser state\n",
           f);
 }
 
@@ -241,12 +233,12 @@ static int tell_json(struct cli *cli, const struct plan *p, struct pesc_error *e
     json_t *rows = json_array();
     for (long i = 0; i < p->n; i++)
         json_add(&rows, row_json(&p->row[i]));
-    json_t *o = json_pack("{s:s, s:s, s:I, s:I, s:f, s:s, s:I, s:f, s:o}", "model", s->arg.dir,
-                          "base", base_stored(s->arg.base), "trained_parameters",
-                          (json_int_t)params_trained(&s->model->params), "steps",
-                          (json_int_t)s->steps, "tokens_per_step", p->tokens, "compute",
-                          s->compute == COMPUTE_BF16 ? "bf16" : "f32", "threads",
-                          (json_int_t)s->threads, "measuring_seconds", p->measuring, "plans", rows);
+    json_t *o = json_pack(
+        "{s:s, s:s, s:I, s:I, s:f, s:s, s:I, s:f, s:o}", "model", s->arg.dir, "base",
+        base_stored(s->arg.base), "trained_parameters",
+        (json_int_t)params_trained(&s->model->params), "steps", (json_int_t)s->steps,
+        "tokens_per_step", p->tokens, "compute", s->compute == COMPUTE_BF16 ? "bf16" : "f32",
+        "threads", (json_int_t)s->threads, "measuring_seconds", p->s.measuring, "plans", rows);
     char *text = o ? json_written(o, JSON_INDENT(2) | JSON_REAL_PRECISION(9)) : NULL;
     json_decref(o);
     if (!text)

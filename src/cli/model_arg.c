@@ -63,7 +63,7 @@ int threads_arg(long threads, long *out, struct pesc_error *err)
 
 void place_defaults(struct place_options *o)
 {
-    *o = (struct place_options){.resident_layers = -1, .keep_layers = -1};
+    *o = (struct place_options){.resident_layers = -1, .keep_layers = -1, .disk_layers = -1};
 }
 
 void place_weights(const struct place_options *o, struct model *m)

@@ -10,7 +10,7 @@
 
 /* Where weights and activations are, for those who know better than the defaults. */
 struct place_options {
-    long resident_layers, keep_layers;
+    long resident_layers, keep_layers, disk_layers;
     int embed_on_disk;
     const char *spill;
 };
@@ -36,6 +36,14 @@ struct place_options {
      "top layers that keep their activations (-1: as fit)",                                        \
      -1,                                                                                           \
      1 << 20},                                                                                     \
+        {"keep-on-disk",                                                                           \
+         NULL,                                                                                     \
+         OPT_LONG,                                                                                 \
+         (base) + offsetof(struct place_options, disk_layers),                                     \
+         "N",                                                                                      \
+         "layers below those that keep theirs in a file (-1: all, where that is faster)",          \
+         -1,                                                                                       \
+         1 << 20},                                                                                 \
     {                                                                                              \
         "spill-activations", NULL, OPT_STRING, (base) + offsetof(struct place_options, spill),     \
             "DIR", "keep the layers' inputs in a file there, not in memory", 0, 0                  \

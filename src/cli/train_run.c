@@ -58,7 +58,7 @@ static void show_speed(struct train_session *s)
     progress_time(rest, sizeof rest, p->rest);
     progress_header(s->rec.progress, "speed",
                     "about %.*f tokens/s, %s to the end (measured in %.1f s)",
-                    p->tokens_per_s < 10 ? 2 : 0, p->tokens_per_s, rest, s->speed.seconds);
+                    p->tokens_per_s < 10 ? 2 : 0, p->tokens_per_s, rest, s->measuring);
 }
 
 static void show_header(struct train_session *s, const struct train_cli *o, long threads)

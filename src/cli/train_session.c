@@ -6,6 +6,7 @@
 #include <math.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/statvfs.h>
 
 void train_session_close(struct train_session *s)
 {
@@ -154,6 +155,23 @@ static int passes_wish(const struct train_session *s, const struct train_cli *o,
     return 0;
 }
 
+static uint64_t need_of(const struct memory_terms *t)
+{
+    return t->total > machine_peak_rss() ? t->total : machine_peak_rss();
+}
+
+/* Bytes that are free beside what the run will hold, in memory and on the disk of its folder. */
+static uint64_t room_beside(const struct train_session *s, uint64_t free_now, uint64_t rss)
+{
+    struct statvfs v;
+    uint64_t more = s->terms.total > rss ? s->terms.total - rss : 0;
+    uint64_t memory = free_now > more ? free_now - more : 0;
+    if (statvfs(s->ckpt_dir, &v) != 0)
+        return 0;
+    uint64_t disk = (uint64_t)v.f_bavail * v.f_frsize;
+    return disk < memory ? disk : memory;
+}
+
 /* What the options leave open is chosen so that the run fits --memory (or a share of what is free),
  * before any weight is read. */
 int train_choose_places(struct train_session *s, const struct train_cli *o, struct pesc_error *err)
@@ -173,6 +191,7 @@ int train_choose_places(struct train_session *s, const struct train_cli *o, stru
                                                    : resident < 0                         ? -1
                                                                   : L - resident,
                                 .keep_layers = o->place.keep_layers,
+                                .disk_layers = o->place.disk_layers,
                                 .embed_on_disk = o->place.embed_on_disk ? 1 : -1,
                                 .spill = o->place.spill ? 1 : -1,
                                 .state_on_disk = full ? 0
@@ -200,7 +219,10 @@ int train_choose_places(struct train_session *s, const struct train_cli *o, stru
         q.pass_tokens = -1; /* a resumed run in less memory; that bits differ is noted later */
         TRY(memory_choose(&q, &s->place, &s->terms, err));
     }
-    s->need = s->terms.total > machine_peak_rss() ? s->terms.total : machine_peak_rss();
+    s->need = need_of(&s->terms);
+    s->has_other =
+        memory_on_disk(&q, &s->place, room_beside(s, free_now, rss), &s->other, &s->other_terms);
+    memory_place(&s->place, s->model);
     return 0;
 }
 
@@ -208,7 +230,9 @@ static struct engine_choices engine_of(const struct train_session *s, const stru
 {
     const char *to = o->place.spill ? o->place.spill : s->ckpt_dir;
     return (struct engine_choices){.keep_layers = s->place.keep_layers,
-                                   .spill_dir = s->place.spill ? to : NULL};
+                                   .spill_dir = s->place.spill ? to : NULL,
+                                   .disk_layers = s->place.disk_layers,
+                                   .keep_dir = to};
 }
 
 struct train_options train_options_of(struct train_session *s, const struct train_cli *o)
@@ -266,7 +290,8 @@ void place_text(const struct place *p, char *out, size_t size)
                 {p->embed_on_disk, 0, "embedding on disk"},
                 {p->spill, 0, "activations spilled"},
                 {p->state_on_disk, 0, "optimiser state on disk"},
-                {p->keep_layers > 0, p->keep_layers, " layers keep their activations"}};
+                {p->keep_layers > 0, p->keep_layers, " layers keep their activations"},
+                {p->disk_layers > 0, p->disk_layers, " keep them in a file"}};
     size_t n = 0;
     *out = 0;
     for (size_t i = 0; i < sizeof what / sizeof *what && n < size; i++) {
@@ -291,12 +316,16 @@ json_t *terms_json(const struct memory_terms *t)
 
 json_t *place_json(const struct place *p)
 {
-    return json_pack("{s:I, s:b, s:I, s:b, s:b, s:I}", "streamed_layers",
+    return json_pack("{s:I, s:b, s:I, s:I, s:b, s:b, s:I}", "streamed_layers",
                      (json_int_t)p->streamed_layers, "embed_on_disk", p->embed_on_disk,
-                     "keep_layers", (json_int_t)p->keep_layers, "activations_spilled", p->spill,
+                     "keep_layers", (json_int_t)p->keep_layers, "keep_on_disk_layers",
+                     (json_int_t)p->disk_layers, "activations_spilled", p->spill,
                      "optimizer_state_on_disk", p->state_on_disk, "micro_batch_tokens",
                      (json_int_t)p->pass_tokens);
 }
+
+/* A file for activations wears a disk: a step must be shorter by a tenth. */
+static const double WORTH_IT = 0.9;
 
 /* Tokens and batches of an average update. */
 static void average_step(const struct train_session *s, const struct train_cli *o, double *tokens,
@@ -317,8 +346,17 @@ static uint64_t kept_bytes(const struct train_session *s, const struct train_cli
     return one * (uint64_t)(files > CHECKPOINT_KEEP ? CHECKPOINT_KEEP + 1 : files) + values;
 }
 
-int train_calibrate(struct train_session *s, const struct train_cli *o, double enough,
-                    struct pesc_error *err)
+/* What is measured depends on what is on disk, but hardly on how many layers are. */
+static int alike(const struct place *a, const struct place *b)
+{
+    return a->spill == b->spill && a->state_on_disk == b->state_on_disk &&
+           a->embed_on_disk == b->embed_on_disk && !a->streamed_layers == !b->streamed_layers &&
+           !a->disk_layers == !b->disk_layers && a->pass_tokens == b->pass_tokens;
+}
+
+/* s->speed of s->place. */
+static int measure(struct train_session *s, const struct train_cli *o, double enough,
+                   struct pesc_error *err)
 {
     struct train_options t = train_options_of(s, o);
     struct calibrate_what what = {.base = s->arg.base,
@@ -328,7 +366,43 @@ int train_calibrate(struct train_session *s, const struct train_cli *o, double e
                                   .run = &t,
                                   .place = &s->place,
                                   .enough = enough};
-    return calibrate(&what, &s->speed, err);
+    for (long i = 0; i < s->n_measured; i++)
+        if (alike(&s->measured[i].place, &s->place)) {
+            s->speed = s->measured[i].speed;
+            return 0;
+        }
+    TRY(calibrate(&what, &s->speed, err));
+    s->measuring += s->speed.seconds;
+    if (s->n_measured < MEASURED_MAX) {
+        s->measured[s->n_measured].place = s->place;
+        s->measured[s->n_measured++].speed = s->speed;
+    }
+    return 0;
+}
+
+int train_calibrate(struct train_session *s, const struct train_cli *o, double enough,
+                    struct pesc_error *err)
+{
+    TRY(measure(s, o, enough, err));
+    if (!s->has_other)
+        return 0;
+    struct place place = s->place;
+    struct memory_terms terms = s->terms;
+    struct calibration speed = s->speed;
+    struct prediction plain, other;
+    train_predict(s, o, &plain);
+    s->place = s->other;
+    s->terms = s->other_terms;
+    TRY(measure(s, o, enough, err));
+    train_predict(s, o, &other);
+    if (other.step > WORTH_IT * plain.step) {
+        s->place = place;
+        s->terms = terms;
+        s->speed = speed;
+    }
+    s->need = need_of(&s->terms);
+    memory_place(&s->place, s->model);
+    return 0;
 }
 
 void train_predict(const struct train_session *s, const struct train_cli *o, struct prediction *out)

@@ -18,6 +18,8 @@ struct prediction {
     double rest; /* seconds of all steps and evaluations that are not done yet */
 };
 
+enum { MEASURED_MAX = 8 };
+
 struct train_session {
     struct model_arg arg;
     struct pack_arg pack;
@@ -36,7 +38,16 @@ struct train_session {
     struct memory_terms terms; /* what that takes */
     uint64_t need;             /* planned peak memory, bytes */
     uint64_t free_at_start;    /* of the machine's, bytes; 0: unknown */
-    struct calibration speed;  /* how fast that is, measured; train_predict */
+    int has_other;             /* perhaps a faster place: its activations in a file */
+    struct place other;
+    struct memory_terms other_terms;
+    struct {
+        struct place place;
+        struct calibration speed;
+    } measured[MEASURED_MAX]; /* so far */
+    long n_measured;
+    double measuring;         /* seconds spent on that */
+    struct calibration speed; /* how fast that is, measured; train_predict */
     struct prediction prediction;
     double started, begun; /* the process; its first evaluation or step */
     struct recorder rec;
@@ -57,7 +68,7 @@ void place_text(const struct place *p, char *out, size_t size);
 json_t *terms_json(const struct memory_terms *t); /* NULL without memory */
 json_t *place_json(const struct place *p);        /* NULL without memory */
 /* s->speed: trains a little of the model, everything being where s->place says, for about so many
- * seconds (train/calibrate.h). */
+ * seconds (train/calibrate.h); takes s->other instead where that is faster. */
 int train_calibrate(struct train_session *s, const struct train_cli *o, double enough,
                     struct pesc_error *err) MUST_USE;
 /* What s->place, s->terms and s->speed come to. */

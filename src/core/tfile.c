@@ -14,6 +14,7 @@ struct tfile {
     uint64_t at; /* of the last write, which may still be on its way */
     size_t n;
     char *dir; /* for messages */
+    int cached;
 };
 
 int tfile_open(const char *dir, uint64_t bytes, struct tfile **out, struct pesc_error *err)
@@ -40,6 +41,11 @@ int tfile_open(const char *dir, uint64_t bytes, struct tfile **out, struct pesc_
 fail:
     tfile_close(f);
     return -1;
+}
+
+void tfile_cached(struct tfile *f)
+{
+    f->cached = 1;
 }
 
 void tfile_close(struct tfile *f)
@@ -74,6 +80,8 @@ static int settle(struct tfile *f, struct pesc_error *err)
 
 int tfile_write(struct tfile *f, const void *data, size_t n, uint64_t at, struct pesc_error *err)
 {
+    if (f->cached)
+        return file_pwrite(f->fd, data, n, at, f->dir, err);
     TRY(settle(f, err));
     f->at = at;
     f->n = n;
@@ -85,7 +93,8 @@ int tfile_write(struct tfile *f, const void *data, size_t n, uint64_t at, struct
 int tfile_read(struct tfile *f, void *data, size_t n, uint64_t at, struct pesc_error *err)
 {
     TRY(file_pread(f->fd, data, n, at, f->dir, err));
-    drop(f, n, at);
+    if (!f->cached)
+        drop(f, n, at);
     return 0;
 }
 

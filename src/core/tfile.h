@@ -14,6 +14,10 @@ struct tfile;
  * system can: E-IO-FULL then comes from here and not half-way. E-IO-MISSING, E-IO. */
 int tfile_open(const char *dir, uint64_t bytes, struct tfile **out,
                struct pesc_error *err) MUST_USE;
+/* From now on the page cache may keep what it likes, and the disk gets it when the kernel thinks
+ * fit: for content that the machine has memory for. Reads and writes are safe from several threads.
+ */
+void tfile_cached(struct tfile *f);
 void tfile_close(struct tfile *f); /* NULL is fine */
 /* Waits at most for the write before this one. E-IO-FULL, E-IO. */
 int tfile_write(struct tfile *f, const void *data, size_t n, uint64_t at,

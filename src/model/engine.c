@@ -77,6 +77,9 @@ int engine_run_blocks(struct engine *e, struct pass *p, struct pesc_error *err)
         p->w = &w;
         m->attn[l].ops->fwd(&m->attn[l], p, s.attn, s.h, e->x);
         m->ffn[l].ops->fwd(&m->ffn[l], p, s.ffn, e->x, s.h);
+        profile_to(p->profile, STAGE_DISK);
+        if (e->back)
+            TRY(engine_put(e, l, err));
         profile_to(p->profile, STAGE_OTHER);
         weights_release(m->weights, l);
         arena_reset(&e->block, mark);
@@ -221,7 +224,8 @@ int engine_train(struct engine *e, const struct batch *b, struct engine_step *s,
         profile_to(p.profile, STAGE_DISK);
         TRY(weights_layer(m->weights, l, &w, err));
         p.w = &w;
-        if (l < e->keep_from) {
+        TRY(engine_get(e, l, err));
+        if (l < e->disk_from) {
             m->attn[l].ops->fwd(&m->attn[l], &p, saved.attn, saved.h, in);
             m->ffn[l].ops->fwd(&m->ffn[l], &p, saved.ffn, e->dx, saved.h);
         }

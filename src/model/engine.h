@@ -17,6 +17,10 @@
 struct engine_choices {
     long keep_layers;      /* of the top ones everything is kept and nothing recomputed */
     const char *spill_dir; /* block inputs go to a file without a name in this folder, not memory */
+    /* Of so many layers below those everything is kept, too, in a file that the page cache may
+     * hold: memory that the kernel lends, and takes back. keep_dir: its folder. */
+    long disk_layers;
+    const char *keep_dir;
 };
 
 struct engine;
@@ -30,6 +34,9 @@ long engine_max_tokens(const struct engine *e);
 /* Bytes that engine_open would allocate, without allocating. */
 size_t engine_bytes(const struct model *m, long max_tokens, long max_samples, int train,
                     const struct engine_choices *choices);
+/* Bytes of disk that disk_layers take. */
+uint64_t engine_disk_bytes(const struct model *m, long max_tokens,
+                           const struct engine_choices *choices);
 /* Bytes of disk that spilling takes. */
 uint64_t engine_spill_bytes(const struct model *m, long max_tokens);
 

@@ -11,10 +11,13 @@ struct engine {
     int train;
     int back;                  /* this pass has a backward one */
     long keep_from;            /* layers from here on are kept in full */
+    long disk_from;            /* and from here on at least in a file */
     struct tfile *spill;       /* NULL: inputs are in memory */
+    struct tfile *insides;     /* NULL: disk_from is keep_from */
     struct arena fixed, block; /* buffers of a whole pass; the working set of one block */
     struct arena full;         /* the insides of the layers kept in full, full_layer bytes each */
     size_t full_layer;
+    struct arena image; /* of the layer at work that is kept in the file */
     long *position;
     float *cos, *sin;
     double *inv_freq;
@@ -34,6 +37,10 @@ struct block_saved {
 /* The memory of layer l for this pass. Of a layer that is kept in full, what the forward pass left
  * is still there when the backward pass asks again. */
 struct block_saved engine_block(struct engine *e, long l, long T);
+
+/* The inside of a layer that is kept in the file: there, and back. */
+int engine_put(struct engine *e, long l, struct pesc_error *err) MUST_USE;
+int engine_get(struct engine *e, long l, struct pesc_error *err) MUST_USE;
 
 /* Keeps block l's input x[T,D] where a backward pass follows; in bf16 compute the stream itself
  * takes on the rounded values. */

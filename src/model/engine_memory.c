@@ -101,8 +101,12 @@ static struct block_saved lay_block(struct arena *keep, struct arena *work, cons
 
 struct block_saved engine_block(struct engine *e, long l, long T)
 {
-    if (l < e->keep_from)
+    if (l < e->disk_from)
         return lay_block(&e->block, &e->block, e, l, T);
+    if (l < e->keep_from) { /* every layer's pointers are the same */
+        arena_reset(&e->image, 0);
+        return lay_block(&e->image, &e->block, e, l, T);
+    }
     struct arena own = {.base = e->full.base + (size_t)(l - e->keep_from) * e->full_layer,
                         .cap = e->full_layer};
     struct block_saved s = lay_block(&own, &e->block, e, l, T);
@@ -116,13 +120,15 @@ static void count_memory(struct engine *e, const struct engine_choices *c)
     size_t most = 0;
     long keep = e->train ? c->keep_layers : 0;
     e->keep_from = m->c.num_layers - (keep < m->c.num_layers ? keep : m->c.num_layers);
+    long disk = e->train ? c->disk_layers : 0;
+    e->disk_from = e->keep_from - (disk < e->keep_from ? disk : e->keep_from);
     arena_count(&e->fixed);
     lay_out(e, c->spill_dir != NULL);
     arena_count(&e->block);
     arena_count(&e->full);
     for (long l = 0; l < m->c.num_layers; l++) {
         struct arena work, own;
-        int full = l >= e->keep_from;
+        int full = l >= e->disk_from;
         arena_count(&work);
         arena_count(&own);
         (void)lay_block(full ? &own : &work, &work, e, l, e->max_tokens);
@@ -135,6 +141,8 @@ static void count_memory(struct engine *e, const struct engine_choices *c)
     }
     e->block.peak = most;
     e->full.peak = (size_t)(m->c.num_layers - e->keep_from) * e->full_layer;
+    arena_count(&e->image);
+    e->image.peak = e->disk_from < e->keep_from ? e->full_layer : 0;
 }
 
 static size_t widest(const struct model *m)
@@ -179,7 +187,7 @@ size_t engine_bytes(const struct model *m, long max_tokens, long max_samples, in
                        .max_samples = max_samples,
                        .train = train};
     count_memory(&e, choices ? choices : &nothing_special);
-    return e.fixed.peak + e.block.peak + e.full.peak + 2 * rounded(&e) + panel(m);
+    return e.fixed.peak + e.block.peak + e.full.peak + e.image.peak + 2 * rounded(&e) + panel(m);
 }
 
 static uint64_t spill_layer(const struct engine *e)
@@ -191,6 +199,19 @@ uint64_t engine_spill_bytes(const struct model *m, long max_tokens)
 {
     struct engine e = {.m = (struct model *)m, .max_tokens = max_tokens};
     return (uint64_t)m->c.num_layers * spill_layer(&e);
+}
+
+static uint64_t disk_bytes(const struct engine *e)
+{
+    return (uint64_t)(e->keep_from - e->disk_from) * e->full_layer;
+}
+
+uint64_t engine_disk_bytes(const struct model *m, long max_tokens,
+                           const struct engine_choices *choices)
+{
+    struct engine e = {.m = (struct model *)m, .max_tokens = max_tokens, .train = 1};
+    count_memory(&e, choices);
+    return disk_bytes(&e);
 }
 
 static int back(struct arena *a, struct pesc_error *err)
@@ -211,11 +232,16 @@ int engine_open(struct model *m, long max_tokens, long max_samples, int train,
     TRY_OR(arena_back(&e->fixed, err), fail);
     TRY_OR(arena_back(&e->block, err), fail);
     TRY_OR(back(&e->full, err), fail);
+    TRY_OR(back(&e->image, err), fail);
     lay_out(e, c->spill_dir != NULL);
     TRY_OR(gemm_reserve(m->gemm, rounded(e), err), fail);
     TRY_OR(gemm_reserve_panel(m->gemm, panel(m), err), fail);
     if (train && c->spill_dir)
         TRY_OR(tfile_open(c->spill_dir, engine_spill_bytes(m, max_tokens), &e->spill, err), fail);
+    if (e->image.base) {
+        TRY_OR(tfile_open(c->keep_dir, disk_bytes(e), &e->insides, err), fail);
+        tfile_cached(e->insides);
+    }
     *out = e;
     return 0;
 fail:
@@ -228,6 +254,8 @@ void engine_close(struct engine *e)
     if (!e)
         return;
     tfile_close(e->spill);
+    tfile_close(e->insides);
+    arena_free(&e->image);
     arena_free(&e->fixed);
     arena_free(&e->block);
     arena_free(&e->full);
@@ -237,6 +265,43 @@ void engine_close(struct engine *e)
 long engine_max_tokens(const struct engine *e)
 {
     return e->max_tokens;
+}
+
+/* --- insides in the file --- */
+
+enum { PIECE = 1 << 20 };
+
+/* In pieces, by all threads: it is mostly copying. */
+static int move_image(struct engine *e, long l, int write, struct pesc_error *err)
+{
+    size_t n = e->image.used;
+    long pieces = (long)((n + PIECE - 1) / PIECE), failed = pieces;
+    uint64_t at = (uint64_t)(l - e->disk_from) * e->full_layer;
+    if (l < e->disk_from || l >= e->keep_from || !e->insides)
+        return 0;
+#pragma omp parallel for schedule(static) reduction(min : failed)
+    for (long i = 0; i < pieces; i++) {
+        size_t from = (size_t)i * PIECE, k = n - from < PIECE ? n - from : PIECE;
+        struct pesc_error ignored = {0};
+        int rc = write ? tfile_write(e->insides, e->image.base + from, k, at + from, &ignored)
+                       : tfile_read(e->insides, e->image.base + from, k, at + from, &ignored);
+        failed = rc != 0 && i < failed ? i : failed;
+    }
+    if (failed == pieces)
+        return 0;
+    size_t from = (size_t)failed * PIECE, k = n - from < PIECE ? n - from : PIECE;
+    return write ? tfile_write(e->insides, e->image.base + from, k, at + from, err)
+                 : tfile_read(e->insides, e->image.base + from, k, at + from, err);
+}
+
+int engine_put(struct engine *e, long l, struct pesc_error *err)
+{
+    return move_image(e, l, 1, err);
+}
+
+int engine_get(struct engine *e, long l, struct pesc_error *err)
+{
+    return move_image(e, l, 0, err);
 }
 
 /* --- block inputs --- */

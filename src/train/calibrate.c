@@ -77,6 +77,7 @@ static int train_few(const struct calibrate_what *w, struct model *few, long lay
     o.checkpoint_dir = o.resume_from = NULL;
     o.save_steps = o.eval_steps = o.router_steps = 0;
     o.engine.keep_layers = 0;
+    o.engine.disk_layers = w->place->disk_layers ? layers : 0;
     o.profile = &m.profile;
     o.stop = &m.stop;
     atomic_init(&m.stop, 0);

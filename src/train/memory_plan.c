@@ -71,7 +71,9 @@ void memory_terms_of(const struct memory_question *q, const struct place *p, str
 {
     struct model *m = q->m;
     struct engine_choices engine = {.keep_layers = p->keep_layers,
-                                    .spill_dir = p->spill ? "." : NULL};
+                                    .spill_dir = p->spill ? "." : NULL,
+                                    .disk_layers = p->disk_layers,
+                                    .keep_dir = "."};
     struct adamw_options adamw = q->adamw;
     struct batch_source data = q->data;
     uint64_t passes = 1;
@@ -92,6 +94,11 @@ void memory_terms_of(const struct memory_question *q, const struct place *p, str
     t->total = t->in_use + t->weights + t->adapters + t->activations + t->optimiser + t->margin;
     if (p->spill) {
         uint64_t kept = engine_spill_bytes(m, data.max_tokens);
+        t->disk += kept;
+        t->traffic += 2 * passes * kept;
+    }
+    if (p->disk_layers) {
+        uint64_t kept = engine_disk_bytes(m, data.max_tokens, &engine);
         t->disk += kept;
         t->traffic += 2 * passes * kept;
     }
@@ -156,6 +163,7 @@ static int best_of(const struct memory_question *q, long pass_tokens, struct pla
     int found = 0;
     for (int i = 0; i < COMBINATIONS; i++) {
         struct place p = {.keep_layers = q->keep_layers > 0 ? q->keep_layers : 0,
+                          .disk_layers = q->disk_layers > 0 ? q->disk_layers : 0,
                           .pass_tokens = pass_tokens};
         struct memory_terms now;
         if (!combination(q, i, &p) || !fit(q, &p, &now))
@@ -192,6 +200,7 @@ uint64_t memory_smallest(const struct memory_question *q)
     uint64_t smallest = UINT64_MAX;
     for (int i = 0; i < COMBINATIONS; i++) {
         struct place p = {.keep_layers = q->keep_layers > 0 ? q->keep_layers : 0,
+                          .disk_layers = q->disk_layers > 0 ? q->disk_layers : 0,
                           .pass_tokens = q->pass_tokens < 0 ? longest(q) : q->pass_tokens};
         struct memory_terms t;
         if (!combination(q, i, &p))
@@ -222,6 +231,22 @@ static void spend(const struct memory_question *q, struct place *p, struct memor
         *t = now;
         break;
     }
+}
+
+int memory_on_disk(const struct memory_question *q, const struct place *p, uint64_t room,
+                   struct place *out, struct memory_terms *t)
+{
+    if (q->disk_layers >= 0 || q->keep_layers >= 0 || !q->comfort ||
+        p->keep_layers >= q->m->c.num_layers)
+        return 0;
+    *out = *p;
+    out->disk_layers = q->m->c.num_layers - p->keep_layers;
+    memory_terms_of(q, out, t);
+    int fits = t->total <= q->budget || (t->total > q->budget && fit(q, out, t));
+    struct engine_choices engine = {.keep_layers = out->keep_layers,
+                                    .disk_layers = out->disk_layers};
+    long tokens = out->pass_tokens ? out->pass_tokens : q->data.max_tokens;
+    return fits && engine_disk_bytes(q->m, tokens, &engine) <= room / 2;
 }
 
 int memory_choose(const struct memory_question *q, struct place *out, struct memory_terms *t,

@@ -13,6 +13,7 @@ struct place {
     int spill;         /* block inputs to disk */
     int state_on_disk; /* the optimiser's, with the gradients */
     long pass_tokens;  /* of a pass at most (train/passes.h); 0: whole batches */
+    long disk_layers;  /* below the kept ones: whose activations a file keeps, in the page cache */
 };
 
 struct memory_question {
@@ -26,6 +27,7 @@ struct memory_question {
     int comfort;     /* spend what is left on keeping activations */
     /* What the caller insists on; -1: free. */
     long streamed_layers, keep_layers, embed_on_disk, spill, state_on_disk;
+    long disk_layers; /* what the place has; -1: none, but see memory_on_disk */
     long pass_tokens; /* 0: whole batches; -1: free. Alone of all these it changes bits. */
 };
 
@@ -53,6 +55,11 @@ void memory_terms_of(const struct memory_question *q, const struct place *p,
  * than the pass asked for. */
 int memory_choose(const struct memory_question *q, struct place *out, struct memory_terms *t,
                   struct pesc_error *err) MUST_USE;
+/* The same place with the activations of all layers that it recomputes kept in a file instead:
+ * where they are free, memory allows, and room bytes (of memory beside the budget, and of disk) are
+ * twice what the file takes. Whether that is faster is to be measured. 0: no such place. */
+int memory_on_disk(const struct memory_question *q, const struct place *p, uint64_t room,
+                   struct place *out, struct memory_terms *t);
 /* The least that such a run can do with, in passes if they are free. */
 uint64_t memory_smallest(const struct memory_question *q);
 /* What no layout counts, which grows with the threads. */

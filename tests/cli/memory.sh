@@ -33,6 +33,8 @@ has placed.json '"weights_bytes_read":[1-9]' "and the bytes that were read are r
 place "one layer streamed" --resident-layers $((layers - 1))
 place "one layer kept" --keep-layers 1
 place "all layers kept" --keep-layers 99
+place "activations in a file" --keep-on-disk 99
+place "some kept, some in a file" --keep-layers 1 --keep-on-disk 2
 place "inputs spilled" --spill-activations spill
 place "all at once" --resident-layers 1 --keep-layers 1 --spill-activations spill --threads 1
 place "all of it on disk" --resident-layers 0 --spill-activations spill --optimizer-state disk

@@ -65,17 +65,22 @@ static void test_same(const char *what, const struct small *o, const struct moe_
     small_batch(&g[1], m->c.vocab_size, 2, 2, two);
     look(&want, m, b, NULL);
     for (long keep = 0; keep <= LAYERS + 1; keep++)
-        for (int spill = 0; spill < 2; spill++) {
-            struct engine_choices c = {keep, spill ? gen_dir : NULL};
+        for (int how = 0; how < 6; how++) {
+            int spill = how % 2, disk = how / 2 * 2; /* 0, 2 or 4 layers in a file */
+            struct engine_choices c = {.keep_layers = keep,
+                                       .spill_dir = spill ? gen_dir : NULL,
+                                       .disk_layers = disk,
+                                       .keep_dir = gen_dir};
             look(&got, m, b, &c);
             int same = !memcmp(want.loss, got.loss, sizeof want.loss) &&
                        !memcmp(want.grad, got.grad, want.n * sizeof *want.grad);
             if (!same)
-                diag("%ld layers kept, %s: other bits", keep, spill ? "spilled" : "in memory");
+                diag("%ld layers kept, %d in a file, %s: other bits", keep, disk,
+                     spill ? "spilled" : "in memory");
             bits &= same;
             free(got.grad);
         }
-    ok(bits, "%s%s: kept, recomputed, spilled: the same bits", what,
+    ok(bits, "%s%s: kept, recomputed, spilled, in a file: the same bits", what,
        compute == COMPUTE_BF16 ? " in bf16" : "");
     free(want.grad);
     small_batch_free(&g[0]), small_batch_free(&g[1]);

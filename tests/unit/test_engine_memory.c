@@ -76,7 +76,7 @@ static void test_engine(const char *what, const struct small *o, const struct mo
     counted.bytes = 0;
     must_do(engine_open(m, g.b.T, 3, train, choices, &e, &err), &err);
     size_t got = counted.bytes - sizeof *e;
-    size_t beside = choices && choices->spill_dir ? 8192 : 0; /* the file's struct */
+    size_t beside = choices && (choices->spill_dir || choices->disk_layers) ? 8192 : 0; /* the file's struct */
     ok(got >= want && got - want <= beside, "%s: engine_bytes is what is allocated", what);
     if (got != want)
         diag("%zu bytes planned, %zu allocated", want, got);
@@ -203,6 +203,8 @@ static void test_type(enum compute compute)
                 many, &(struct engine_choices){.keep_layers = 2});
     test_engine(b ? "bf16 kept and spilled" : "kept and spilled", &SMALL(.layers = 3), &pesc, 1,
                 compute, many, &(struct engine_choices){.keep_layers = 3, .spill_dir = gen_dir});
+    test_engine(b ? "bf16 kept in a file" : "kept in a file", &SMALL(.layers = 3), &pesc, 1,
+                compute, many, &(struct engine_choices){.disk_layers = 2, .keep_dir = gen_dir});
     test_engine(b ? "bf16 all weights, spilled" : "all weights, spilled", &SMALL(.layers = 3), NULL,
                 1, compute, many, &(struct engine_choices){.spill_dir = gen_dir});
     test_model_bytes(b ? "bf16 adapters" : "adapters", &pesc, TRAIN_ADAPTERS, compute, 0);
