@@ -152,6 +152,7 @@ static void test_fitted(void)
     double before = miss(plain, q);
     base_close(q);
     how.fitted = 1;
+    int usual = omp_get_max_threads();
     for (int threads = 1; threads <= 3; threads++) {
         char dir[32];
         snprintf(dir, sizeof dir, "fit-%d", threads);
@@ -163,6 +164,7 @@ static void test_fitted(void)
                100 * (1 - miss(plain, q) / before));
         base_close(q);
     }
+    omp_set_num_threads(usual);
     ok(!strcmp(id[0], id[1]) && !strcmp(id[0], id[2]), "the same base on any number of threads");
     base_close(plain);
 }
