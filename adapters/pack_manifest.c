@@ -446,9 +446,9 @@ json_t *pack_manifest_build(const struct pack_export *x, const struct pack_entry
         if (x->template_id)
             bad |= put(o, "template", json_pack("{s:s}", "id", x->template_id));
         if (x->training)
-            bad |= put(o, "training", json_deep_copy(x->training));
+            bad |= put(o, "training", json_incref((json_t *)x->training));
         if (x->metrics)
-            bad |= put(o, "metrics", json_deep_copy(x->metrics));
+            bad |= put(o, "metrics", json_incref((json_t *)x->metrics));
     }
     json_decref(base);
     json_decref(adapter);

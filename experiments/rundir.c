@@ -247,7 +247,7 @@ int rundir_write_run(struct rundir *r, const json_t *run, struct pesc_error *err
     char path[PATH_CAP];
     char *text = NULL;
     TRY(path_join(path, r->path, "run.json", err));
-    json_t *copy = json_copy((json_t *)run); /* shallow; jansson takes no const here */
+    json_t *copy = json_copy_whole(run);
     if (copy && json_object_set_new(copy, "uuid", json_string(r->uuid)) == 0)
         text = json_canonical(copy);
     json_decref(copy);

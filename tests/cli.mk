@@ -49,4 +49,4 @@ tests_cli_pesc_failing_SOURCES = $(pesc_SOURCES) tests/cli/failing.c
 tests_cli_pesc_failing_LDFLAGS = -Wl,--wrap=malloc -Wl,--wrap=calloc -Wl,--wrap=realloc \
   -Wl,--wrap=aligned_alloc -Wl,--wrap=posix_memalign -Wl,--wrap=strdup -Wl,--wrap=strndup \
   -Wl,--wrap=archive_entry_pathname_utf8 -Wl,--wrap=archive_entry_pathname \
-  -Wl,--wrap=archive_write_add_filter_zstd
+  -Wl,--wrap=archive_write_add_filter_zstd -Wl,--wrap=json_load_callback

@@ -208,12 +208,13 @@ static void show(FILE *f, json_t *report)
 static int look(json_t *report, struct pesc_error *err)
 {
     static const char *const names[] = {"program", "cpu", "memory", "libraries", "history"};
-    json_t *s[5], *advice = json_array();
+    json_t *s[5], *advice;
     char buf[512];
     for (int i = 0; i < 5; i++) {
         s[i] = json_object();
         TRY(add(report, names[i], s[i], err));
     }
+    advice = json_array();
     TRY(add(report, "advice", advice, err));
     TRY(add(s[0], "version", json_string(pesc_version()), err));
     TRY(add(s[0], "compiler", text(build_compiler()), err));
@@ -224,9 +225,12 @@ static int look(json_t *report, struct pesc_error *err)
     TRY(look_at_memory(s[2], advice, err));
     TRY(look_at_libraries(s[3], advice, err));
     struct pesc_error history = {0};
-    if (look_at_history(s[4], advice, &history) != 0)
-        TRY(advise(advice, history.text, err));
-    return 0;
+    int rc = look_at_history(s[4], advice, &history);
+    if (rc != 0 && history.code == PESC_E_MEMORY)
+        *err = history;
+    else if (rc != 0)
+        rc = advise(advice, history.text, err);
+    return rc;
 }
 
 static int run(struct cli *cli, void *opts, int argc, char **argv, struct pesc_error *err)

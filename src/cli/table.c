@@ -73,14 +73,16 @@ static void put_hex(FILE *f, const struct cell *c)
 
 void json_put_text(FILE *f, const char *text, size_t n)
 {
+    static const char from[] = "\"\\\b\f\n\r\t", to[] = "\"\\bfnrt";
     int sound = utf8_valid(text, n, NULL, NULL) == n;
     fputc('"', f);
     for (size_t i = 0; i < n; i++) {
         unsigned char c = (unsigned char)text[i];
-        if (c == '"' || c == '\\')
-            fprintf(f, "\\%c", c);
+        const char *known = c ? strchr(from, c) : NULL;
+        if (known)
+            fprintf(f, "\\%c", to[known - from]);
         else if (c < 0x20)
-            fprintf(f, "\\u%04x", c);
+            fprintf(f, "\\u%04X", c);
         else if (c >= 0x80 && !sound)
             fprintf(f, "\\\\x%02x", c);
         else

@@ -124,6 +124,26 @@ char *json_canonical(const json_t *v)
     return json_written(v, JSON_SORT_KEYS | JSON_COMPACT | JSON_ENCODE_ANY);
 }
 
+static json_t *whole(json_t *copy)
+{
+    if (errno != ENOMEM)
+        return copy;
+    json_decref(copy);
+    return NULL;
+}
+
+json_t *json_copy_whole(const json_t *v)
+{
+    errno = 0;
+    return whole(json_copy((json_t *)v)); /* which takes no const */
+}
+
+json_t *json_copy_deep(const json_t *v)
+{
+    errno = 0;
+    return whole(json_deep_copy(v));
+}
+
 static void drop_unless(int rc, json_t **v)
 {
     if (rc == 0)

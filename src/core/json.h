@@ -33,6 +33,10 @@ char *json_written(const json_t *v, size_t flags);
 /* Canonical text: sorted keys, no white space, UTF-8. Caller frees. NULL without memory. */
 char *json_canonical(const json_t *v);
 
+/* A copy, of the first level or of all; NULL without memory, where jansson's leave keys out. */
+json_t *json_copy_whole(const json_t *v);
+json_t *json_copy_deep(const json_t *v);
+
 /* Building a tree without a look at each step: v (taken) goes in; without memory, or when v is NULL
  * for want of it, the tree is freed and *o becomes NULL, and stays that. */
 void json_put(json_t **o, const char *key, json_t *v);

@@ -367,7 +367,7 @@ static json_t *quantization_config(const struct job *j)
 
 static int write_config(const struct job *j, struct pesc_error *err)
 {
-    json_t *json = json_deep_copy(base_config_json(j->b));
+    json_t *json = json_copy_deep(base_config_json(j->b));
     int rc = json ? 0 : -1;
     if (rc == 0 && j->how->quant != QUANT_NONE)
         rc = json_object_set_new(json, "quantization_config", quantization_config(j));

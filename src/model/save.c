@@ -87,7 +87,7 @@ static int write_config(const struct saving *s, const char *dir, struct pesc_err
 {
     static const char *const torch_name[DT_COUNT] = {
         [DT_F32] = "float32", [DT_BF16] = "bfloat16", [DT_F16] = "float16"};
-    json_t *json = json_deep_copy(base_config_json(s->like));
+    json_t *json = json_copy_deep(base_config_json(s->like));
     /* Newer folders say dtype, older torch_dtype. */
     const char *key = json_object_get(json, "dtype") ? "dtype" : "torch_dtype";
     int rc = json_object_set_new(json, key, json_string(torch_name[s->dtype]));

@@ -156,7 +156,7 @@ static int save_fill(void *ctx, long i, const struct st_out *t, void *dst, struc
 
 static char *meta_text(const struct checkpoint *c, struct pesc_error *err)
 {
-    json_t *meta = c->meta ? json_copy(c->meta) : json_object();
+    json_t *meta = c->meta ? json_copy_whole(c->meta) : json_object();
     char *text = NULL;
     if (json_object_set_new(meta, "step", json_integer(c->step)) == 0)
         text = json_canonical(meta);

@@ -1,6 +1,7 @@
 #include "config.h"
 #include "train/loop.h"
 
+#include "core/json.h"
 #include "core/machine.h"
 #include "train/evaluate.h"
 #include "train/passes.h"
@@ -178,7 +179,7 @@ static int save(struct run *u, long step, struct pesc_error *err)
         return 0;
     struct checkpoint c = {
         .params = &u->m->params, .adamw = &u->adamw, .step = step, .meta = o->checkpoint_meta};
-    json_t *meta = json_copy(o->checkpoint_meta);
+    json_t *meta = json_copy_whole(o->checkpoint_meta);
     char ce[40], loss[40]; /* canonical JSON has no reals */
     snprintf(ce, sizeof ce, "%.17g", u->r->ce);
     snprintf(loss, sizeof loss, "%.17g", u->r->loss);

@@ -17,11 +17,13 @@ int main(int argc, char **argv)
 {
     sqlite3 *db = NULL;
     sqlite3_stmt *st = NULL;
-    const char *const sql = "SELECT count(*) FROM run UNION ALL SELECT count(*) FROM segment UNION "
-                            "ALL SELECT count(*) FROM metric UNION ALL SELECT count(*) FROM "
-                            "router_layer UNION ALL SELECT count(*) FROM router_expert UNION ALL "
-                            "SELECT count(*) FROM router_domain UNION ALL SELECT count(*) FROM "
-                            "eval UNION ALL SELECT count(*) FROM artifact";
+    const char *const sql =
+        "SELECT count(*) FROM run UNION ALL SELECT count(*) FROM segment UNION "
+        "ALL SELECT count(*) FROM metric UNION ALL SELECT count(*) FROM "
+        "router_layer UNION ALL SELECT count(*) FROM router_expert UNION ALL "
+        "SELECT count(*) FROM router_domain UNION ALL SELECT count(*) FROM "
+        "eval UNION ALL SELECT count(*) FROM artifact UNION ALL SELECT 'dropped' "
+        "FROM event WHERE code = 'W-DB-DROPPED'";
     if (argc == 2 && sqlite3_open_v2(argv[1], &db, SQLITE_OPEN_READWRITE, NULL) == SQLITE_OK &&
         sqlite3_prepare_v2(db, "PRAGMA integrity_check", -1, &st, NULL) == SQLITE_OK &&
         sqlite3_step(st) == SQLITE_ROW && !strcmp((const char *)sqlite3_column_text(st, 0), "ok")) {

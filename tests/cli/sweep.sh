@@ -95,15 +95,20 @@ run_folder() { # FOLDER: all that a run leaves, but its log
     plain "$1/run.json" "$1/segments.jsonl"
     cat "$1/config.yaml"
     sha256sum <"$1/adapter.safetensors"
-    (cd "$1/ckpt" && find . -type f | sed 's/-[0-9a-f]*\.saf//' | sort)
+    ls "$1/ckpt" # names are of the content
 }
 train_args="--eval-data heldout.json --batch-size 4 --max-seq-length 48 --max-steps 3 --seed 7
 --learning-rate 1e-2 --save-steps 2 --eval-steps 2 --router-steps 2 --json"
 sound() {
     "$tests/db_check" w/h.db >db.out
 }
-# A history or a log that cannot be written is told, and does not stop the training.
+# A history, a log or a checkpoint on the way that cannot be written is told, and does not stop the
+# training.
 same_train() {
+    if cat out err | grep -q -e '"code":"E-MEMORY"' -e 'W-CK-PRUNE'; then
+        cmp -s w/R/adapter.safetensors want/R/adapter.safetensors
+        return
+    fi
     run_folder w/R >have && run_folder want/R >wanted && cmp -s have wanted || return 1
     if ! cat out err | grep -q 'W-RUN-LOG'; then
         plain out w/R/metrics.jsonl >have && plain want.out want/R/metrics.jsonl >wanted
@@ -111,7 +116,8 @@ same_train() {
     fi
     [ ! -e w/h.db ] || sound || return 1
     cat out err | grep -q 'W-DB' && return 0
-    "$tests/db_check" w/h.db >have && "$tests/db_check" want/h.db >wanted && cmp -s have wanted
+    "$tests/db_check" w/h.db >have && "$tests/db_check" want/h.db >wanted || return 1
+    grep -q dropped have || cmp -s have wanted
 }
 # What there is of a run can be gone on with, or its folder used again.
 whole_train() {
@@ -240,24 +246,24 @@ cp -r R half
 rm half/adapter.safetensors half/ckpt/*-0000000003-*
 PESC_DB=h.db "$PESC" pack export R -o a.pescpack >/dev/null 2>&1 || exit 99
 tar -cf - heldout.json | gzip >data.tar.gz
-sweep train 60
+sweep train 150
 trained=R/adapter.safetensors
-sweep resume 60
-sweep disk 60
-sweep full 60
+sweep resume 200
+sweep disk 200
+sweep full 120
 sweep plan 60
 sweep eval 40
 sweep generate 40
 sweep inspect 40
 sweep stats 40
 sweep encode 20
-sweep export 20
-sweep import 20
+sweep export 40
+sweep import 40
 sweep verify 20
 sweep inspect_pack 20
-sweep list 10
-sweep show 10
-sweep routing 10
-sweep sql 10
+sweep list 40
+sweep show 40
+sweep routing 40
+sweep sql 40
 sweep doctor 10
 plan
