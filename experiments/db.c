@@ -228,7 +228,8 @@ static int connect_to(struct db *d, struct pesc_error *err)
     return exec(d,
                 "PRAGMA trusted_schema = OFF; PRAGMA foreign_keys = ON; PRAGMA synchronous = FULL;"
                 "PRAGMA wal_autocheckpoint = 1000; PRAGMA journal_size_limit = 16777216;"
-                "PRAGMA temp_store = MEMORY; PRAGMA cell_size_check = ON; PRAGMA mmap_size = 0;",
+                "PRAGMA temp_store = MEMORY; PRAGMA cell_size_check = ON; PRAGMA mmap_size = 0;"
+                "PRAGMA cache_size = -256;", /* KiB: a run's memory is not to grow by 2 MiB of it */
                 err);
 }
 
