@@ -1,8 +1,6 @@
 #include "config.h"
 #include "train/calibrate.h"
 
-#include "core/machine.h"
-
 #include <omp.h>
 #include <string.h>
 #include <time.h>
@@ -18,9 +16,8 @@ static double now(void)
 
 struct measuring {
     const struct calibrate_what *w;
-    struct calibration *c;
     struct profile profile;
-    long n, tokens, batches;
+    long n, tokens; /* of the steps that count */
     atomic_int stop;
     double begun;
 };
@@ -47,31 +44,32 @@ static void settle(const struct measuring *m, const struct model *few, long laye
                    struct calibration *c)
 {
     const struct profile *p = &m->profile;
-    double batches = (double)(m->n * m->w->run->accumulation), all = 0;
-    double update = profile_stage_seconds(p, STAGE_OPTIM) / (double)m->n;
+    double steps = (double)m->n, all = 0;
+    double update = profile_stage_seconds(p, STAGE_OPTIM) / steps;
     for (int k = 0; k < PHASE_COUNT; k++) {
         double low = p->places[PLACE_LOWEST_LAYER][k], high = p->places[PLACE_LAYER][k];
         c->layer[k] = (k == PHASE_BACKWARD && layers > 1 ? high : low + high) /
-                      (double)(k == PHASE_BACKWARD ? 1 : layers) / batches;
+                      (double)(k == PHASE_BACKWARD ? 1 : layers) / steps;
         all += p->places[PLACE_OUTSIDE][k];
     }
-    c->lowest_backward = p->places[PLACE_LOWEST_LAYER][PHASE_BACKWARD] / batches;
-    c->rest = all / batches - update * (double)m->n / batches;
+    c->lowest_backward = p->places[PLACE_LOWEST_LAYER][PHASE_BACKWARD] / steps;
+    c->rest = all / steps - update;
     c->rest_forward = p->seconds[STAGE_HEAD][PHASE_FORWARD] + p->seconds[STAGE_LOSS][PHASE_FORWARD];
-    c->rest_forward /= batches;
+    c->rest_forward /= steps;
     c->update = few->params.total ? update / (double)few->params.total : 0;
-    c->tokens = (double)m->tokens / batches;
+    c->tokens = (double)m->tokens / steps;
 }
 
 static int train_few(const struct calibrate_what *w, struct model *few, long layers,
                      struct calibration *c, struct pesc_error *err)
 {
-    struct measuring m = {.w = w, .c = c, .begun = now()};
+    struct measuring m = {.w = w, .begun = now()};
     struct train_options o = *w->run;
     struct train_sink sink = {.ctx = &m, .step = step_done};
     struct train_result r;
     struct pesc_error e = {0};
     o.steps = STEPS;
+    o.accumulation = 1; /* a batch is a batch */
     o.batches = 0;
     o.eval = NULL;
     o.checkpoint_dir = o.resume_from = NULL;

@@ -242,7 +242,7 @@ int memory_on_disk(const struct memory_question *q, const struct place *p, uint6
     *out = *p;
     out->disk_layers = q->m->c.num_layers - p->keep_layers;
     memory_terms_of(q, out, t);
-    int fits = t->total <= q->budget || (t->total > q->budget && fit(q, out, t));
+    int fits = t->total <= q->budget || fit(q, out, t);
     struct engine_choices engine = {.keep_layers = out->keep_layers,
                                     .disk_layers = out->disk_layers};
     long tokens = out->pass_tokens ? out->pass_tokens : q->data.max_tokens;

@@ -92,6 +92,38 @@ static void test_wishes(struct model *m)
 }
 
 /* Batches of 256 tokens, of samples of at most 32. */
+/* A file instead of recomputing: only where it is free to, and there is room. */
+static void test_on_disk(struct model *m)
+{
+    struct memory_question q = question(m);
+    struct memory_terms t, more;
+    struct place p, disk;
+    struct pesc_error err = {0};
+    long L = m->c.num_layers;
+    q.comfort = 1;
+    q.disk_layers = -1;
+    ok(memory_choose(&q, &p, &t, &err) == 0 && p.keep_layers == L &&
+           !memory_on_disk(&q, &p, UINT64_MAX, &disk, &more),
+       "not where everything is kept in memory");
+    q.budget = memory_smallest(&q) + (64 << 10);
+    ok(memory_choose(&q, &p, &t, &err) == 0 && p.keep_layers == 0 && p.disk_layers == 0,
+       "a small budget recomputes");
+    ok(memory_on_disk(&q, &p, UINT64_MAX, &disk, &more) && disk.disk_layers == L &&
+           more.total <= q.budget,
+       "or has it in a file, within the budget");
+    struct engine_choices c = {.disk_layers = L};
+    uint64_t file = engine_disk_bytes(m, 256, &c);
+    ok(file > 0 && more.disk >= t.disk + file && more.traffic >= t.traffic + 2 * file,
+       "which is written and read");
+    ok(memory_on_disk(&q, &p, 2 * file, &disk, &more) &&
+           !memory_on_disk(&q, &p, 2 * file - 2, &disk, &more),
+       "where twice its size is free");
+    q.disk_layers = 0;
+    ok(!memory_on_disk(&q, &p, UINT64_MAX, &disk, &more), "not where it is forbidden");
+    q.disk_layers = L;
+    ok(memory_choose(&q, &p, &t, &err) == 0 && p.disk_layers == L, "where it is asked for at once");
+}
+
 static void test_passes(struct model *m)
 {
     struct memory_question q = question(m);
@@ -194,6 +226,7 @@ int main(void)
         diag("%s", shapes[i].tied ? "tied" : "untied");
         test_choices(m);
         test_wishes(m);
+        test_on_disk(m);
         test_passes(m);
         test_terms(m);
         model_close(m);
