@@ -10,7 +10,7 @@ LOG_DRIVER = env AM_TAP_AWK='$(AWK)' $(SHELL) $(top_srcdir)/build-aux/tap-driver
 TEST_EXTENSIONS = .sh
 SH_LOG_DRIVER = $(LOG_DRIVER)
 SH_LOG_COMPILER = $(SHELL)
-EXTRA_DIST += tests/tap.h tests/run.sh
+EXTRA_DIST += tests/tap.h tests/wrapped.h tests/run.sh
 
 include tests/core.mk
 include tests/tensor.mk

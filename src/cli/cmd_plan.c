@@ -8,7 +8,6 @@
 #include <omp.h>
 #include <stdlib.h>
 #include <string.h>
-#include <sys/statvfs.h>
 
 enum { CALIBRATION_SECONDS = 4 };
 
@@ -78,15 +77,6 @@ static int measure(struct plan *p, struct train_cli *o, struct pesc_error *err)
 
 /* --- telling --- */
 
-static int free_disk(const char *dir, uint64_t *bytes)
-{
-    struct statvfs v;
-    if (statvfs(dir, &v) != 0)
-        return -1;
-    *bytes = (uint64_t)v.f_bavail * v.f_frsize;
-    return 0;
-}
-
 static void say(FILE *f, const char *key, const char *text)
 {
     fprintf(f, "%-9s %s\n", key, text);
@@ -121,7 +111,7 @@ static void tell_one(FILE *f, const struct plan *p)
 {
     const struct row *r = &p->row[0];
     char text[400], a[32], b[32], c[32];
-    uint64_t room;
+    uint64_t room = dir_free(p->s.ckpt_dir);
     progress_bytes(a, sizeof a, r->said.peak);
     snprintf(text, sizeof text, "at most %s", a);
     say(f, "memory", text);
@@ -134,7 +124,7 @@ static void tell_one(FILE *f, const struct plan *p)
     say(f, "places", *text ? text : "all in memory, activations recomputed");
     progress_bytes(a, sizeof a, r->said.temporary);
     progress_bytes(b, sizeof b, r->said.kept);
-    if (free_disk(p->s.ckpt_dir, &room) == 0) {
+    if (room) {
         progress_bytes(c, sizeof c, room);
         snprintf(text, sizeof text, "%s while it runs, %s in its folder; %s are free", a, b, c);
     } else {

@@ -1,12 +1,12 @@
 #include "config.h"
 #include "cli/train_session.h"
 
+#include "core/file.h"
 #include "core/machine.h"
 
 #include <math.h>
 #include <stdlib.h>
 #include <string.h>
-#include <sys/statvfs.h>
 
 void train_session_close(struct train_session *s)
 {
@@ -163,12 +163,9 @@ static uint64_t need_of(const struct memory_terms *t)
 /* Bytes that are free beside what the run will hold, in memory and on the disk of its folder. */
 static uint64_t room_beside(const struct train_session *s, uint64_t free_now, uint64_t rss)
 {
-    struct statvfs v;
     uint64_t more = s->terms.total > rss ? s->terms.total - rss : 0;
     uint64_t memory = free_now > more ? free_now - more : 0;
-    if (statvfs(s->ckpt_dir, &v) != 0)
-        return 0;
-    uint64_t disk = (uint64_t)v.f_bavail * v.f_frsize;
+    uint64_t disk = dir_free(s->ckpt_dir);
     return disk < memory ? disk : memory;
 }
 

@@ -14,6 +14,8 @@ int path_join(char *out, const char *dir, const char *name, struct pesc_error *e
 int path_real(char *out, const char *path, struct pesc_error *err) MUST_USE;
 int path_exists(const char *path);
 int path_is_dir(const char *path);
+/* Bytes that a folder's file system has free for us; 0: none, or not known. */
+uint64_t dir_free(const char *dir);
 const char *path_base(const char *path); /* after the last slash */
 
 /* Creates one directory (an existing one is fine) or a chain of them. */

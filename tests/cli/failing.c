@@ -6,6 +6,7 @@
  *   FAIL_SITES=F  F gets the number of each allocation that is the first of its call stack
  *   FAIL_TELL=F   F gets the call stack of the one that fails */
 #include "config.h"
+#include "tests/wrapped.h"
 
 #include "core/hash.h"
 #include "core/json.h"
@@ -86,16 +87,6 @@ static int fails(void)
     return 1;
 }
 
-void *__real_malloc(size_t n);
-void *__real_calloc(size_t n, size_t size);
-void *__real_realloc(void *p, size_t n);
-void *__real_aligned_alloc(size_t align, size_t n);
-int __real_posix_memalign(void **p, size_t align, size_t n);
-void *__wrap_malloc(size_t n);
-void *__wrap_calloc(size_t n, size_t size);
-void *__wrap_realloc(void *p, size_t n);
-void *__wrap_aligned_alloc(size_t align, size_t n);
-int __wrap_posix_memalign(void **p, size_t align, size_t n);
 char *__wrap_strdup(const char *s);
 char *__wrap_strndup(const char *s, size_t n);
 

@@ -2,6 +2,7 @@
  * and no allocation in a step. The linker leads this program's allocations through the counters
  * below (--wrap); those of shared libraries, oneDNN's among them, go past. */
 #include "config.h"
+#include "tests/wrapped.h"
 #include "tests/unit/gen.h"
 #include "tests/unit/small_model.h"
 
@@ -21,17 +22,6 @@ static void *count(void *p, size_t bytes)
     __atomic_fetch_add(&counted.bytes, bytes, __ATOMIC_RELAXED);
     return p;
 }
-
-void *__real_malloc(size_t n);
-void *__real_calloc(size_t n, size_t size);
-void *__real_realloc(void *p, size_t n);
-void *__real_aligned_alloc(size_t align, size_t n);
-int __real_posix_memalign(void **p, size_t align, size_t n);
-void *__wrap_malloc(size_t n);
-void *__wrap_calloc(size_t n, size_t size);
-void *__wrap_realloc(void *p, size_t n);
-void *__wrap_aligned_alloc(size_t align, size_t n);
-int __wrap_posix_memalign(void **p, size_t align, size_t n);
 
 void *__wrap_malloc(size_t n)
 {
@@ -76,7 +66,8 @@ static void test_engine(const char *what, const struct small *o, const struct mo
     counted.bytes = 0;
     must_do(engine_open(m, g.b.T, 3, train, choices, &e, &err), &err);
     size_t got = counted.bytes - sizeof *e;
-    size_t beside = choices && (choices->spill_dir || choices->disk_layers) ? 8192 : 0; /* the file's struct */
+    size_t beside =
+        choices && (choices->spill_dir || choices->disk_layers) ? 8192 : 0; /* the file's struct */
     ok(got >= want && got - want <= beside, "%s: engine_bytes is what is allocated", what);
     if (got != want)
         diag("%zu bytes planned, %zu allocated", want, got);
