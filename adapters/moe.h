@@ -21,6 +21,7 @@ struct moe_config {
     double scaling, dropout;
     enum balance_kind balance;
     double balance_coef; /* alpha; applied to the mean over layers */
+    int bf16;            /* experts multiply in bf16 with float sums: only where moe_has_bf16 */
 };
 int balance_from_name(const char *name); /* switch|mixtral|official|none, or -1 */
 const char *balance_name(enum balance_kind k);
@@ -41,14 +42,22 @@ struct moe_saved {
     int *row_token; /* [R] stable order: by expert, then token */
     int *row_slot;  /* [R] which k of the token */
     int *token_row; /* [T,K] the token's rows, ascending (so by expert) */
-    float *zg;      /* [R,D] gathered (and dropped-out) inputs */
     float *pre;     /* [R,A] before GELU */
-    float *act;     /* [R,A] */
-    float *out;     /* [R,D] Up_e GELU(..): A_e(z) before scaling */
+    /* in floats: */
+    float *zg;  /* [R,D] gathered (and dropped-out) inputs */
+    float *act; /* [R,A] */
+    float *out; /* [R,D] Up_e GELU(..): A_e(z) before scaling */
+    /* in bf16: */
+    uint32_t *zb;     /* [T,(D+1)/2] z in pairs */
+    uint32_t *packed; /* the layer's matrices, while moe_fwd runs */
 };
 /* Lays the saved arrays out; with a counting arena only sizes them. */
 void moe_saved_layout(struct moe_saved *s, struct arena *a, long T, long D,
                       const struct moe_config *c);
+/* After it: what moe_fwd needs only while it runs. */
+void moe_work_layout(struct moe_saved *s, struct arena *a, long D, const struct moe_config *c);
+/* Whether this CPU (AVX512-BF16) and these sizes allow c->bf16. */
+int moe_has_bf16(const struct moe_config *c, long D);
 
 /* Dropout's place in the counter-based numbers; training 0 turns dropout off. token: number of the
  * pass's first one, where it is a part of a batch. */
@@ -59,9 +68,9 @@ struct moe_rng {
     int training;
 };
 
-/* y[T,D] from z[T,D] and x[T,D]; y may be z's memory. Where the adapters add nothing (Up zero), y
- * is z bit for bit. rng may be NULL: no dropout. Experts that are off have probability 0; at
- * least top_k must be left. */
+/* y[T,D] from z[T,D] and x[T,D]; y may be z's memory, or NULL: only what moe_bwd needs is wanted.
+ * Where the adapters add nothing (Up zero), y is z bit for bit. rng may be NULL: no dropout.
+ * Experts that are off have probability 0; at least top_k must be left. */
 void moe_fwd(struct gemm *g, float *y, const float *z, const float *x, const struct moe_weights *W,
              const struct moe_config *c, const struct moe_rng *rng, struct moe_saved *s, long T,
              long D);

@@ -1,8 +1,9 @@
 # mixture of adapters
 libpesc_a_SOURCES += \
-  adapters/experts.c \
+  adapters/dropout.c adapters/dropout.h \
+  adapters/experts.c adapters/experts.h adapters/experts_bf16.c \
   adapters/init.c \
-  adapters/moe.h \
+  adapters/moe.c adapters/moe.h \
   adapters/route.h \
   adapters/router.c
 # pack

@@ -27,5 +27,14 @@ AC_DEFUN([PESC_CHECK_COMPILER],[
       float twice(float x) { return 2 * x; }]],[[return (int)twice(0);]])],
       [pesc_clones=yes; AC_DEFINE([PESC_CLONES],[1],[functions can be cloned per ISA])])
     AC_MSG_RESULT([$pesc_clones])])
+  AC_MSG_CHECKING([for AVX512-BF16 intrinsics])
+  pesc_avx512_bf16=no
+  AC_COMPILE_IFELSE([AC_LANG_PROGRAM([[
+    #include <immintrin.h>
+    __attribute__((target("avx512f,avx512bw,avx512vl,avx512dq,avx512bf16")))
+    static __m512 dot(__m512 s, __m512i a, __m512i b) { return _mm512_dpbf16_ps(s, (__m512bh)a, (__m512bh)b); }
+    ]],[[return __builtin_cpu_supports("avx512bf16") && sizeof dot(_mm512_setzero_ps(), _mm512_setzero_si512(), _mm512_setzero_si512()) == 1;]])],
+    [pesc_avx512_bf16=yes; AC_DEFINE([PESC_HAVE_AVX512_BF16],[1],[the compiler has AVX512-BF16])])
+  AC_MSG_RESULT([$pesc_avx512_bf16])
   AC_SUBST([PESC_CFLAGS])
 ])

@@ -1,7 +1,9 @@
 # mixture of adapters
-check_PROGRAMS += tests/unit/test_moe
-TESTS += tests/unit/test_moe
-tests_unit_test_moe_SOURCES = tests/unit/test_moe.c tests/unit/plain_gemm.c tests/unit/twin.h
+check_PROGRAMS += tests/unit/test_moe tests/unit/test_moe_bf16
+TESTS += tests/unit/test_moe tests/unit/test_moe_bf16
+moe_twin = tests/unit/plain_gemm.c tests/unit/moe_twin.h tests/unit/twin.h
+tests_unit_test_moe_SOURCES = tests/unit/test_moe.c $(moe_twin)
+tests_unit_test_moe_bf16_SOURCES = tests/unit/test_moe_bf16.c $(moe_twin)
 # pack
 check_PROGRAMS += tests/unit/test_archive tests/unit/test_pack tests/unit/test_pack_refused
 TESTS += tests/unit/test_archive tests/unit/test_pack tests/unit/test_pack_refused

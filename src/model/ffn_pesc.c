@@ -21,9 +21,10 @@ static void layout(const struct part *p, void *saved, struct arena *a, long T, e
     ffn_layout(p, &s->ffn, a, T, kind);
     if (kind == LAY_KEPT)
         moe_saved_layout(&s->moe, a, T, D, p->moe);
-    else if (kind == LAY_FORWARD)
+    else if (kind == LAY_FORWARD) {
         s->z = ARENA_FLOATS(a, T * D);
-    else
+        moe_work_layout(&s->moe, a, D, p->moe);
+    } else
         s->dz = s->z;
 }
 
@@ -41,7 +42,8 @@ static void fwd(const struct part *p, struct pass *pass, void *saved, float *out
     long T = pass->T, D = p->c->hidden_size;
     ffn_fwd(p, pass, &s->ffn, s->z, in);
     profile_to(pass->profile, STAGE_MOE);
-    moe_fwd(pass->gemm, out, s->z, s->ffn.xn, &p->W, p->moe, &rng, &s->moe, T, D);
+    moe_fwd(pass->gemm, pass->recompute ? NULL : out, s->z, s->ffn.xn, &p->W, p->moe, &rng, &s->moe,
+            T, D);
     if (!pass->recompute) {
         profile_to(pass->profile, STAGE_POINTWISE);
         add_to(out, in, T * D);

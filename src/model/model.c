@@ -103,6 +103,7 @@ int model_shape(const struct model_config *c, const struct moe_config *moe,
         goto fail;
     if (moe) {
         m->moe = *moe;
+        m->moe.bf16 = compute == COMPUTE_BF16 && moe_has_bf16(moe, c->hidden_size);
         TRY_OR(moe_declare(&m->params, &m->moe, c->num_layers, c->hidden_size, err), fail);
         if (trainable == TRAIN_EXPERTS)
             moe_freeze_routers(&m->params, &m->moe);

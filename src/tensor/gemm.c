@@ -189,7 +189,7 @@ int gemm_has_bf16(char *why, size_t size)
     return i == 0;
 }
 
-static void count(struct gemm *g, long M, long N, long K)
+void gemm_count(struct gemm *g, long M, long N, long K)
 {
     uint64_t n = 2 * (uint64_t)M * (uint64_t)N * (uint64_t)K;
     struct profile *p = g->profile;
@@ -216,7 +216,7 @@ static void sgemm_rows(struct gemm *g, int ta, int tb, float *C, long c_row, flo
                                  tb ? K : N, beta, C, c_row);
     if (s != dnnl_success)
         g->failed = (int)s;
-    count(g, M, N, K);
+    gemm_count(g, M, N, K);
 }
 
 static void sgemm(struct gemm *g, int ta, int tb, float *C, float beta, const float *A,
@@ -295,7 +295,7 @@ static void bf16_product(struct gemm *g, const struct matmul *want, float *C, co
     int status = m ? matmul_run(m, g->stream, A, W, C) : dnnl_unimplemented;
     if (status != dnnl_success && !g->failed)
         g->failed = status;
-    count(g, want->M, want->N, want->K);
+    gemm_count(g, want->M, want->N, want->K);
 }
 
 /* Rows of the matrix as numbers. */

@@ -25,6 +25,8 @@ int gemm_reserve_panel(struct gemm *g, size_t bytes, struct pesc_error *err) MUS
 int gemm_check(const struct gemm *g, struct pesc_error *err) MUST_USE;
 /* Floating point operations of all products so far (2 M N K each). */
 double gemm_flops(const struct gemm *g);
+/* Counts a product that was made elsewhere. */
+void gemm_count(struct gemm *g, long M, long N, long K);
 /* Who is told about each product from now on (borrowed; NULL: nobody). */
 struct profile;
 void gemm_set_profile(struct gemm *g, struct profile *p);

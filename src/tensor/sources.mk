@@ -8,6 +8,7 @@ libpesc_a_SOURCES += \
   src/tensor/rope.c \
   src/tensor/rows.c \
   src/tensor/swiglu.c \
+  src/tensor/tile_bf16.c src/tensor/tile_bf16.h \
   src/tensor/vecmath.h
 
 libpesc_a_SOURCES += src/tensor/params.c src/tensor/params.h

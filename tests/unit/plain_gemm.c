@@ -34,3 +34,8 @@ void gemm_tn(struct gemm *g, float *C, float beta, const float *A, const float *
     (void)g;
     product(C, beta, A, 1, M, B, N, 1, M, N, K);
 }
+
+void gemm_count(struct gemm *g, long M, long N, long K)
+{
+    (void)g, (void)M, (void)N, (void)K;
+}
