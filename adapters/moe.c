@@ -41,7 +41,8 @@ void moe_fwd(struct gemm *g, float *y, const float *z, const float *x, const str
              long D)
 {
     struct experts_pass p = {W, c, s, dropout_of(c, rng), T, D};
-    gemm_nt(g, s->prob, 0, x, W->Wr, T, c->experts, D);
+    route_logits(s->prob, x, W->Wr, T, c->experts, D);
+    gemm_count(g, T, c->experts, D);
     route_choose(s, W->off, c, T);
     route_sort(s, c, T);
     if (c->bf16) {
@@ -92,8 +93,9 @@ void moe_bwd(struct gemm *g, float *dz, float *dx, struct moe_weights *dW, const
             gemm_count(g, T * c->top_k, (2 + (dW->Up != NULL) + (dW->Dn != NULL)) * c->dim, D);
         route_bwd(b.dl, b.dw, s, c, balance_scale, T);
         if (dW->Wr)
-            gemm_tn(g, dW->Wr, 1, b.dl, x, E, D, T);
-        gemm_nn(g, dx, 1, b.dl, W->Wr, T, D, E);
+            route_logits_bwd_weight(dW->Wr, b.dl, x, T, E, D);
+        route_logits_bwd_data(dx, b.dl, W->Wr, T, E, D);
+        gemm_count(g, T, dW->Wr ? 2 * E : E, D);
     }
     arena_reset(scratch, mark);
 }

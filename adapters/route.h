@@ -4,6 +4,11 @@
 
 #include "adapters/moe.h"
 
+/* l[T,E] = x[T,D] Wr[E,D]^T. */
+void route_logits(float *l, const float *x, const float *Wr, long T, long E, long D);
+/* dx[T,D] += dl[T,E] Wr;  dWr += dl^T x. */
+void route_logits_bwd_data(float *dx, const float *dl, const float *Wr, long T, long E, long D);
+void route_logits_bwd_weight(float *dWr, const float *dl, const float *x, long T, long E, long D);
 /* From the logits in s->prob: the choice, its weights and (in place) the probabilities. off as in
  * struct moe_weights: such logits become minus infinity, so that all else is as without them. */
 void route_choose(struct moe_saved *s, const unsigned char *off, const struct moe_config *c,

@@ -25,6 +25,100 @@ const char *balance_name(enum balance_kind k)
     return (unsigned)k < BALANCE_KINDS ? balance_names[k] : "?";
 }
 
+typedef float lanes __attribute__((vector_size(64), aligned(4), may_alias));
+enum { LANES = 16, GROUP = 4, TOKENS = 128 };
+
+static HOT float sum_of(const lanes *v)
+{
+    float s = 0;
+    for (int j = 0; j < LANES; j++)
+        s += (*v)[j];
+    return s;
+}
+
+/* GROUP experts at a time share what is read of x; n of them are wanted. */
+static HOT void logits_of(float *restrict l, const float *restrict x, const float *restrict W,
+                          long n, long D)
+{
+    const float *w[GROUP];
+    lanes a0 = {0}, a1 = {0}, a2 = {0}, a3 = {0};
+    for (long i = 0; i < GROUP; i++)
+        w[i] = W + (i < n ? i : 0) * D;
+    long d = 0;
+    for (; d + LANES <= D; d += LANES) {
+        lanes v = *(const lanes *)(x + d);
+        a0 += v * *(const lanes *)(w[0] + d);
+        a1 += v * *(const lanes *)(w[1] + d);
+        a2 += v * *(const lanes *)(w[2] + d);
+        a3 += v * *(const lanes *)(w[3] + d);
+    }
+    float sum[GROUP] = {sum_of(&a0), sum_of(&a1), sum_of(&a2), sum_of(&a3)};
+    for (long i = 0; i < n; i++) {
+        for (long k = d; k < D; k++)
+            sum[i] += x[k] * w[i][k];
+        l[i] = sum[i];
+    }
+}
+
+void route_logits(float *l, const float *x, const float *Wr, long T, long E, long D)
+{
+#pragma omp parallel for schedule(static)
+    for (long t = 0; t < T; t++)
+        for (long e = 0; e < E; e += GROUP)
+            logits_of(l + t * E + e, x + t * D, Wr + e * D, E - e < GROUP ? E - e : GROUP, D);
+}
+
+static HOT void add_rows(float *restrict dx, const float *restrict dl, const float *restrict W,
+                         long E, long D)
+{
+    for (long e = 0; e < E; e++)
+#pragma omp simd
+        for (long d = 0; d < D; d++)
+            dx[d] += dl[e] * W[e * D + d];
+}
+
+void route_logits_bwd_data(float *dx, const float *dl, const float *Wr, long T, long E, long D)
+{
+#pragma omp parallel for schedule(static)
+    for (long t = 0; t < T; t++)
+        add_rows(dx + t * D, dl + t * E, Wr, E, D);
+}
+
+/* LANES columns from d (n of them are there) of GROUP experts, of which m are wanted. */
+static HOT void weights_of(float *restrict dW, const float *restrict dl, const float *restrict x,
+                           long T, long E, long D, long m, long n)
+{
+    for (long from = 0; from < T; from += TOKENS) {
+        long end = from + TOKENS < T ? from + TOKENS : T;
+        lanes a[GROUP] = {{0}};
+        for (long t = from; t < end; t++) {
+            lanes v = {0};
+            if (n == LANES)
+                v = *(const lanes *)(x + t * D);
+            else
+                for (long j = 0; j < n; j++)
+                    v[j] = x[t * D + j];
+            const float *g = dl + t * E;
+            a[0] += g[0] * v;
+            a[1] += (m > 1 ? g[1] : 0) * v;
+            a[2] += (m > 2 ? g[2] : 0) * v;
+            a[3] += (m > 3 ? g[3] : 0) * v;
+        }
+        for (long i = 0; i < m; i++)
+            for (long j = 0; j < n; j++)
+                dW[i * D + j] += a[i][j];
+    }
+}
+
+void route_logits_bwd_weight(float *dWr, const float *dl, const float *x, long T, long E, long D)
+{
+#pragma omp parallel for schedule(static)
+    for (long d = 0; d < D; d += LANES)
+        for (long e = 0; e < E; e += GROUP)
+            weights_of(dWr + e * D + d, dl + e, x + d, T, E, D, E - e < GROUP ? E - e : GROUP,
+                       D - d < LANES ? D - d : LANES);
+}
+
 static int taken(const int *chosen, long k, long e)
 {
     for (long i = 0; i < k; i++)

@@ -85,7 +85,9 @@ static void run(const struct base *b, int crafted, enum compute compute, const c
         /* The lowest block's backward pass ends at its adapters. */
         is_flops(&p, STAGE_PROJ, L * w.proj, L * w.proj, (L - 1) * w.proj, path);
         is_flops(&p, STAGE_FFN, L * w.ffn, L * w.ffn, (L - 1) * w.ffn, path);
-        is_flops(&p, STAGE_MOE, L * (w.router + w.experts), L * (w.router + w.experts),
+        /* In bf16 the backward pass needs no output of the adapters. */
+        is_flops(&p, STAGE_MOE, L * (w.router + w.experts),
+                 L * (w.router + (m->moe.bf16 ? w.experts / 2 : w.experts)),
                  2 * L * (w.router + w.experts), path);
         is_flops(&p, STAGE_HEAD, head, 0, head, path);
     } else {
