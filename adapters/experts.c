@@ -138,35 +138,50 @@ static long expert_of(const struct moe_saved *s, long row, long K)
     return s->expert[s->row_token[row] * K + s->row_slot[row]];
 }
 
+/* out = in times the matrices W[E][N,K], each for its own expert's rows. */
+static void experts_fwd(struct gemm *g, float *out, const float *in, const float *W,
+                        const long *offset, long E, long N, long K)
+{
+    enum { LIST = 16 };
+    struct wmat w[LIST];
+    struct linear l[LIST];
+    int n = 0;
+    for (long e = 0; e < E; e++) {
+        long at = offset[e], rows = offset[e + 1] - at;
+        if (rows > 0) {
+            w[n] = (struct wmat){.dtype = DT_F32, .N = N, .K = K, .data = W + e * N * K};
+            l[n] = (struct linear){out + at * N, in + at * K, &w[n], NULL, rows};
+            n++;
+        }
+        if (n == LIST || e + 1 == E) {
+            linears_fwd(g, l, n);
+            n = 0;
+        }
+    }
+}
+
 void moe_fwd(struct gemm *g, float *y, const float *z, const float *x, const struct moe_weights *W,
              const struct moe_config *c, const struct moe_rng *rng, struct moe_saved *s, long T,
              long D)
 {
     long E = c->experts, K = c->top_k, A = c->dim, R = T * K;
     struct dropout drop = dropout_of(c, rng);
-    gemm_nt(g, s->prob, 0, x, W->Wr, T, E, D);
+    struct wmat router = {.dtype = DT_F32, .N = E, .K = D, .data = W->Wr};
+    linear_fwd(g, s->prob, x, &router, NULL, T);
     route_choose(s, W->off, c, T);
     route_sort(s, c, T);
-#pragma omp parallel for schedule(static)
+#pragma omp parallel for schedule(static) if (T > 1)
     for (long r = 0; r < R; r++) {
         memcpy(s->zg + r * D, z + s->row_token[r] * D, (size_t)D * sizeof *z);
         if (drop.on)
             drop_row(s->zg + r * D, &drop, expert_of(s, r, K), s->row_token[r], D);
     }
-    for (long e = 0; e < E; e++) {
-        long at = s->offset[e], n = s->offset[e + 1] - at;
-        if (n > 0)
-            gemm_nt(g, s->pre + at * A, 0, s->zg + at * D, W->Dn + e * A * D, n, A, D);
-    }
-#pragma omp parallel for schedule(static)
+    experts_fwd(g, s->pre, s->zg, W->Dn, s->offset, E, A, D);
+#pragma omp parallel for schedule(static) if (T > 1)
     for (long r = 0; r < R; r++)
         gelu(s->act + r * A, s->pre + r * A, A);
-    for (long e = 0; e < E; e++) {
-        long at = s->offset[e], n = s->offset[e + 1] - at;
-        if (n > 0)
-            gemm_nt(g, s->out + at * D, 0, s->act + at * A, W->Up + e * D * A, n, D, A);
-    }
-#pragma omp parallel for schedule(static)
+    experts_fwd(g, s->out, s->act, W->Up, s->offset, E, D, A);
+#pragma omp parallel for schedule(static) if (T > 1)
     for (long t = 0; t < T; t++)
         combine(y + t * D, z + t * D, s->out, s->token_row + t * K, s->w + t * K, s->row_slot,
                 (float)c->scaling, K, D);

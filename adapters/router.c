@@ -69,7 +69,7 @@ static void mask(float *l, const unsigned char *off, long E)
 void route_choose(struct moe_saved *s, const unsigned char *off, const struct moe_config *c, long T)
 {
     long E = c->experts, K = c->top_k;
-#pragma omp parallel for schedule(static)
+#pragma omp parallel for schedule(static) if (T > 1)
     for (long t = 0; t < T; t++) {
         float *l = s->prob + t * E, *w = s->w + t * K;
         int *chosen = s->expert + t * K;
