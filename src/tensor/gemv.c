@@ -184,7 +184,7 @@ static void some_rows(const struct gemv_kernels *k, const struct linear *l, cons
 /* Rows at a time: a line of results, so that no two threads write one. */
 enum { ROWS = 16 };
 /* Bytes that one thread reads sooner than another one wakes up. */
-enum { SMALL = 48 << 10 };
+enum { SMALL = 400 << 10 };
 
 static size_t read_bytes(const struct wmat *W)
 {
