@@ -6,7 +6,7 @@
 
 enum { KEYS = 64, C_MAX = 256 };
 
-/* Multiplications that one thread has done sooner than another one wakes up. */
+/* Multiplications that one thread has done sooner than it meets another one. */
 enum { SMALL = 256 << 10 };
 
 ALWAYS_INLINE float dot(const float *restrict a, const float *restrict b, long n)

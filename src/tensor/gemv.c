@@ -183,7 +183,8 @@ static void some_rows(const struct gemv_kernels *k, const struct linear *l, cons
 
 /* Rows at a time: a line of results, so that no two threads write one. */
 enum { ROWS = 16 };
-/* Bytes that one thread reads sooner than another one wakes up. */
+/* Bytes that one thread reads sooner than it meets another one, on a machine that does other things
+ * too. */
 enum { SMALL = 400 << 10 };
 
 static size_t read_bytes(const struct wmat *W)
