@@ -70,34 +70,48 @@ static long expert_of(const struct moe_saved *s, long row, long K)
     return s->expert[s->row_token[row] * K + s->row_slot[row]];
 }
 
+/* out = in times the matrices W[E][N,K], each for its own expert's rows. */
+static void each_expert(struct gemm *g, float *out, const float *in, const float *W,
+                        const long *offset, long E, long N, long K)
+{
+    enum { LIST = 16 };
+    struct wmat w[LIST];
+    struct linear l[LIST];
+    int n = 0;
+    for (long e = 0; e < E; e++) {
+        long at = offset[e], rows = offset[e + 1] - at;
+        if (rows > 0) {
+            w[n] = (struct wmat){.dtype = DT_F32, .N = N, .K = K, .data = W + e * N * K};
+            l[n] = (struct linear){out + at * N, in + at * K, &w[n], NULL, rows};
+            n++;
+        }
+        if (n == LIST || e + 1 == E) {
+            linears_fwd(g, l, n);
+            n = 0;
+        }
+    }
+}
+
 void experts_fwd(const struct experts_pass *p, struct gemm *g, float *y, const float *z)
 {
     const struct moe_config *c = p->c;
     const struct moe_saved *s = p->s;
     const struct moe_weights *W = p->W;
     long E = c->experts, K = c->top_k, A = c->dim, T = p->T, D = p->D, R = T * K;
-#pragma omp parallel for schedule(static)
+#pragma omp parallel for schedule(static) if (T > 1)
     for (long r = 0; r < R; r++) {
         memcpy(s->zg + r * D, z + s->row_token[r] * D, (size_t)D * sizeof *z);
         if (p->drop.on)
             dropout_apply(s->zg + r * D, &p->drop, expert_of(s, r, K), s->row_token[r], D, 0, D);
     }
-    for (long e = 0; e < E; e++) {
-        long at = s->offset[e], n = s->offset[e + 1] - at;
-        if (n > 0)
-            gemm_nt(g, s->pre + at * A, 0, s->zg + at * D, W->Dn + e * A * D, n, A, D);
-    }
-#pragma omp parallel for schedule(static)
+    each_expert(g, s->pre, s->zg, W->Dn, s->offset, E, A, D);
+#pragma omp parallel for schedule(static) if (T > 1)
     for (long r = 0; r < R; r++)
         gelu(s->act + r * A, s->pre + r * A, A);
-    for (long e = 0; e < E; e++) {
-        long at = s->offset[e], n = s->offset[e + 1] - at;
-        if (n > 0)
-            gemm_nt(g, s->out + at * D, 0, s->act + at * A, W->Up + e * D * A, n, D, A);
-    }
+    each_expert(g, s->out, s->act, W->Up, s->offset, E, D, A);
     if (!y)
         return;
-#pragma omp parallel for schedule(static)
+#pragma omp parallel for schedule(static) if (T > 1)
     for (long t = 0; t < T; t++)
         combine(y + t * D, z + t * D, s->out, s->token_row + t * K, s->w + t * K, s->row_slot,
                 (float)c->scaling, K, D);

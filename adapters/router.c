@@ -62,7 +62,7 @@ static HOT void logits_of(float *restrict l, const float *restrict x, const floa
 
 void route_logits(float *l, const float *x, const float *Wr, long T, long E, long D)
 {
-#pragma omp parallel for schedule(static)
+#pragma omp parallel for schedule(static) if (T > 1)
     for (long t = 0; t < T; t++)
         for (long e = 0; e < E; e += GROUP)
             logits_of(l + t * E + e, x + t * D, Wr + e * D, E - e < GROUP ? E - e : GROUP, D);
@@ -163,7 +163,7 @@ static void mask(float *l, const unsigned char *off, long E)
 void route_choose(struct moe_saved *s, const unsigned char *off, const struct moe_config *c, long T)
 {
     long E = c->experts, K = c->top_k;
-#pragma omp parallel for schedule(static)
+#pragma omp parallel for schedule(static) if (T > 1)
     for (long t = 0; t < T; t++) {
         float *l = s->prob + t * E, *w = s->w + t * K;
         int *chosen = s->expert + t * K;

@@ -73,3 +73,7 @@ tests_unit_test_passes_SOURCES = tests/unit/test_passes.c $(small_model)
 check_PROGRAMS += tests/unit/test_memory_plan
 TESTS += tests/unit/test_memory_plan
 tests_unit_test_memory_plan_SOURCES = tests/unit/test_memory_plan.c $(small_model)
+# Drawing tokens.
+check_PROGRAMS += tests/unit/test_sampling
+TESTS += tests/unit/test_sampling
+tests_unit_test_sampling_SOURCES = tests/unit/test_sampling.c

@@ -12,3 +12,7 @@ EXTRA_DIST += tests/dev/mutate.sh
 check_PROGRAMS += tests/unit/test_quant
 TESTS += tests/unit/test_quant
 tests_unit_test_quant_SOURCES = tests/unit/test_quant.c
+# few rows at a time: what generating is made of
+check_PROGRAMS += tests/unit/test_few
+TESTS += tests/unit/test_few
+tests_unit_test_few_SOURCES = tests/unit/test_few.c tests/unit/twin.h

@@ -10,8 +10,7 @@
 #include "core/machine.h"
 #include "core/rng.h"
 #include "experiments/bench/bound.h"
-#include "experiments/bench/shape.h"
-#include "model/convert.h"
+#include "experiments/bench/folder.h"
 #include "train/loop.h"
 
 #include <errno.h>
@@ -97,45 +96,6 @@ static void step_done(void *ctx, const struct step_metrics *m, int logged)
     b->seconds[b->n++] = m->seconds;
 }
 
-static int shape_folder(const struct bench *b, char path[PATH_CAP], struct pesc_error *err)
-{
-    char name[128], config[PATH_CAP];
-    struct shape_options o = {b->o.layers, 42, 4000000000u};
-    if (b->o.layers)
-        snprintf(name, sizeof name, "%s-%ld-layers", b->shape->name, b->o.layers);
-    else
-        snprintf(name, sizeof name, "%s", b->shape->name);
-    TRY(path_join(path, b->o.dir, name, err));
-    TRY(path_join(config, path, "config.json", err));
-    return path_exists(config) ? 0 : shape_write(b->shape, path, &o, err);
-}
-
-/* The shape's folder quantised, made beside it when it is not there. */
-static int quantised_folder(const struct bench *b, char path[PATH_CAP], struct pesc_error *err)
-{
-    char plain[PATH_CAP], config[PATH_CAP];
-    struct base *from;
-    struct converted made;
-    struct convert how = {.quant = strcmp(b->o.base, "nf4") ? QUANT_INT8 : QUANT_NF4,
-                          .dtype = DT_COUNT,
-                          .outer = !strcmp(b->o.embed, "quantised"),
-                          .fingerprint = "",
-                          .name = b->shape->name};
-    strcpy(plain, path);
-    int n = snprintf(path, PATH_CAP, "%s-%s%s", plain, b->o.base, how.outer ? "-all" : "");
-    if (n < 0 || n >= PATH_CAP)
-        return FAIL(err, IO, "path too long: %.200s...", plain);
-    TRY(path_join(config, path, "model.safetensors", err));
-    if (path_exists(config))
-        return 0;
-    TRY(base_open(plain, NULL, &from, err));
-    int rc = dir_make(path, err);
-    if (rc == 0)
-        rc = base_convert(path, from, &how, &made, err);
-    base_close(from);
-    return rc;
-}
-
 static int open_model(struct bench *b, struct pesc_error *err)
 {
     char path[PATH_CAP];
@@ -148,9 +108,8 @@ static int open_model(struct bench *b, struct pesc_error *err)
     enum compute compute = strcmp(b->o.compute, "f32") ? COMPUTE_BF16 : COMPUTE_F32;
     if (compute == COMPUTE_BF16 && !gemm_has_bf16(NULL, 0))
         return FAIL(err, USAGE_VALUE, "this processor has no bf16 products");
-    TRY(shape_folder(b, path, err));
-    if (strcmp(b->o.base, "stored"))
-        TRY(quantised_folder(b, path, err));
+    TRY(bench_folder(&(struct bench_base){b->shape, b->o.layers, b->o.dir, b->o.base, b->o.embed},
+                     path, err));
     TRY(base_open(path, NULL, &b->base, err));
     TRY(model_shape(base_config(b->base), &moe, TRAIN_ADAPTERS, compute, &b->model, err));
     b->model->plan = (struct weights_plan){b->o.stream, b->o.embed_on_disk != 0};

@@ -5,8 +5,13 @@ experiments_bench_make_shape_SOURCES = experiments/bench/make-shape.c \
 noinst_PROGRAMS += experiments/bench/bench
 experiments_bench_bench_SOURCES = experiments/bench/bench.c \
   experiments/bench/bound.c experiments/bench/bound.h \
+  experiments/bench/folder.c experiments/bench/folder.h \
   experiments/bench/shape.c experiments/bench/shape.h experiments/bench/shape_tokenizer.c \
   src/cli/profile_report.c src/cli/profile_report.h
+noinst_PROGRAMS += experiments/bench/decode
+experiments_bench_decode_SOURCES = experiments/bench/decode.c \
+  experiments/bench/folder.c experiments/bench/folder.h \
+  experiments/bench/shape.c experiments/bench/shape.h experiments/bench/shape_tokenizer.c
 EXTRA_DIST += experiments/bench/run.sh experiments/bench/plan.sh experiments/bench/NOTES.md
 
 # make bench SHAPES="tinyllama-1.1b" COMPUTES=bf16 CACHE=DIR BENCH_OPTIONS="--steps 3"

@@ -66,7 +66,10 @@ static void attend_cached(const struct part *p, struct pass *pass, struct saved 
     long cq[2] = {0, T}, ck[2] = {0, kv->length + T};
     memcpy(kv->k[p->layer] + kv->length * row, s->k, (size_t)(T * row) * sizeof *s->k);
     memcpy(kv->v[p->layer] + kv->length * row, s->v, (size_t)(T * row) * sizeof *s->v);
-    attention_fwd(s->o, s->lse, s->q, kv->k[p->layer], kv->v[p->layer], cq, ck, 1, &d);
+    if (T <= GEMM_FEW)
+        attention_few(s->o, s->q, kv->k[p->layer], kv->v[p->layer], T, ck[1], &d);
+    else
+        attention_fwd(s->o, s->lse, s->q, kv->k[p->layer], kv->v[p->layer], cq, ck, 1, &d);
 }
 
 static void fwd(const struct part *p, struct pass *pass, void *saved, float *out, const float *in)
@@ -79,9 +82,11 @@ static void fwd(const struct part *p, struct pass *pass, void *saved, float *out
     profile_to(pass->profile, STAGE_NORM);
     rmsnorm_fwd(s->xn, s->r, in, w->vec[LT_NORM_ATTN], c->rms_norm_eps, T, D);
     profile_to(pass->profile, STAGE_PROJ);
-    linear_fwd(pass->gemm, c->qk_norm ? s->q0 : s->q, s->xn, &w->mat[LT_Q], w->vec[LT_Q_BIAS], T);
-    linear_fwd(pass->gemm, c->qk_norm ? s->k0 : s->k, s->xn, &w->mat[LT_K], w->vec[LT_K_BIAS], T);
-    linear_fwd(pass->gemm, s->v, s->xn, &w->mat[LT_V], w->vec[LT_V_BIAS], T);
+    const struct linear qkv[] = {
+        {c->qk_norm ? s->q0 : s->q, s->xn, &w->mat[LT_Q], w->vec[LT_Q_BIAS], T},
+        {c->qk_norm ? s->k0 : s->k, s->xn, &w->mat[LT_K], w->vec[LT_K_BIAS], T},
+        {s->v, s->xn, &w->mat[LT_V], w->vec[LT_V_BIAS], T}};
+    linears_fwd(pass->gemm, qkv, 3);
     profile_to(pass->profile, STAGE_NORM);
     if (c->qk_norm) {
         rmsnorm_fwd(s->q, s->rq, s->q0, w->vec[LT_Q_NORM], c->rms_norm_eps, T * H, C);

@@ -10,7 +10,7 @@
 #include <stdlib.h>
 #include <string.h>
 
-enum { CHUNK = 256 }; /* prompt tokens at a time */
+enum { CHUNK = 256, SORTED = 64 }; /* prompt tokens at a time */
 
 struct decoder {
     struct model *m;
@@ -35,9 +35,18 @@ static void lay_out(struct decoder *d)
     }
 }
 
+/* The longest sum of a product. */
+static long widest(const struct model *m)
+{
+    long w = m->c.num_heads * m->c.head_dim;
+    w = m->c.hidden_size > w ? m->c.hidden_size : w;
+    return m->c.intermediate_size > w ? m->c.intermediate_size : w;
+}
+
 size_t decoder_bytes(const struct model *m, long capacity)
 {
-    return (size_t)capacity * (size_t)(m->c.num_kv_heads * m->c.head_dim) * 2 * sizeof(float) *
+    return gemm_few_bytes(widest(m)) +
+           (size_t)capacity * (size_t)(m->c.num_kv_heads * m->c.head_dim) * 2 * sizeof(float) *
                (size_t)m->c.num_layers +
            engine_bytes(m, capacity < CHUNK ? capacity : CHUNK, 1, 0, NULL);
 }
@@ -57,7 +66,8 @@ int decoder_open(struct model *m, long capacity, struct decoder **out, struct pe
         return -1;
     }
     lay_out(d);
-    if (engine_open(m, capacity < CHUNK ? capacity : CHUNK, 1, 0, NULL, &d->e, err) != 0) {
+    if (gemm_reserve_few(m->gemm, widest(m), err) != 0 ||
+        engine_open(m, capacity < CHUNK ? capacity : CHUNK, 1, 0, NULL, &d->e, err) != 0) {
         decoder_close(d);
         return -1;
     }
@@ -109,8 +119,8 @@ static int feed_chunk(struct decoder *d, const int32_t *ids, long n, long length
     return 0;
 }
 
-int decoder_feed(struct decoder *d, const int32_t *ids, long n, const float **logits,
-                 struct pesc_error *err)
+static int feed(struct decoder *d, const int32_t *ids, long n, const float **logits,
+                struct pesc_error *err)
 {
     struct engine *e = d->e;
     long last = 0, D = d->m->c.hidden_size;
@@ -128,12 +138,74 @@ int decoder_feed(struct decoder *d, const int32_t *ids, long n, const float **lo
     return gemm_check(d->m->gemm, err);
 }
 
+int decoder_feed(struct decoder *d, const int32_t *ids, long n, const float **logits,
+                 struct pesc_error *err)
+{
+    gemm_set_few(d->m->gemm, 1);
+    int rc = feed(d, ids, n, logits, err);
+    gemm_set_few(d->m->gemm, 0);
+    return rc;
+}
+
 static int by_probability(const void *a, const void *b)
 {
     const struct candidate *x = a, *y = b;
     if (x->p != y->p)
         return x->p < y->p ? 1 : -1;
     return x->id < y->id ? -1 : x->id > y->id;
+}
+
+static void swap(struct candidate *c, long i, long j)
+{
+    struct candidate t = c[i];
+    c[i] = c[j];
+    c[j] = t;
+}
+
+/* Brings the k first of n in their order to the front. */
+static void front(struct candidate *c, long n, long k)
+{
+    for (long lo = 0, hi = n - 1; lo < hi && k < n;) {
+        long at = lo, mid = lo + (hi - lo) / 2;
+        /* the middle one of three goes to the end and divides the others */
+        if (by_probability(&c[mid], &c[lo]) < 0)
+            swap(c, mid, lo);
+        if (by_probability(&c[hi], &c[lo]) < 0)
+            swap(c, hi, lo);
+        if (by_probability(&c[mid], &c[hi]) < 0)
+            swap(c, mid, hi);
+        for (long i = lo; i < hi; i++)
+            if (by_probability(&c[i], &c[hi]) < 0)
+                swap(c, i, at++);
+        swap(c, at, hi);
+        if (at == k || at + 1 == k)
+            break;
+        if (at < k)
+            lo = at + 1;
+        else
+            hi = at - 1;
+    }
+    qsort(c, (size_t)k, sizeof *c, by_probability);
+}
+
+/* How many of the most probable ones, which then are in front, are drawn from: at most k, and no
+ * more than make up the mass. Few are, so most of the vocabulary is never sorted. */
+static long keep_most(struct candidate *c, long V, long k, double mass)
+{
+    double sum = 0;
+    long sorted = 0;
+    for (long i = 0; i < k; i++) {
+        if (i == sorted) {
+            long more = sorted ? 8 * sorted : SORTED;
+            more = more < k - sorted ? more : k - sorted;
+            front(c + sorted, V - sorted, more);
+            sorted += more;
+        }
+        sum += c[i].p;
+        if (sum >= mass)
+            return i + 1;
+    }
+    return k;
 }
 
 int32_t sample_token(const float *logits, long V, const struct sampling *s, uint64_t n,
@@ -153,15 +225,8 @@ int32_t sample_token(const float *logits, long V, const struct sampling *s, uint
     }
     long keep = V;
     if (s->top_k > 0 || s->top_p < 1) {
-        qsort(scratch, (size_t)V, sizeof *scratch, by_probability);
-        if (s->top_k > 0 && s->top_k < V)
-            keep = s->top_k;
-        double mass = 0;
-        for (long i = 0; i < keep; i++) {
-            mass += scratch[i].p;
-            if (mass >= s->top_p * sum)
-                keep = i + 1;
-        }
+        keep = s->top_k > 0 && s->top_k < V ? s->top_k : V;
+        keep = keep_most(scratch, V, keep, s->top_p * sum);
         sum = 0;
         for (long i = 0; i < keep; i++)
             sum += scratch[i].p;

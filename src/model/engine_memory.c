@@ -328,7 +328,7 @@ int engine_keep(struct engine *e, long l, float *x, long T, struct pesc_error *e
         return e->back && e->spill ? spill(e, l, x, T, err) : 0;
     }
     uint16_t *to = e->back ? slot(e, l) : NULL;
-#pragma omp parallel for schedule(static)
+#pragma omp parallel for schedule(static) if (T > 1)
     for (long t = 0; t < T; t++) {
         uint16_t own[4096];
         for (long d = 0; d < D; d += 4096) {

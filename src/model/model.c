@@ -118,6 +118,11 @@ fail:
     return -1;
 }
 
+void model_experts_in_floats(struct model *m)
+{
+    m->moe.bf16 = 0;
+}
+
 size_t model_bytes(const struct model *m)
 {
     size_t params = m->params.total * sizeof(float);

@@ -36,6 +36,9 @@ struct model {
 int model_shape(const struct model_config *c, const struct moe_config *moe,
                 enum trainable trainable, enum compute compute, struct model **out,
                 struct pesc_error *err) MUST_USE;
+/* Between shape and load, for a model that is to generate: its few rows gain nothing from experts
+ * in bf16, whose matrices would be rounded for every token. */
+void model_experts_in_floats(struct model *m);
 /* Bytes that model_load takes, by the plan. */
 size_t model_bytes(const struct model *m);
 /* Gives it values: the base's weights (store: see weights_open), adapters from seed (moe_init;

@@ -352,12 +352,12 @@ int weights_embed(struct weights *w, float *x, const int32_t *ids, long T, long 
     if (!table->data && !table->q.kind)
         return gather(w, x, ids, T, scratch, err);
     if (table->q.kind) {
-#pragma omp parallel for schedule(static)
+#pragma omp parallel for schedule(static) if (T > 1)
         for (long t = 0; t < T; t++)
             expand_row(x + t * D, table, ids[t]);
         return 0;
     }
-#pragma omp parallel for schedule(static)
+#pragma omp parallel for schedule(static) if (T > 1)
     for (long t = 0; t < T; t++)
         dtype_to_f32(x + t * D, (const char *)table->data + (size_t)ids[t] * row, table->dtype,
                      (size_t)D);

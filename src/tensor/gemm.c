@@ -3,6 +3,7 @@
 
 #include "core/machine.h"
 #include "tensor/gemm_plan.h"
+#include "tensor/gemv.h"
 #include "tensor/profile.h"
 
 #include <omp.h>
@@ -36,6 +37,10 @@ struct gemm {
     size_t narrow_cap;
     void *panel; /* rows of a quantised matrix, expanded */
     size_t panel_cap;
+    int few;
+    const struct gemv_kernels *few_kernels;
+    float *turned; /* activations in the order of NF4 codes */
+    size_t turned_cap;
 };
 
 /* oneDNN crashes where it has no memory for its code. */
@@ -68,6 +73,7 @@ struct gemm *gemm_new(struct pesc_error *err)
         gemm_free(g);
         return NULL;
     }
+    g->few_kernels = gemv_best();
     g->limited = machine_address_room() != UINT64_MAX;
     if (g->limited && make_code(g) != 0) {
         FAIL(err, MEMORY, "the address space that is allowed has no room for oneDNN's code");
@@ -89,6 +95,7 @@ void gemm_free(struct gemm *g)
         dnnl_engine_destroy(g->engine);
     free(g->narrow);
     free(g->panel);
+    free(g->turned);
     free(g);
 }
 
@@ -137,6 +144,34 @@ int gemm_reserve_panel(struct gemm *g, size_t bytes, struct pesc_error *err)
     if (posix_memalign(&g->panel, 64, bytes) != 0)
         return FAIL(err, MEMORY, "no memory for %zu bytes of expanded weights", bytes);
     g->panel_cap = bytes;
+    return 0;
+}
+
+void gemm_set_few(struct gemm *g, int on)
+{
+    g->few = on;
+}
+
+static size_t few_floats(long widest)
+{
+    return (size_t)(GEMM_FEW * gemv_turned(widest));
+}
+
+size_t gemm_few_bytes(long widest)
+{
+    return few_floats(widest) * sizeof(float);
+}
+
+int gemm_reserve_few(struct gemm *g, long widest, struct pesc_error *err)
+{
+    void *p = NULL;
+    if (few_floats(widest) <= g->turned_cap)
+        return 0;
+    if (posix_memalign(&p, 64, gemm_few_bytes(widest)) != 0)
+        return FAIL(err, MEMORY, "no memory for %zu activations", few_floats(widest));
+    free(g->turned);
+    g->turned = p;
+    g->turned_cap = few_floats(widest);
     return 0;
 }
 
@@ -316,9 +351,36 @@ static const void *panel(struct gemm *g, const struct wmat *W, long row, long ro
     return g->panel;
 }
 
+static void few_products(struct gemm *g, const struct linear *l, int n)
+{
+    if (g->failed)
+        return;
+    gemv_products(g->few_kernels, l, n, g->turned, g->turned_cap);
+    for (int i = 0; i < n; i++)
+        gemm_count(g, l[i].T, l[i].W->N, l[i].W->K);
+}
+
+void linears_fwd(struct gemm *g, const struct linear *l, int n)
+{
+    int few = g->few;
+    for (int i = 0; i < n; i++)
+        few &= l[i].T <= GEMM_FEW;
+    for (int i = 0, m; i < n; i += m) {
+        m = !few ? 1 : n - i < GEMV_LIST ? n - i : GEMV_LIST;
+        if (few)
+            few_products(g, l + i, m);
+        else
+            linear_fwd(g, l[i].Y, l[i].X, l[i].W, l[i].bias, l[i].T);
+    }
+}
+
 void linear_fwd(struct gemm *g, float *Y, const float *X, const struct wmat *W, const float *bias,
                 long T)
 {
+    if (g->few && T <= GEMM_FEW) {
+        few_products(g, &(struct linear){Y, X, W, bias, T}, 1);
+        return;
+    }
     long N = W->N, K = W->K, most = panel_rows(N, K);
     const uint16_t *x = W->dtype == DT_BF16 && T ? narrow(g, X, T, K) : NULL;
     for (long n = 0; n < N && T; n += most) {

@@ -57,6 +57,27 @@ struct wmat {
     struct qmat q; /* of a kind other than QUANT_NONE: instead of data */
 };
 /* Y[T,N] = X[T,K] W^T (+ bias[N], may be NULL) */
+struct linear {
+    float *Y;
+    const float *X;
+    const struct wmat *W;
+    const float *bias;
+    long T;
+};
+/* n products, none the input of another. */
+void linears_fwd(struct gemm *g, const struct linear *l, int n);
+
+/* For generating: while few is on, forward products of at most GEMM_FEW rows are not oneDNN's but
+ * read the matrix once in its stored form (tensor/gemv.h), those of one linears_fwd together.
+ * Activations are then not rounded to bf16, nor the values of codes: a result differs from the
+ * usual one within the rounding of that. */
+enum { GEMM_FEW = 8 };
+void gemm_set_few(struct gemm *g, int on);
+/* Room for what NF4 needs beside it; widest: the largest K. */
+size_t gemm_few_bytes(long widest);
+int gemm_reserve_few(struct gemm *g, long widest, struct pesc_error *err) MUST_USE;
+
+/* One product. */
 void linear_fwd(struct gemm *g, float *Y, const float *X, const struct wmat *W, const float *bias,
                 long T);
 /* dX[T,K] = beta dX + dY[T,N] W */

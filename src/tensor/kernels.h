@@ -39,6 +39,10 @@ struct attn_dims {
  * a running softmax; never more than a tile of scores. C <= 256. */
 void attention_fwd(float *o, float *lse, const float *q, const float *k, const float *v,
                    const long *cq, const long *ck, long S, const struct attn_dims *d);
+/* The same o[T,H,C] for the T newest tokens of one sequence of nk keys, T small: a head and token
+ * at a time over the keys as they lie. */
+void attention_few(float *o, const float *q, const float *k, const float *v, long T, long nk,
+                   const struct attn_dims *d);
 /* dq[T,H,C], dk[T,G,C], dv[T,G,C] overwritten; queries and keys are the same rows (cu[S+1]).
  * delta[T,H] is scratch. */
 void attention_bwd(float *dq, float *dk, float *dv, float *delta, const float *do_, const float *q,

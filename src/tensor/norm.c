@@ -6,6 +6,8 @@
 /* Columns of dw that one thread owns at a time: it walks down all rows, so the order of the sum
  * is that of the tokens. */
 enum { COLS = 64 };
+/* Elements that one thread has done sooner than another one wakes up. */
+enum { SMALL = 4096 };
 
 static HOT void fwd_row(float *restrict y, float *restrict r, const float *restrict x,
                         const float *restrict w, double eps, long D)
@@ -23,7 +25,7 @@ static HOT void fwd_row(float *restrict y, float *restrict r, const float *restr
 
 void rmsnorm_fwd(float *y, float *r, const float *x, const float *w, double eps, long T, long D)
 {
-#pragma omp parallel for schedule(static)
+#pragma omp parallel for schedule(static) if (T * D > SMALL)
     for (long t = 0; t < T; t++)
         fwd_row(y + t * D, r + t, x + t * D, w, eps, D);
 }

@@ -7,7 +7,7 @@ void rope_table(float *cos_t, float *sin_t, const long *position, const double *
                 long C)
 {
     long half = C / 2;
-#pragma omp parallel for schedule(static)
+#pragma omp parallel for schedule(static) if (T > 1)
     for (long t = 0; t < T; t++)
         for (long i = 0; i < half; i++) {
             double angle = (double)position[t] * inv_freq[i];
@@ -34,7 +34,7 @@ void rope_apply(float *x, const float *cos_t, const float *sin_t, int sign, long
                 long C)
 {
     long half = C / 2;
-#pragma omp parallel for schedule(static)
+#pragma omp parallel for schedule(static) if (T > 1)
     for (long t = 0; t < T; t++)
         rotate_row(x + t * heads * C, cos_t + t * half, sin_t + t * half, sign < 0 ? -1.0f : 1.0f,
                    heads, half);

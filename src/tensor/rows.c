@@ -31,7 +31,7 @@ void embed_bwd(float *dtable, const float *dx, const int32_t *ids, long T, long 
 
 void add_to(float *y, const float *x, long n)
 {
-#pragma omp parallel for schedule(static)
+#pragma omp parallel for schedule(static) if (n > CHUNK)
     for (long i = 0; i < n; i += CHUNK)
         add_chunk(y + i, x + i, n - i < CHUNK ? n - i : CHUNK);
 }

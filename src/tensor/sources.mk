@@ -2,6 +2,7 @@
 libpesc_a_SOURCES += \
   src/tensor/attention.c src/tensor/attention_bwd.c \
   src/tensor/attention_tile.c src/tensor/attention_tile.h \
+  src/tensor/attention_few.c \
   src/tensor/kernels.h \
   src/tensor/loss.c \
   src/tensor/norm.c \
@@ -16,7 +17,8 @@ libpesc_a_SOURCES += src/tensor/profile.c src/tensor/profile.h
 libpesc_a_SOURCES += \
   src/tensor/gemm.c src/tensor/gemm.h \
   src/tensor/gemm_plan.c src/tensor/gemm_plan.h \
-  src/tensor/gemm_probe.c src/tensor/gemm_probe.h
+  src/tensor/gemm_probe.c src/tensor/gemm_probe.h \
+  src/tensor/gemv.c src/tensor/gemv.h src/tensor/gemv_avx2.c src/tensor/gemv_avx512.c
 libpesc_a_SOURCES += \
   src/tensor/dtype.c src/tensor/dtype.h \
   src/tensor/safetensors.c src/tensor/safetensors.h \

@@ -14,7 +14,7 @@ static HOT void fwd_chunk(float *restrict act, const float *restrict g, const fl
 
 void swiglu_fwd(float *act, const float *g, const float *u, long n)
 {
-#pragma omp parallel for schedule(static)
+#pragma omp parallel for schedule(static) if (n > CHUNK)
     for (long i = 0; i < n; i += CHUNK)
         fwd_chunk(act + i, g + i, u + i, n - i < CHUNK ? n - i : CHUNK);
 }

@@ -83,6 +83,17 @@ check "and where the time went" has '"ffn": \{"seconds": [0-9.e-]+'
 check "and makes the folder for the next time" test -f smollm2-135m-2-layers/config.json
 check "a shape that is there is not made again" run 0 "$bench" smollm2-135m --layers 2 \
     --tokens 33 --experts 4 --dim 8 --steps 1 --probe_ms 1 --compute f32 --dir .
+decode=${PESC%/pesc}/experiments/bench/decode
+check "decode without a shape: status 2" run 2 "$decode"
+check "decode with an option that it has not: status 2" run 2 "$decode" smollm2-135m --steps 9
+check "decode on two layers" run 0 "$decode" smollm2-135m --layers 2 --decode 3 --rounds 2 \
+    --prompt 2 --experts 4 --dim 8 --compute f32 --dir .
+check "says how fast" has '"tokens_per_s": [0-9.]+'
+check "and how near to the speed of reading" has '"bound_fraction": [0-9.]+'
+# Layers of 576 x (576 + 192 + 192 + 576) + 3 x 576 x 1536, a head of 49152 x 576, 5 norms; in each
+# layer 4 + 2 x 8 x 2 rows of adapters; keys and values of 2 + 3.5 tokens on average.
+check "and how many bytes a token reads" has \
+    '"bytes_per_token": 141752064, "weight_bytes": 141569280, "adapter_bytes": 165888'
 check "run.sh" env BENCH_OPTIONS="--layers 2 --tokens 64 --steps 1 --probe_ms 1" CACHE=. \
     COMPUTES=f32 sh "$PESC_SRC/experiments/bench/run.sh" "$bench" all.json 2>err
 check "gives an array" test "$(tr -d ' \n' <all.json | cut -c1-10)" = '[{"shape":'

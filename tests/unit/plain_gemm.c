@@ -21,6 +21,20 @@ void gemm_nt(struct gemm *g, float *C, float beta, const float *A, const float *
     product(C, beta, A, K, 1, B, 1, K, M, N, K);
 }
 
+void linear_fwd(struct gemm *g, float *Y, const float *X, const struct wmat *W, const float *bias,
+                long T)
+{
+    (void)g;
+    (void)bias;
+    product(Y, 0, X, W->K, 1, W->data, 1, W->K, T, W->N, W->K);
+}
+
+void linears_fwd(struct gemm *g, const struct linear *l, int n)
+{
+    for (int i = 0; i < n; i++)
+        linear_fwd(g, l[i].Y, l[i].X, l[i].W, l[i].bias, l[i].T);
+}
+
 void gemm_nn(struct gemm *g, float *C, float beta, const float *A, const float *B, long M, long N,
              long K)
 {
