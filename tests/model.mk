@@ -73,3 +73,7 @@ tests_unit_test_passes_SOURCES = tests/unit/test_passes.c $(small_model)
 check_PROGRAMS += tests/unit/test_memory_plan
 TESTS += tests/unit/test_memory_plan
 tests_unit_test_memory_plan_SOURCES = tests/unit/test_memory_plan.c $(small_model)
+# int8 products, and models in them
+check_PROGRAMS += tests/unit/test_int8
+TESTS += tests/unit/test_int8
+tests_unit_test_int8_SOURCES = tests/unit/test_int8.c $(small_model)

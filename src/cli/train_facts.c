@@ -55,10 +55,9 @@ int train_recipe(struct train_session *s, const struct train_cli *o, struct pesc
         (json_int_t)(s->batches_of.packing == PACK_OFF ? 0 : s->batches_of.tokens), "accumulation",
         (json_int_t)o->accumulation, "data_order", o->order, "scheduler",
         s->rates ? "list" : o->scheduler, "decay", o->decay_set, "compute",
-        s->compute == COMPUTE_BF16 ? "bf16" : "f32", "warmup_steps", (json_int_t)o->warmup_steps,
-        "packing", packing_name(s->batches_of.packing), "data_weights",
-        o->mix.weights ? o->mix.weights : "", "optimizer", o->optimizer, "micro_batch_tokens",
-        (json_int_t)s->place.pass_tokens);
+        compute_name(s->compute), "warmup_steps", (json_int_t)o->warmup_steps, "packing",
+        packing_name(s->batches_of.packing), "data_weights", o->mix.weights ? o->mix.weights : "",
+        "optimizer", o->optimizer, "micro_batch_tokens", (json_int_t)s->place.pass_tokens);
     const struct {
         const char *key;
         double value;

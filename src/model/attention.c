@@ -79,9 +79,10 @@ static void fwd(const struct part *p, struct pass *pass, void *saved, float *out
     profile_to(pass->profile, STAGE_NORM);
     rmsnorm_fwd(s->xn, s->r, in, w->vec[LT_NORM_ATTN], c->rms_norm_eps, T, D);
     profile_to(pass->profile, STAGE_PROJ);
-    linear_fwd(pass->gemm, c->qk_norm ? s->q0 : s->q, s->xn, &w->mat[LT_Q], w->vec[LT_Q_BIAS], T);
-    linear_fwd(pass->gemm, c->qk_norm ? s->k0 : s->k, s->xn, &w->mat[LT_K], w->vec[LT_K_BIAS], T);
-    linear_fwd(pass->gemm, s->v, s->xn, &w->mat[LT_V], w->vec[LT_V_BIAS], T);
+    struct linear_in xn = linear_in(s->xn, T, D);
+    linear_fwd_in(pass->gemm, c->qk_norm ? s->q0 : s->q, &xn, &w->mat[LT_Q], w->vec[LT_Q_BIAS]);
+    linear_fwd_in(pass->gemm, c->qk_norm ? s->k0 : s->k, &xn, &w->mat[LT_K], w->vec[LT_K_BIAS]);
+    linear_fwd_in(pass->gemm, s->v, &xn, &w->mat[LT_V], w->vec[LT_V_BIAS]);
     profile_to(pass->profile, STAGE_NORM);
     if (c->qk_norm) {
         rmsnorm_fwd(s->q, s->rq, s->q0, w->vec[LT_Q_NORM], c->rms_norm_eps, T * H, C);

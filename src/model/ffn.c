@@ -28,8 +28,9 @@ void ffn_fwd(const struct part *p, struct pass *pass, struct ffn_saved *s, float
     profile_to(pass->profile, STAGE_NORM);
     rmsnorm_fwd(s->xn, s->r, in, w->vec[LT_NORM_FFN], p->c->rms_norm_eps, T, D);
     profile_to(pass->profile, STAGE_FFN);
-    linear_fwd(pass->gemm, s->g, s->xn, &w->mat[LT_GATE], w->vec[LT_GATE_BIAS], T);
-    linear_fwd(pass->gemm, s->u, s->xn, &w->mat[LT_UP], w->vec[LT_UP_BIAS], T);
+    struct linear_in xn = linear_in(s->xn, T, D);
+    linear_fwd_in(pass->gemm, s->g, &xn, &w->mat[LT_GATE], w->vec[LT_GATE_BIAS]);
+    linear_fwd_in(pass->gemm, s->u, &xn, &w->mat[LT_UP], w->vec[LT_UP_BIAS]);
     profile_to(pass->profile, STAGE_POINTWISE);
     swiglu_fwd(s->act, s->g, s->u, T * F);
     profile_to(pass->profile, STAGE_FFN);
