@@ -214,6 +214,7 @@ static int write_run(struct train_session *s, const struct train_cli *o, const c
     if (s->eval_data)
         json_put(&run, "held_out", data_json(s->eval_data));
     json_put(&run, "plan", plan_json(s, r));
+    json_put(&run, "compute", json_string(compute_name(s->compute)));
     if (r)
         json_put(&run, "ended", json_string(when));
     if (s->arg.is_crafted)

@@ -16,8 +16,9 @@
 enum { ZERO = 128, LANES = 64 };
 /* Sums of 255 x 128 over so many stay below 2^31. */
 enum { LONGEST = 65536 };
-/* Results at a time: 2 MiB, in the cache of every processor that has these instructions. */
-enum { RESULTS = 512 << 10 };
+/* Results at a time, 2 MiB. Forward a part of them: weights are taken by rows then, and fewer cost
+ * nothing, while towards data short pieces of rows would. */
+enum { RESULTS = 512 << 10, RESULTS_FWD = 128 << 10 };
 
 int linear_int8(long N, long K, long least)
 {
@@ -73,9 +74,9 @@ static long results(long T, long widest)
 }
 
 /* Columns of a product at a time: as even as can be. */
-static long columns(long T, long N)
+static long columns(long T, long N, long results)
 {
-    long most = RESULTS / T / LANES * LANES, parts;
+    long most = results / T / LANES * LANES, parts;
     most = most < LANES ? LANES : most;
     parts = (N + most - 1) / most;
     return parts > 1 ? ((N + parts - 1) / parts + LANES - 1) / LANES * LANES : N;
@@ -232,7 +233,7 @@ static HOT void finish_bwd_add(float *restrict y, const int32_t *restrict sum,
 void int8_fwd(struct gemm *g, float *Y, struct linear_in *X, const struct wmat *W,
               const float *bias)
 {
-    long T = X->T, N = W->N, K = W->K, most = columns(T, N);
+    long T = X->T, N = W->N, K = W->K, most = columns(T, N, RESULTS_FWD);
     if (!has_room(g, T, N > K ? N : K))
         return;
     if (!X->code || X->code != g->int8.code_of) {
@@ -266,7 +267,7 @@ void int8_fwd(struct gemm *g, float *Y, struct linear_in *X, const struct wmat *
 void int8_bwd_data(struct gemm *g, float *dX, float beta, const float *dY, const struct wmat *W,
                    long T)
 {
-    long N = W->N, K = W->K, most = columns(T, K);
+    long N = W->N, K = W->K, most = columns(T, K, RESULTS);
     if (!has_room(g, T, N > K ? N : K))
         return;
     /* W = diag(s) codes: the scales go to the other factor. */
