@@ -9,7 +9,7 @@
  * allocator keeps. Measured: experiments/bench/NOTES.md. */
 uint64_t memory_margin(const struct model *m, long threads)
 {
-    enum { ALONE = 14 << 20, THREAD_F32 = 512 << 10, THREAD_BF16 = 2 << 20 };
+    enum { ALONE = 14 << 20, INT8 = 4 << 20, THREAD_F32 = 512 << 10, THREAD_BF16 = 2 << 20 };
     const struct model_config *c = &m->c;
     int bf16 = compute_form(m->compute) == DT_BF16;
     size_t copied = bf16 ? gemm_copy_bytes(c->vocab_size, c->hidden_size) : 0;
@@ -21,6 +21,7 @@ uint64_t memory_margin(const struct model *m, long threads)
         copied = n > copied ? n : copied;
     }
     threads = threads > 0 ? threads : 1;
+    copied += m->compute == COMPUTE_INT8 ? INT8 : 0;
     return ALONE + copied + (uint64_t)threads * (bf16 ? THREAD_BF16 : THREAD_F32);
 }
 
