@@ -29,7 +29,12 @@ typedef struct pesc_model pesc_model;
 
 /* Type of the products with the frozen weights. PESC_COMPUTE_AUTO takes bf16 where the CPU has it
  * and the base is stored in 16 bits. */
-enum pesc_compute { PESC_COMPUTE_AUTO, PESC_COMPUTE_F32, PESC_COMPUTE_BF16 };
+enum pesc_compute {
+    PESC_COMPUTE_AUTO,
+    PESC_COMPUTE_F32,
+    PESC_COMPUTE_BF16,
+    PESC_COMPUTE_INT8 /* of the layers' large matrices, as codes of one scale a row */
+};
 
 /* Opens dir; pack (may be NULL) is an adapter pack, a safetensors file of adapters, or the folder
  * of a run. A pack made for another base is refused. threads: OpenMP's own setting is used. Free

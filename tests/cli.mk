@@ -40,6 +40,9 @@ EXTRA_DIST += tests/cli/pesc_recipes.sh
 # quantised bases
 TESTS += tests/cli/quant.sh tests/cli/quality.sh
 EXTRA_DIST += tests/cli/quant.sh tests/cli/quality.sh tests/dev/check_bnb.py
+# int8 products
+TESTS += tests/cli/int8.sh
+EXTRA_DIST += tests/cli/int8.sh
 # memory that runs out
 TESTS += tests/cli/sweep.sh tests/cli/limits.sh
 EXTRA_DIST += tests/cli/sweep.sh tests/cli/limits.sh

@@ -77,3 +77,7 @@ tests_unit_test_memory_plan_SOURCES = tests/unit/test_memory_plan.c $(small_mode
 check_PROGRAMS += tests/unit/test_sampling
 TESTS += tests/unit/test_sampling
 tests_unit_test_sampling_SOURCES = tests/unit/test_sampling.c
+# int8 products, and models in them
+check_PROGRAMS += tests/unit/test_int8
+TESTS += tests/unit/test_int8
+tests_unit_test_int8_SOURCES = tests/unit/test_int8.c $(small_model)

@@ -96,6 +96,13 @@ static void step_done(void *ctx, const struct step_metrics *m, int logged)
     b->seconds[b->n++] = m->seconds;
 }
 
+static enum compute compute_of(const char *name)
+{
+    return !strcmp(name, "int8")   ? COMPUTE_INT8
+           : !strcmp(name, "bf16") ? COMPUTE_BF16
+                                   : COMPUTE_F32;
+}
+
 static int open_model(struct bench *b, struct pesc_error *err)
 {
     char path[PATH_CAP];
@@ -105,14 +112,15 @@ static int open_model(struct bench *b, struct pesc_error *err)
                              .scaling = 1,
                              .balance = BALANCE_SWITCH,
                              .balance_coef = 0.01};
-    enum compute compute = strcmp(b->o.compute, "f32") ? COMPUTE_BF16 : COMPUTE_F32;
-    if (compute == COMPUTE_BF16 && !gemm_has_bf16(NULL, 0))
-        return FAIL(err, USAGE_VALUE, "this processor has no bf16 products");
+    enum compute compute = compute_of(b->o.compute);
+    if ((compute == COMPUTE_BF16 && !gemm_has_bf16(NULL, 0)) ||
+        (compute == COMPUTE_INT8 && !gemm_has_int8(NULL, 0)))
+        return FAIL(err, USAGE_VALUE, "this processor has no %s products", b->o.compute);
     TRY(bench_folder(&(struct bench_base){b->shape, b->o.layers, b->o.dir, b->o.base, b->o.embed},
                      path, err));
     TRY(base_open(path, NULL, &b->base, err));
     TRY(model_shape(base_config(b->base), &moe, TRAIN_ADAPTERS, compute, &b->model, err));
-    b->model->plan = (struct weights_plan){b->o.stream, b->o.embed_on_disk != 0};
+    b->model->plan = (struct weights_plan){b->o.stream, b->o.embed_on_disk != 0, 0};
     return model_load(b->model, b->base, DT_COUNT, 42, err);
 }
 
@@ -167,7 +175,7 @@ static json_t *products_json(const struct bound *b)
         double flops = 2.0 * (double)p->probe.M * (double)p->probe.N * (double)p->probe.K;
         json_t *o = json_pack("{s:s, s:s, s:s, s:s, s:I, s:I, s:I, s:I}", "name", p->name, "phase",
                               p->phase == PHASE_FORWARD ? "forward" : "backward", "type",
-                              p->probe.bf16 ? "bf16" : "f32", "form", form[p->probe.form], "M",
+                              compute_name(p->probe.type), "form", form[p->probe.form], "M",
                               (json_int_t)p->probe.M, "N", (json_int_t)p->probe.N, "K",
                               (json_int_t)p->probe.K, "times", (json_int_t)p->times);
         for (int w = 0; w < GEMM_WAYS; w++) {
@@ -284,7 +292,7 @@ static int run(struct bench *b, struct pesc_error *err)
 static int usage(void)
 {
     fprintf(stderr, "usage: bench NAME [options]\n"
-                    "  --compute f32|bf16  type of the products (bf16)\n"
+                    "  --compute f32|bf16|int8   type of the products (bf16)\n"
                     "  --base-dtype stored|nf4|int8   how the base is held (stored)\n"
                     "  --embed stored|quantised       embedding and head of such a base (stored)\n"
                     "  --dir DIR           where the shapes' folders are, or are made (.)\n"
@@ -303,7 +311,7 @@ static int set_option(struct options *o, const char *name, const char *value)
     int is_number = *value && !*end && errno == 0 && n > 0 && n <= 1 << 20;
     if (!strcmp(name, "--compute")) {
         o->compute = value;
-        return !strcmp(value, "f32") || !strcmp(value, "bf16");
+        return !strcmp(value, compute_name(compute_of(value)));
     }
     if (!strcmp(name, "--base-dtype")) {
         o->base = value;

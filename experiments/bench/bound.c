@@ -4,11 +4,17 @@
 enum { HEAD_ROWS = 512 }; /* at a time: the whole vocabulary's results must fit into memory */
 
 static void add(struct bound *b, const char *name, enum stage stage, enum phase phase, long times,
-                enum gemm_form form, int bf16, long M, long N, long K)
+                enum gemm_form form, enum compute type, long M, long N, long K)
 {
     if (times > 0 && M > 0)
         b->p[b->n++] = (struct product){
-            name, stage, phase, times, {.M = M, .N = N, .K = K, .form = form, .bf16 = bf16}};
+            name, stage, phase, times, {.M = M, .N = N, .K = K, .form = form, .type = type}};
+}
+
+/* Type of the products that are not int8. */
+static enum compute rest(const struct model *m)
+{
+    return compute_form(m->compute) == DT_BF16 ? COMPUTE_BF16 : COMPUTE_F32;
 }
 
 /* A matrix [N, K] of every layer: forward everywhere, towards data above the lowest. */
@@ -16,23 +22,25 @@ static void add_matrix(struct bound *b, const struct model *m, const char *name,
                        enum layer_tensor t, long times, long T)
 {
     long rows, cols, L = m->c.num_layers;
-    int bf16 = m->compute == COMPUTE_BF16;
+    enum compute type = rest(m);
     if (!layer_tensor_shape(&m->c, t, &rows, &cols))
         return;
-    add(b, name, stage, PHASE_FORWARD, L * times, GEMM_NT, bf16, T, rows, cols);
-    add(b, name, stage, PHASE_BACKWARD, (L - 1) * times, GEMM_NN, bf16, T, cols, rows);
+    if (m->compute == COMPUTE_INT8 && linear_int8(rows, cols, m->plan.int8_min))
+        type = COMPUTE_INT8;
+    add(b, name, stage, PHASE_FORWARD, L * times, GEMM_NT, type, T, rows, cols);
+    add(b, name, stage, PHASE_BACKWARD, (L - 1) * times, GEMM_NN, type, T, cols, rows);
 }
 
 /* n experts with so many rows each. */
 static void add_experts(struct bound *b, const struct model *m, long n, long rows)
 {
     long D = m->c.hidden_size, A = m->moe.dim;
-    add(b, "adapter down", STAGE_MOE, PHASE_FORWARD, n, GEMM_NT, 0, rows, A, D);
-    add(b, "adapter up", STAGE_MOE, PHASE_FORWARD, n, GEMM_NT, 0, rows, D, A);
-    add(b, "adapter up gradient", STAGE_MOE, PHASE_BACKWARD, n, GEMM_TN, 0, D, A, rows);
-    add(b, "adapter up", STAGE_MOE, PHASE_BACKWARD, n, GEMM_NN, 0, rows, A, D);
-    add(b, "adapter down gradient", STAGE_MOE, PHASE_BACKWARD, n, GEMM_TN, 0, A, D, rows);
-    add(b, "adapter down", STAGE_MOE, PHASE_BACKWARD, n, GEMM_NN, 0, rows, D, A);
+    add(b, "adapter down", STAGE_MOE, PHASE_FORWARD, n, GEMM_NT, COMPUTE_F32, rows, A, D);
+    add(b, "adapter up", STAGE_MOE, PHASE_FORWARD, n, GEMM_NT, COMPUTE_F32, rows, D, A);
+    add(b, "adapter up gradient", STAGE_MOE, PHASE_BACKWARD, n, GEMM_TN, COMPUTE_F32, D, A, rows);
+    add(b, "adapter up", STAGE_MOE, PHASE_BACKWARD, n, GEMM_NN, COMPUTE_F32, rows, A, D);
+    add(b, "adapter down gradient", STAGE_MOE, PHASE_BACKWARD, n, GEMM_TN, COMPUTE_F32, A, D, rows);
+    add(b, "adapter down", STAGE_MOE, PHASE_BACKWARD, n, GEMM_NN, COMPUTE_F32, rows, D, A);
 }
 
 /* The rows are taken as evenly routed, as training drives them to be. */
@@ -40,9 +48,9 @@ static void add_adapters(struct bound *b, const struct model *m, long T)
 {
     long L = m->c.num_layers, D = m->c.hidden_size, E = m->moe.experts;
     long rows = T * m->moe.top_k / E, more = T * m->moe.top_k % E;
-    add(b, "router", STAGE_MOE, PHASE_FORWARD, L, GEMM_NT, 0, T, E, D);
-    add(b, "router gradient", STAGE_MOE, PHASE_BACKWARD, L, GEMM_TN, 0, E, D, T);
-    add(b, "router", STAGE_MOE, PHASE_BACKWARD, L, GEMM_NN, 0, T, D, E);
+    add(b, "router", STAGE_MOE, PHASE_FORWARD, L, GEMM_NT, COMPUTE_F32, T, E, D);
+    add(b, "router gradient", STAGE_MOE, PHASE_BACKWARD, L, GEMM_TN, COMPUTE_F32, E, D, T);
+    add(b, "router", STAGE_MOE, PHASE_BACKWARD, L, GEMM_NN, COMPUTE_F32, T, D, E);
     add_experts(b, m, L * (E - more), rows);
     add_experts(b, m, L * more, rows + 1);
 }
@@ -50,18 +58,18 @@ static void add_adapters(struct bound *b, const struct model *m, long T)
 void bound_count(struct bound *b, const struct model *m, long T, long scored)
 {
     long D = m->c.hidden_size, V = m->c.vocab_size;
-    int bf16 = m->compute == COMPUTE_BF16;
+    enum compute type = rest(m);
     *b = (struct bound){0};
     add_matrix(b, m, "q", STAGE_PROJ, LT_Q, 1, T);
     add_matrix(b, m, "k, v", STAGE_PROJ, LT_K, 2, T);
     add_matrix(b, m, "o", STAGE_PROJ, LT_O, 1, T);
     add_matrix(b, m, "gate, up", STAGE_FFN, LT_GATE, 2, T);
     add_matrix(b, m, "down", STAGE_FFN, LT_DOWN, 1, T);
-    long full = scored / HEAD_ROWS, rest = scored % HEAD_ROWS;
-    add(b, "head", STAGE_HEAD, PHASE_FORWARD, full, GEMM_NT, bf16, HEAD_ROWS, V, D);
-    add(b, "head", STAGE_HEAD, PHASE_FORWARD, 1, GEMM_NT, bf16, rest, V, D);
-    add(b, "head", STAGE_HEAD, PHASE_BACKWARD, full, GEMM_NN, bf16, HEAD_ROWS, D, V);
-    add(b, "head", STAGE_HEAD, PHASE_BACKWARD, 1, GEMM_NN, bf16, rest, D, V);
+    long full = scored / HEAD_ROWS, more = scored % HEAD_ROWS;
+    add(b, "head", STAGE_HEAD, PHASE_FORWARD, full, GEMM_NT, type, HEAD_ROWS, V, D);
+    add(b, "head", STAGE_HEAD, PHASE_FORWARD, 1, GEMM_NT, type, more, V, D);
+    add(b, "head", STAGE_HEAD, PHASE_BACKWARD, full, GEMM_NN, type, HEAD_ROWS, D, V);
+    add(b, "head", STAGE_HEAD, PHASE_BACKWARD, 1, GEMM_NN, type, more, D, V);
     if (m->crafted)
         add_adapters(b, m, T);
     for (int stage = 0; stage < STAGE_COUNT; stage++)

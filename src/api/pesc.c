@@ -16,13 +16,13 @@ struct pesc_model {
 int pesc_model_open(const char *dir, const char *pack, enum pesc_compute compute, pesc_model **out,
                     struct pesc_error *err)
 {
-    static const char *const names[] = {"auto", "f32", "bf16"};
+    static const char *const names[] = {"auto", "f32", "bf16", "int8"};
     enum compute type;
     pesc_model *m = calloc(1, sizeof *m);
     *out = NULL;
     if (!m)
         return FAIL(err, MEMORY, "no memory for a model");
-    if ((unsigned)compute > PESC_COMPUTE_BF16) {
+    if ((unsigned)compute > PESC_COMPUTE_INT8) {
         FAIL(err, USAGE_VALUE, "compute %d is unknown", (int)compute);
         goto fail;
     }

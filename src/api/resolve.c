@@ -326,6 +326,14 @@ int compute_arg(const char *name, const struct model_arg *a, enum compute *out, 
         *out = COMPUTE_BF16;
         if (why)
             snprintf(why, why_size, "as asked");
+    } else if (!strcmp(name, "int8")) {
+        const char *others = has ? "bf16 or f32" : "f32";
+        if (!gemm_has_int8(found, sizeof found))
+            return FAIL(err, COMPUTE_ISA, "this CPU has no int8 products (%s); use --compute %s",
+                        found, others);
+        *out = COMPUTE_INT8;
+        if (why)
+            snprintf(why, why_size, "as asked; %s else", dtype_name(compute_form(COMPUTE_INT8)));
     } else {
         int quantised = base_config(a->base)->quant != QUANT_NONE;
         *out = has && (quantised || stored != DT_F32) ? COMPUTE_BF16 : COMPUTE_F32;

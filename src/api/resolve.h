@@ -53,8 +53,8 @@ int pack_arg_load(const struct pack_arg *p, struct model *m, struct pesc_error *
 int model_arg_load(struct model_arg *a, const struct pack_arg *p, struct model *m,
                    struct pesc_error *err) MUST_USE;
 
-/* auto, f32 or bf16 against what the CPU has and how the base is stored; why (may be NULL) says
- * the reason of auto. E-COMPUTE-ISA. */
+/* auto, f32, bf16 or int8 against what the CPU has and how the base is stored; why (may be NULL)
+ * says the reason of auto. E-COMPUTE-ISA. */
 int compute_arg(const char *name, const struct model_arg *a, enum compute *out, char *why,
                 size_t why_size, struct pesc_error *err) MUST_USE;
 #endif

@@ -47,8 +47,8 @@ static const struct opt options[] = {
     {"knock-out", NULL, OPT_STRING, AT(knock_out), "L:E|all",
      "mask expert E of layer L; or what each one is worth, by domain", 0, 0},
     {"batch-tokens", NULL, OPT_LONG, AT(batch_tokens), "N", "tokens at a time", 1, 1e9},
-    {"compute", NULL, OPT_CHOICE, AT(compute), "auto|f32|bf16", "type of the matrix products", 0,
-     0},
+    {"compute", NULL, OPT_CHOICE, AT(compute), "auto|f32|bf16|int8", "type of the matrix products",
+     0, 0},
     {"memory", NULL, OPT_SIZE, AT(memory), "SIZE",
      "resident memory at most; what does not fit goes to disk", 0, 0},
     WEIGHT_OPTIONS(AT(place)),
@@ -214,8 +214,7 @@ static int report(struct cli *cli, const struct session *s, const struct options
         char line[512];
         data_line(s->data, line, sizeof line);
         if (!o->quiet)
-            fprintf(cli->talk, "%s, %.0f tokens/s, %s\n", line, rate,
-                    s->compute == COMPUTE_BF16 ? "bf16" : "f32");
+            fprintf(cli->talk, "%s, %.0f tokens/s, %s\n", line, rate, compute_name(s->compute));
         fprintf(cli->out, "%-20s %10s %11s %9s %8s %8s %8s\n", "domain", "loss", "perplexity",
                 "accuracy", "exact", "tokens", "records");
         for (long d = 0; d < n && n > 1; d++)
@@ -247,7 +246,7 @@ static int report(struct cli *cli, const struct session *s, const struct options
     json_put(&root, "read", json_integer(c->read));
     json_put(&root, "skipped", json_integer(skipped));
     json_put(&root, "truncated", json_integer(c->truncated));
-    json_put(&root, "compute", json_string(s->compute == COMPUTE_BF16 ? "bf16" : "f32"));
+    json_put(&root, "compute", json_string(compute_name(s->compute)));
     json_put(&root, "tokens_per_s", json_real_or_text(rate));
     json_put(&root, "peak_rss_bytes", json_integer((json_int_t)machine_peak_rss()));
     char *text = json_written(root, JSON_COMPACT | JSON_REAL_PRECISION(17));

@@ -102,8 +102,8 @@ static void head(FILE *f, const struct plan *p, const struct train_cli *o)
     snprintf(text, sizeof text, "%ld, at most %ld tokens each", s->steps,
              s->source.max_tokens * o->accumulation);
     say(f, "steps", text);
-    snprintf(text, sizeof text, "%s (%s), %ld threads", s->compute == COMPUTE_BF16 ? "bf16" : "f32",
-             s->why, s->threads);
+    snprintf(text, sizeof text, "%s (%s), %ld threads", compute_name(s->compute), s->why,
+             s->threads);
     say(f, "compute", text);
 }
 
@@ -223,12 +223,12 @@ static int tell_json(struct cli *cli, const struct plan *p, struct pesc_error *e
     json_t *rows = json_array();
     for (long i = 0; i < p->n; i++)
         json_add(&rows, row_json(&p->row[i]));
-    json_t *o = json_pack(
-        "{s:s, s:s, s:I, s:I, s:f, s:s, s:I, s:f, s:o}", "model", s->arg.dir, "base",
-        base_stored(s->arg.base), "trained_parameters",
-        (json_int_t)params_trained(&s->model->params), "steps", (json_int_t)s->steps,
-        "tokens_per_step", p->tokens, "compute", s->compute == COMPUTE_BF16 ? "bf16" : "f32",
-        "threads", (json_int_t)s->threads, "measuring_seconds", p->s.measuring, "plans", rows);
+    json_t *o =
+        json_pack("{s:s, s:s, s:I, s:I, s:f, s:s, s:I, s:f, s:o}", "model", s->arg.dir, "base",
+                  base_stored(s->arg.base), "trained_parameters",
+                  (json_int_t)params_trained(&s->model->params), "steps", (json_int_t)s->steps,
+                  "tokens_per_step", p->tokens, "compute", compute_name(s->compute), "threads",
+                  (json_int_t)s->threads, "measuring_seconds", p->s.measuring, "plans", rows);
     char *text = o ? json_written(o, JSON_INDENT(2) | JSON_REAL_PRECISION(9)) : NULL;
     json_decref(o);
     if (!text)

@@ -35,7 +35,8 @@ int place_fitting(const struct place_options *o, uint64_t budget, uint64_t other
         return memory_check(m, budget, others, err);
     for (int embed = o->embed_on_disk; embed <= !m->c.tied; embed++)
         for (long n = 3; n <= L; n++) { /* two layers' buffers stay */
-            m->plan = (struct weights_plan){.streamed_layers = n, .embed_on_disk = embed};
+            m->plan.streamed_layers = n;
+            m->plan.embed_on_disk = embed;
             if (memory_check(m, budget, others, NULL) == 0)
                 return 0;
         }

@@ -55,10 +55,9 @@ int train_recipe(struct train_session *s, const struct train_cli *o, struct pesc
         (json_int_t)(s->batches_of.packing == PACK_OFF ? 0 : s->batches_of.tokens), "accumulation",
         (json_int_t)o->accumulation, "data_order", o->order, "scheduler",
         s->rates ? "list" : o->scheduler, "decay", o->decay_set, "compute",
-        s->compute == COMPUTE_BF16 ? "bf16" : "f32", "warmup_steps", (json_int_t)o->warmup_steps,
-        "packing", packing_name(s->batches_of.packing), "data_weights",
-        o->mix.weights ? o->mix.weights : "", "optimizer", o->optimizer, "micro_batch_tokens",
-        (json_int_t)s->place.pass_tokens);
+        compute_name(s->compute), "warmup_steps", (json_int_t)o->warmup_steps, "packing",
+        packing_name(s->batches_of.packing), "data_weights", o->mix.weights ? o->mix.weights : "",
+        "optimizer", o->optimizer, "micro_batch_tokens", (json_int_t)s->place.pass_tokens);
     const struct {
         const char *key;
         double value;
@@ -215,6 +214,7 @@ static int write_run(struct train_session *s, const struct train_cli *o, const c
     if (s->eval_data)
         json_put(&run, "held_out", data_json(s->eval_data));
     json_put(&run, "plan", plan_json(s, r));
+    json_put(&run, "compute", json_string(compute_name(s->compute)));
     if (r)
         json_put(&run, "ended", json_string(when));
     if (s->arg.is_crafted)

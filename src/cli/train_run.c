@@ -102,8 +102,8 @@ static void show_header(struct train_session *s, const struct train_cli *o, long
                     s->source.max_tokens * o->accumulation,
                     s->rates ? s->rates[0] : o->learning_rate,
                     s->rates ? "first of a list" : o->scheduler);
-    progress_header(p, "compute", "%s (%s), %ld threads",
-                    s->compute == COMPUTE_BF16 ? "bf16" : "f32", s->why, threads);
+    progress_header(p, "compute", "%s (%s), %ld threads", compute_name(s->compute), s->why,
+                    threads);
     show_memory(s, o);
     show_speed(s);
     progress_header(p, "run", "%s", rundir_path(s->rec.dir));

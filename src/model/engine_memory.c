@@ -17,7 +17,7 @@ static long chunk_rows(const struct model *m, long T)
 
 static size_t kept_size(const struct model *m)
 {
-    return m->compute == COMPUTE_BF16 ? 2 : 4;
+    return dtype_size(compute_form(m->compute));
 }
 
 /* Layers whose inputs have a place in memory. Spilled ones need it only to be rounded in. */
@@ -25,7 +25,7 @@ static long kept_slots(const struct engine *e, int spills)
 {
     if (!e->train)
         return 0;
-    return !spills ? e->m->c.num_layers : e->m->compute == COMPUTE_BF16 ? 1 : 0;
+    return !spills ? e->m->c.num_layers : kept_size(e->m) == 2 ? 1 : 0;
 }
 
 static void lay_out(struct engine *e, int spills)
@@ -145,19 +145,38 @@ static void count_memory(struct engine *e, const struct engine_choices *c)
     e->image.peak = e->disk_from < e->keep_from ? e->full_layer : 0;
 }
 
-static size_t widest(const struct model *m)
+static int is_int8(const struct model *m, long rows, long cols)
 {
-    long w = m->c.hidden_size, q = m->c.num_heads * m->c.head_dim;
-    w = m->c.intermediate_size > w ? m->c.intermediate_size : w;
-    return (size_t)(q > w ? q : w);
+    return m->compute == COMPUTE_INT8 && linear_int8(rows, cols, m->plan.int8_min);
+}
+
+/* The longest row or column of a layer's matrices that are multiplied as codes, or of the others.
+ */
+static size_t widest(const struct model *m, int int8)
+{
+    long most = 0;
+    for (enum layer_tensor t = 0; t < LT_COUNT; t++) {
+        long rows, cols;
+        if (!layer_tensor_shape(&m->c, t, &rows, &cols) || !cols || is_int8(m, rows, cols) != int8)
+            continue;
+        most = rows > most ? rows : most;
+        most = cols > most ? cols : most;
+    }
+    return (size_t)most;
 }
 
 /* Activations that oneDNN sees rounded; the head's gradient rows are vocabulary wide. */
 static size_t rounded(const struct engine *e)
 {
-    size_t n = (size_t)e->max_tokens * widest(e->m);
+    size_t n = (size_t)e->max_tokens * widest(e->m, 0);
     size_t head = (size_t)e->chunk * (size_t)e->m->c.vocab_size;
-    return e->m->compute == COMPUTE_BF16 ? (n > head ? n : head) : 0;
+    return compute_form(e->m->compute) == DT_BF16 ? (n > head ? n : head) : 0;
+}
+
+static size_t coded(const struct engine *e)
+{
+    size_t n = widest(e->m, 1);
+    return n ? gemm_int8_bytes(e->max_tokens, (long)n) : 0;
 }
 
 /* The largest panel that a quantised matrix is expanded into. */
@@ -165,11 +184,12 @@ static size_t panel(const struct model *m)
 {
     const struct model_config *c = &m->c;
     const struct quant_form *head = c->tied ? &c->embed_form : &c->head_form;
-    enum dtype type = m->compute == COMPUTE_BF16 ? DT_BF16 : DT_F32;
+    enum dtype type = compute_form(m->compute);
     size_t most = head->kind ? gemm_panel_bytes(c->vocab_size, c->hidden_size, type) : 0;
     for (enum layer_tensor t = 0; t < LT_COUNT; t++) {
         long rows, cols;
-        if (!layer_tensor_shape(c, t, &rows, &cols) || !c->layer_form[t].kind)
+        if (!layer_tensor_shape(c, t, &rows, &cols) || !c->layer_form[t].kind ||
+            is_int8(m, rows, cols))
             continue;
         size_t n = gemm_panel_bytes(rows, cols, type);
         most = n > most ? n : most;
@@ -187,7 +207,8 @@ size_t engine_bytes(const struct model *m, long max_tokens, long max_samples, in
                        .max_samples = max_samples,
                        .train = train};
     count_memory(&e, choices ? choices : &nothing_special);
-    return e.fixed.peak + e.block.peak + e.full.peak + e.image.peak + 2 * rounded(&e) + panel(m);
+    return e.fixed.peak + e.block.peak + e.full.peak + e.image.peak + 2 * rounded(&e) + coded(&e) +
+           panel(m);
 }
 
 static uint64_t spill_layer(const struct engine *e)
@@ -236,6 +257,8 @@ int engine_open(struct model *m, long max_tokens, long max_samples, int train,
     lay_out(e, c->spill_dir != NULL);
     TRY_OR(gemm_reserve(m->gemm, rounded(e), err), fail);
     TRY_OR(gemm_reserve_panel(m->gemm, panel(m), err), fail);
+    if (coded(e))
+        TRY_OR(gemm_reserve_int8(m->gemm, max_tokens, (long)widest(m, 1), err), fail);
     if (train && c->spill_dir)
         TRY_OR(tfile_open(c->spill_dir, engine_spill_bytes(m, max_tokens), &e->spill, err), fail);
     if (e->image.base) {
@@ -322,7 +345,7 @@ static int spill(struct engine *e, long l, const void *data, long T, struct pesc
 int engine_keep(struct engine *e, long l, float *x, long T, struct pesc_error *err)
 {
     long D = e->m->c.hidden_size;
-    if (e->m->compute == COMPUTE_F32) {
+    if (compute_form(e->m->compute) == DT_F32) {
         if (e->back && !e->spill)
             memcpy(slot(e, l), x, (size_t)(T * D) * sizeof *x);
         return e->back && e->spill ? spill(e, l, x, T, err) : 0;
@@ -345,7 +368,7 @@ int engine_kept(struct engine *e, long l, float *buffer, long T, const float **i
                 struct pesc_error *err)
 {
     long D = e->m->c.hidden_size;
-    int narrow = e->m->compute == COMPUTE_BF16;
+    int narrow = compute_form(e->m->compute) == DT_BF16;
     if (e->spill) {
         uint64_t size = spill_layer(e);
         size_t n = (size_t)(T * D) * kept_size(e->m);

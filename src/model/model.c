@@ -85,6 +85,11 @@ int model_shape(const struct model_config *c, const struct moe_config *moe,
         return FAIL(err, MODEL_KIND,
                     "a dense model has no adapters: craft it first (pesc craft), or use "
                     "--trainable full");
+    if (trainable == TRAIN_FULL && compute == COMPUTE_INT8)
+        return FAIL(
+            err, USAGE_VALUE,
+            "int8 products are of frozen weights; where every weight is trained, compute in "
+            "bf16 or f32");
     struct model *m = calloc(1, sizeof *m);
     if (!m)
         return FAIL(err, MEMORY, "no memory for a model");
@@ -103,7 +108,7 @@ int model_shape(const struct model_config *c, const struct moe_config *moe,
         goto fail;
     if (moe) {
         m->moe = *moe;
-        m->moe.bf16 = compute == COMPUTE_BF16 && moe_has_bf16(moe, c->hidden_size);
+        m->moe.bf16 = compute != COMPUTE_F32 && moe_has_bf16(moe, c->hidden_size);
         TRY_OR(moe_declare(&m->params, &m->moe, c->num_layers, c->hidden_size, err), fail);
         if (trainable == TRAIN_EXPERTS)
             moe_freeze_routers(&m->params, &m->moe);

@@ -31,8 +31,9 @@ struct model {
 };
 
 /* The model without values: structure, table of parameters, parts. It can be measured
- * (engine_bytes) and then loaded. moe NULL: dense. TRAIN_FULL needs a dense model. c may have fewer
- * layers than the base that will be loaded: the model is then of the lowest ones. */
+ * (engine_bytes) and then loaded. moe NULL: dense. TRAIN_FULL needs a dense model (E-MODEL-KIND),
+ * and is not done in int8 (E-USAGE-VALUE). c may have fewer layers than the base that will be
+ * loaded: the model is then of the lowest ones. */
 int model_shape(const struct model_config *c, const struct moe_config *moe,
                 enum trainable trainable, enum compute compute, struct model **out,
                 struct pesc_error *err) MUST_USE;

@@ -83,6 +83,9 @@ static int is_streamed(long l, long L, long n)
 static int open_layers(struct weights *w, const struct model_config *c, long n,
                        struct pesc_error *err)
 {
+    size_t scratch = layer_scratch(&w->layout, c);
+    if (scratch && !(w->how.scratch = own(w, scratch, err)))
+        return -1;
     struct stream_plan s = {.how = w->how, .layout = w->layout};
     long L = c->num_layers, list[MAX_LAYERS];
     for (long l = 0; l < L; l++) {
@@ -141,7 +144,7 @@ int weights_open(const struct base *b, const struct model_config *c, enum comput
                                .store = store,
                                .check = 1,
                                .forget = plan->streamed_layers || plan->embed_on_disk};
-    layer_layout(&w->layout, c, compute);
+    layer_layout(&w->layout, c, compute, plan->int8_min);
     outer_layout(&w->outside, c, compute);
     TRY_OR(open_outer(w, plan->embed_on_disk, err), fail);
     TRY_OR(open_layers(w, c, plan->streamed_layers, err), fail);
@@ -157,11 +160,11 @@ size_t weights_size(const struct model_config *c, enum compute compute,
 {
     struct layer_layout l;
     struct outer_layout o;
-    layer_layout(&l, c, compute);
+    layer_layout(&l, c, compute, plan->int8_min);
     outer_layout(&o, c, compute);
     long buffers = plan->streamed_layers < STREAM_BUFFERS ? plan->streamed_layers : STREAM_BUFFERS;
     return (size_t)(c->num_layers - plan->streamed_layers + buffers) * l.bytes +
-           (plan->embed_on_disk ? 0 : o.embed_bytes) + o.rest_bytes;
+           layer_scratch(&l, c) + (plan->embed_on_disk ? 0 : o.embed_bytes) + o.rest_bytes;
 }
 
 int weights_declare(const struct model_config *c, struct params *ps, struct pesc_error *err)

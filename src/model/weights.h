@@ -23,14 +23,16 @@ struct outer_weights {
 struct weights_plan {
     long streamed_layers; /* this many layers are read from disk for each use */
     int embed_on_disk;    /* so are the rows of the embedding; not of a tied model */
+    long int8_min;        /* in int8 compute: linear_int8's least */
 };
 
 struct weights;
-/* Reads a base into memory in the compute type, as far as the plan wants it there. store: the type
- * that the values are rounded to on the way (DT_COUNT: as they are on disk). Non-finite weights are
- * E-MODEL-NONFINITE. The base must outlive a source that leaves anything on disk; what such a one
- * reads does not stay in the page cache. c: the base's configuration, perhaps with fewer layers:
- * then those above are left out. */
+/* Reads a base into memory in the compute type (int8: the layers' matrices of linear_int8 become
+ * codes of the stored values, or are taken as such), as far as the plan wants it there. store: the
+ * type that the values are rounded to on the way (DT_COUNT: as they are on disk). Non-finite
+ * weights are E-MODEL-NONFINITE. The base must outlive a source that leaves anything on disk; what
+ * such a one reads does not stay in the page cache. c: the base's configuration, perhaps with fewer
+ * layers: then those above are left out. */
 int weights_open(const struct base *b, const struct model_config *c, enum compute compute,
                  enum dtype store, const struct weights_plan *plan, struct weights **out,
                  struct pesc_error *err) MUST_USE;

@@ -20,13 +20,18 @@ struct tensor_place {
     size_t bytes;    /* 0: models of this configuration do not have it */
     struct quant_form
         quant; /* of a kind: its qmat_bytes lie there, and form is what it expands to */
+    int int8;  /* multiplied as codes: int8_shift_bytes lie behind them */
 };
 
 struct layer_layout {
     struct tensor_place t[LT_COUNT];
     size_t bytes; /* of a block, a multiple of WEIGHTS_ALIGN */
 };
-void layer_layout(struct layer_layout *l, const struct model_config *c, enum compute compute);
+/* int8_min: linear_int8's. */
+void layer_layout(struct layer_layout *l, const struct model_config *c, enum compute compute,
+                  long int8_min);
+/* Bytes that loading such a layer takes beside its block: codes of NF4 that become int8. */
+size_t layer_scratch(const struct layer_layout *l, const struct model_config *c);
 
 /* What is outside of the layers: two blocks, since the embedding may stay on disk. */
 struct outer_layout {
@@ -47,9 +52,10 @@ struct load_how {
     enum dtype store; /* what float matrices are rounded to on the way; DT_COUNT: nothing */
     int check;        /* refuse values that are not finite: E-MODEL-NONFINITE */
     int forget;       /* drop what was read from the page cache */
+    void *scratch;    /* layer_scratch bytes, of one thread at a time */
 };
-/* One tensor, in bounded pieces: no more memory than its place and some stack. Safe from several
- * threads. E-ST-CHANGED, E-IO*, E-MODEL-*. */
+/* One tensor, in bounded pieces: no more memory than its place, scratch and some stack.
+ * E-ST-CHANGED, E-IO*, E-MODEL-*. */
 int load_tensor(const struct load_how *how, const char *name, const struct tensor_place *p,
                 void *block, struct pesc_error *err) MUST_USE;
 /* Row number row of a matrix, as float with the values that it has in memory; *read adds the bytes

@@ -1,47 +1,19 @@
 #include "config.h"
-#include "tensor/gemm.h"
+#include "tensor/gemm_state.h"
 
 #include "core/machine.h"
-#include "tensor/gemm_plan.h"
 #include "tensor/gemv.h"
 #include "tensor/profile.h"
 
 #include <omp.h>
-#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
-
-struct plan {
-    struct matmul m;
-    unsigned long used; /* for replacing the oldest */
-};
-
-enum { PLANS = 32 };
 
 /* Elements of a panel: 64 MiB in bf16. All but vocabularies are smaller. */
 enum { PANEL = 32 << 20 };
 
 /* Bytes of address space that making a product may take at most, and the first one. */
 enum { CODE = 16 << 20, FIRST_CODE = 32 << 20 };
-
-struct gemm {
-    int failed;
-    uint64_t flops;
-    struct profile *profile;
-    dnnl_engine_t engine;
-    dnnl_stream_t stream;
-    unsigned long clock;
-    int limited; /* address space is */
-    struct plan plans[PLANS];
-    uint16_t *narrow; /* activations rounded to bf16 */
-    size_t narrow_cap;
-    void *panel; /* rows of a quantised matrix, expanded */
-    size_t panel_cap;
-    int few;
-    const struct gemv_kernels *few_kernels;
-    float *turned; /* activations in the order of NF4 codes */
-    size_t turned_cap;
-};
 
 /* oneDNN crashes where it has no memory for its code. */
 static int has_room(struct gemm *g, uint64_t bytes)
@@ -96,6 +68,7 @@ void gemm_free(struct gemm *g)
     free(g->narrow);
     free(g->panel);
     free(g->turned);
+    free(g->int8.memory);
     free(g);
 }
 
@@ -108,6 +81,7 @@ int gemm_reserve(struct gemm *g, size_t activations, struct pesc_error *err)
         return FAIL(err, MEMORY, "no memory for %zu activations", activations);
     free(g->narrow);
     g->narrow = p;
+    g->narrow_of = 0;
     g->narrow_cap = activations;
     return 0;
 }
@@ -198,32 +172,6 @@ struct profile *gemm_profile(const struct gemm *g)
     return g->profile;
 }
 
-const char *gemm_library_version(char *buf, size_t size)
-{
-    const dnnl_version_t *v = dnnl_version();
-    snprintf(buf, size, "%d.%d.%d", v->major, v->minor, v->patch);
-    return buf;
-}
-
-int gemm_has_bf16(char *why, size_t size)
-{
-    /* oneDNN's names are sets of bits: a later instruction set holds the earlier ones'. */
-    static const struct {
-        unsigned isa;
-        const char *name;
-    } known[] = {{dnnl_cpu_isa_avx512_core_bf16, "AVX512-BF16"},
-                 {dnnl_cpu_isa_avx512_core, "AVX-512 without BF16"},
-                 {dnnl_cpu_isa_avx2, "AVX2"},
-                 {0, "no AVX2"}};
-    unsigned isa = (unsigned)dnnl_get_effective_cpu_isa();
-    int i = 0;
-    while ((isa & known[i].isa) != known[i].isa)
-        i++;
-    if (why && size)
-        snprintf(why, size, "%s", known[i].name);
-    return i == 0;
-}
-
 void gemm_count(struct gemm *g, long M, long N, long K)
 {
     uint64_t n = 2 * (uint64_t)M * (uint64_t)N * (uint64_t)K;
@@ -278,7 +226,7 @@ void gemm_tn(struct gemm *g, float *C, float beta, const float *A, const float *
     sgemm(g, 1, 0, C, beta, A, B, M, N, K);
 }
 
-/* The plan of a product with float results, made when it is first asked for. */
+/* The plan of a product, made when it is first asked for. */
 static struct matmul *plan_find(struct gemm *g, const struct matmul *want)
 {
     struct plan *oldest = &g->plans[0];
@@ -287,7 +235,8 @@ static struct matmul *plan_find(struct gemm *g, const struct matmul *want)
         struct plan *p = &g->plans[i];
         if (p->m.prim && p->m.M == want->M && p->m.N == want->N && p->m.K == want->K &&
             p->m.layout == want->layout && p->m.add == want->add && p->m.src_row == want->src_row &&
-            p->m.dst_row == want->dst_row) {
+            p->m.dst_row == want->dst_row && p->m.weights_row == want->weights_row &&
+            p->m.type == want->type && p->m.dst_type == want->dst_type) {
             p->used = g->clock;
             return &p->m;
         }
@@ -299,16 +248,18 @@ static struct matmul *plan_find(struct gemm *g, const struct matmul *want)
         return NULL;
     oldest->used = g->clock;
     oldest->m = *want;
-    oldest->m.type = dnnl_bf16;
-    oldest->m.dst_type = dnnl_f32;
     return matmul_make(&oldest->m, g->engine) == 0 ? &oldest->m : NULL;
 }
 
-/* n rows of T activations to bf16; NULL without memory. */
-static const uint16_t *narrow(struct gemm *g, const float *A, long T, long n)
+/* An input's rows in bf16; NULL without memory. */
+static const uint16_t *narrow(struct gemm *g, struct linear_in *in)
 {
+    const float *A = in->x;
+    long T = in->T, n = in->K;
     if (g->failed)
         return NULL;
+    if (in->narrow && in->narrow == g->narrow_of)
+        return g->narrow;
     if (gemm_reserve(g, (size_t)T * (size_t)n, NULL) != 0) {
         g->failed = dnnl_out_of_memory;
         return NULL;
@@ -318,11 +269,11 @@ static const uint16_t *narrow(struct gemm *g, const float *A, long T, long n)
     for (long t = 0; t < T; t++)
         dtype_from_f32(g->narrow + t * n, A + t * n, DT_BF16, (size_t)n);
     profile_to(g->profile, was);
+    in->narrow = g->narrow_of = ++g->made;
     return g->narrow;
 }
 
-static void bf16_product(struct gemm *g, const struct matmul *want, float *C, const uint16_t *A,
-                         const void *W)
+void gemm_product(struct gemm *g, const struct matmul *want, void *C, const void *A, const void *W)
 {
     if (g->failed)
         return;
@@ -360,37 +311,56 @@ static void few_products(struct gemm *g, const struct linear *l, int n)
         gemm_count(g, l[i].T, l[i].W->N, l[i].W->K);
 }
 
+struct linear_in linear_in(const float *X, long T, long K)
+{
+    return (struct linear_in){.x = X, .T = T, .K = K};
+}
+
 void linears_fwd(struct gemm *g, const struct linear *l, int n)
 {
+    struct linear_in in = {0};
     int few = g->few;
     for (int i = 0; i < n; i++)
         few &= l[i].T <= GEMM_FEW;
     for (int i = 0, m; i < n; i += m) {
         m = !few ? 1 : n - i < GEMV_LIST ? n - i : GEMV_LIST;
-        if (few)
+        if (few) {
             few_products(g, l + i, m);
-        else
-            linear_fwd(g, l[i].Y, l[i].X, l[i].W, l[i].bias, l[i].T);
+            continue;
+        }
+        if (i == 0 || l[i].X != in.x || l[i].T != in.T)
+            in = linear_in(l[i].X, l[i].T, l[i].W->K);
+        linear_fwd_in(g, l[i].Y, &in, l[i].W, l[i].bias);
     }
 }
 
-void linear_fwd(struct gemm *g, float *Y, const float *X, const struct wmat *W, const float *bias,
-                long T)
+void linear_fwd_in(struct gemm *g, float *Y, struct linear_in *X, const struct wmat *W,
+                   const float *bias)
 {
-    if (g->few && T <= GEMM_FEW) {
-        few_products(g, &(struct linear){Y, X, W, bias, T}, 1);
+    if (g->few && X->T <= GEMM_FEW) {
+        few_products(g, &(struct linear){Y, X->x, W, bias, X->T}, 1);
         return;
     }
-    long N = W->N, K = W->K, most = panel_rows(N, K);
-    const uint16_t *x = W->dtype == DT_BF16 && T ? narrow(g, X, T, K) : NULL;
+    long T = X->T, N = W->N, K = W->K, most = panel_rows(N, K);
+    if (W->row_shift && T) {
+        int8_fwd(g, Y, X, W, bias);
+        return;
+    }
+    const uint16_t *x = W->dtype == DT_BF16 && T ? narrow(g, X) : NULL;
     for (long n = 0; n < N && T; n += most) {
         long rows = N - n < most ? N - n : most;
         const void *w = panel(g, W, n, rows);
-        struct matmul m = {.M = T, .N = rows, .K = K, .layout = WEIGHTS_NK, .dst_row = N};
+        struct matmul m = {.M = T,
+                           .N = rows,
+                           .K = K,
+                           .layout = WEIGHTS_NK,
+                           .dst_row = N,
+                           .type = dnnl_bf16,
+                           .dst_type = dnnl_f32};
         if (W->dtype == DT_F32)
-            sgemm_rows(g, 0, 1, Y + n, N, 0, X, K, w, T, rows, K);
+            sgemm_rows(g, 0, 1, Y + n, N, 0, X->x, K, w, T, rows, K);
         else
-            bf16_product(g, &m, Y + n, x, w);
+            gemm_product(g, &m, Y + n, x, w);
     }
     if (bias) {
 #pragma omp parallel for schedule(static)
@@ -400,22 +370,40 @@ void linear_fwd(struct gemm *g, float *Y, const float *X, const struct wmat *W, 
     }
 }
 
+void linear_fwd(struct gemm *g, float *Y, const float *X, const struct wmat *W, const float *bias,
+                long T)
+{
+    struct linear_in in = linear_in(X, T, W->K);
+    linear_fwd_in(g, Y, &in, W, bias);
+}
+
 void linear_bwd_data(struct gemm *g, float *dX, float beta, const float *dY, const struct wmat *W,
                      long T)
 {
     /* Y = X W^T  =>  dX = dY W, a sum over panels */
     long N = W->N, K = W->K, most = panel_rows(N, K);
-    const uint16_t *dy = W->dtype == DT_BF16 && T ? narrow(g, dY, T, N) : NULL;
+    if (W->column_shift && T) {
+        int8_bwd_data(g, dX, beta, dY, W, T);
+        return;
+    }
+    struct linear_in in = linear_in(dY, T, N);
+    const uint16_t *dy = W->dtype == DT_BF16 && T ? narrow(g, &in) : NULL;
     for (long n = 0; n < N && T; n += most) {
         long rows = N - n < most ? N - n : most;
         int add = beta != 0 || n > 0;
         const void *w = panel(g, W, n, rows);
-        struct matmul m = {
-            .M = T, .N = K, .K = rows, .layout = WEIGHTS_KN, .add = add, .src_row = N};
+        struct matmul m = {.M = T,
+                           .N = K,
+                           .K = rows,
+                           .layout = WEIGHTS_KN,
+                           .add = add,
+                           .src_row = N,
+                           .type = dnnl_bf16,
+                           .dst_type = dnnl_f32};
         if (W->dtype == DT_F32)
             sgemm_rows(g, 0, 0, dX, K, (float)add, dY + n, N, w, T, K, rows);
         else
-            bf16_product(g, &m, dX, dy ? dy + n : NULL, w);
+            gemm_product(g, &m, dX, dy ? dy + n : NULL, w);
     }
 }
 

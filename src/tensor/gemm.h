@@ -6,8 +6,17 @@
 #include "tensor/dtype.h"
 #include "tensor/quant.h"
 
-/* Compute type of the products with frozen weights. */
-enum compute { COMPUTE_F32, COMPUTE_BF16 };
+/* Compute type of the products with frozen weights. INT8: of the layers' large matrices, as codes
+ * with codes; what is not multiplied so (small ones, the vocabulary) is bf16, or f32 on a CPU
+ * without bf16. */
+enum compute { COMPUTE_F32, COMPUTE_BF16, COMPUTE_INT8 };
+const char *compute_name(enum compute c); /* "bf16" */
+/* Type of the matrices that are not multiplied as codes, and of kept activations. */
+enum dtype compute_form(enum compute c);
+/* Whether int8 compute multiplies a matrix [N, K] as codes: not where it has fewer weights than
+ * least (0: INT8_LEAST), for which there is little to gain and most to lose. */
+enum { INT8_LEAST = 65536 };
+int linear_int8(long N, long K, long least);
 
 struct gemm;
 /* threads: what OpenMP was told. A product that fails (only for want of memory) makes every later
@@ -22,6 +31,10 @@ size_t gemm_panel_bytes(long N, long K, enum dtype type);
  * panels; 0 for one that is not. */
 size_t gemm_copy_bytes(long N, long K);
 int gemm_reserve_panel(struct gemm *g, size_t bytes, struct pesc_error *err) MUST_USE;
+/* Codes of T rows of activations and what their products are summed in; widest: rows or columns of
+ * any matrix. */
+size_t gemm_int8_bytes(long T, long widest);
+int gemm_reserve_int8(struct gemm *g, long T, long widest, struct pesc_error *err) MUST_USE;
 int gemm_check(const struct gemm *g, struct pesc_error *err) MUST_USE;
 /* Floating point operations of all products so far (2 M N K each). */
 double gemm_flops(const struct gemm *g);
@@ -34,6 +47,8 @@ struct profile *gemm_profile(const struct gemm *g);
 
 /* Whether this CPU has bf16 products (AVX512-BF16 or AMX); why names what was found. */
 int gemm_has_bf16(char *why, size_t size);
+/* Whether it has int8 products whose sums are exact (AVX512-VNNI, AVX-VNNI or AMX). */
+int gemm_has_int8(char *why, size_t size);
 
 const char *gemm_library_version(char *buf, size_t size); /* "2.6.3"; returns buf */
 
@@ -55,7 +70,27 @@ struct wmat {
     long N, K;
     const void *data;
     struct qmat q; /* of a kind other than QUANT_NONE: instead of data */
+    /* Of int8 codes that are multiplied as they are: 128 times the sums of rows [N] and columns
+     * [K]; NULL: they are expanded. Activations are then quantised per row, |x| <= 127 units, and
+     * towards data dY times the rows' scales; the sums are exact, so that a row of results depends
+     * on no other row, on no cut and on no number of threads. A row that is not finite gives NaN.
+     */
+    const int32_t *row_shift, *column_shift;
 };
+size_t int8_shift_bytes(long N, long K);                   /* multiples of 64 */
+void int8_shift_place(struct wmat *w, const void *memory); /* points them into so many bytes */
+void int8_shifts(const struct wmat *w);                    /* fills them from the codes */
+
+/* X[T,K] for several products: what it is rounded to is made once for all of them, as long as no
+ * other input comes in between. X must not change meanwhile. */
+struct linear_in {
+    const float *x;
+    long T, K;
+    unsigned long narrow, code; /* gemm's: what was made of it; 0: nothing */
+};
+struct linear_in linear_in(const float *X, long T, long K);
+void linear_fwd_in(struct gemm *g, float *Y, struct linear_in *X, const struct wmat *W,
+                   const float *bias);
 /* Y[T,N] = X[T,K] W^T (+ bias[N], may be NULL) */
 struct linear {
     float *Y;

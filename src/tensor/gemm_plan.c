@@ -5,8 +5,14 @@
 
 static void strides_of(const struct matmul *p, dnnl_dims_t w)
 {
-    w[0] = p->layout == WEIGHTS_KN ? p->N : 1;
-    w[1] = p->layout == WEIGHTS_KN ? 1 : p->K;
+    long row = p->weights_row ? p->weights_row : p->layout == WEIGHTS_KN ? p->N : p->K;
+    w[0] = p->layout == WEIGHTS_KN ? row : 1;
+    w[1] = p->layout == WEIGHTS_KN ? 1 : row;
+}
+
+static dnnl_data_type_t weights_type(const struct matmul *p)
+{
+    return p->weights_type == dnnl_data_type_undef ? p->type : p->weights_type;
 }
 
 /* The two majors differ in how descriptors are made, not in what runs. */
@@ -20,8 +26,9 @@ static int describe(const struct matmul *p, dnnl_memory_desc_t *src, dnnl_memory
     strides_of(p, ws);
     return dnnl_memory_desc_create_with_strides(src, 2, sd, p->type, ss) == dnnl_success &&
            (p->layout == WEIGHTS_OWN
-                ? dnnl_memory_desc_create_with_tag(wei, 2, wd, p->type, dnnl_format_tag_any)
-                : dnnl_memory_desc_create_with_strides(wei, 2, wd, p->type, ws)) == dnnl_success &&
+                ? dnnl_memory_desc_create_with_tag(wei, 2, wd, weights_type(p), dnnl_format_tag_any)
+                : dnnl_memory_desc_create_with_strides(wei, 2, wd, weights_type(p), ws)) ==
+               dnnl_success &&
            dnnl_memory_desc_create_with_strides(dst, 2, dd, p->dst_type, ds) == dnnl_success;
 }
 
@@ -73,8 +80,9 @@ static int describe(const struct matmul *p, dnnl_memory_desc_t *src, dnnl_memory
     strides_of(p, ws);
     return dnnl_memory_desc_init_by_strides(src, 2, sd, p->type, ss) == dnnl_success &&
            (p->layout == WEIGHTS_OWN
-                ? dnnl_memory_desc_init_by_tag(wei, 2, wd, p->type, dnnl_format_tag_any)
-                : dnnl_memory_desc_init_by_strides(wei, 2, wd, p->type, ws)) == dnnl_success &&
+                ? dnnl_memory_desc_init_by_tag(wei, 2, wd, weights_type(p), dnnl_format_tag_any)
+                : dnnl_memory_desc_init_by_strides(wei, 2, wd, weights_type(p), ws)) ==
+               dnnl_success &&
            dnnl_memory_desc_init_by_strides(dst, 2, dd, p->dst_type, ds) == dnnl_success;
 }
 

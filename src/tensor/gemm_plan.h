@@ -16,8 +16,10 @@ struct matmul {
     long M, N, K;
     enum matmul_weights layout;
     int add;
-    long src_row, dst_row;           /* elements from one row to the next; 0: as many as it has */
+    long src_row, dst_row,
+        weights_row;                 /* elements from one row to the next; 0: as many as it has */
     dnnl_data_type_t type, dst_type; /* type: of src and weights */
+    dnnl_data_type_t weights_type;   /* undef: the same */
     dnnl_primitive_t prim;
     dnnl_memory_t src, weights, dst;
     size_t weights_bytes; /* out */

@@ -20,7 +20,7 @@ struct operands {
     void *a, *b, *c;
 };
 
-/* Any values do but subnormal ones: 0x3c bytes are 0.0115 in both types. */
+/* Any values do but subnormal ones: 0x3c bytes are 0.0115 in both floating-point types. */
 static void *filled(size_t bytes)
 {
     void *p = NULL;
@@ -40,15 +40,21 @@ static int run_plain(const struct gemm_probe *p, const struct operands *o)
 static int time_way(struct gemm_probe *p, enum gemm_way way, const struct operands *o,
                     double seconds, struct pesc_error *err)
 {
-    int rc = dnnl_success, is_sgemm = way == GEMM_PLAIN && !p->bf16;
+    static const struct {
+        dnnl_data_type_t type, weights, result;
+    } of[] = {[COMPUTE_F32] = {dnnl_f32, dnnl_f32, dnnl_f32},
+              [COMPUTE_BF16] = {dnnl_bf16, dnnl_bf16, dnnl_f32},
+              [COMPUTE_INT8] = {dnnl_u8, dnnl_s8, dnnl_s32}};
+    int rc = dnnl_success, is_sgemm = way == GEMM_PLAIN && p->type == COMPUTE_F32;
     struct matmul m = {.M = p->M,
                        .N = p->N,
                        .K = p->K,
                        .layout = way != GEMM_PLAIN    ? WEIGHTS_OWN
                                  : p->form == GEMM_NT ? WEIGHTS_NK
                                                       : WEIGHTS_KN,
-                       .type = p->bf16 ? dnnl_bf16 : dnnl_f32,
-                       .dst_type = way == GEMM_PACKED_BF16 ? dnnl_bf16 : dnnl_f32};
+                       .type = of[p->type].type,
+                       .weights_type = of[p->type].weights,
+                       .dst_type = way == GEMM_PACKED_BF16 ? dnnl_bf16 : of[p->type].result};
     p->seconds[way] = 0;
     if (!is_sgemm && matmul_make(&m, o->engine) != 0)
         return FAIL(err, MEMORY, "oneDNN: no matmul of %ld x %ld x %ld", p->M, p->N, p->K);
@@ -72,7 +78,8 @@ static int time_way(struct gemm_probe *p, enum gemm_way way, const struct operan
 int gemm_probe(struct gemm_probe *p, double seconds, struct pesc_error *err)
 {
     struct operands o = {0};
-    size_t M = (size_t)p->M, N = (size_t)p->N, K = (size_t)p->K, size = p->bf16 ? 2 : 4;
+    size_t M = (size_t)p->M, N = (size_t)p->N, K = (size_t)p->K;
+    size_t size = p->type == COMPUTE_F32 ? 4 : p->type == COMPUTE_BF16 ? 2 : 1;
     int rc = -1;
     o.a = filled(M * K * size);
     o.b = filled(K * N * size);
@@ -84,7 +91,8 @@ int gemm_probe(struct gemm_probe *p, double seconds, struct pesc_error *err)
     }
     memset(p->seconds, 0, sizeof p->seconds);
     for (int way = 0; way < GEMM_WAYS; way++)
-        if ((way == GEMM_PLAIN || p->form != GEMM_TN) && (way != GEMM_PACKED_BF16 || p->bf16))
+        if ((way == GEMM_PLAIN || p->form != GEMM_TN) &&
+            (way != GEMM_PACKED_BF16 || p->type == COMPUTE_BF16))
             TRY_OR(time_way(p, (enum gemm_way)way, &o, seconds / GEMM_WAYS, err), done);
     rc = 0;
 done:

@@ -11,7 +11,7 @@
     X(PROJ, "projections", "products of the attention's matrices")                                 \
     X(FFN, "ffn", "products of the feed-forward network")                                          \
     X(HEAD, "head", "product with the vocabulary")                                                 \
-    X(ROUND, "rounding", "activations to bf16 for the products")                                   \
+    X(ROUND, "rounding", "activations to bf16 or int8 for the products, int8 results to f32")      \
     X(DEQUANT, "dequantising", "quantised weights to numbers for the products")                    \
     X(ATTENTION, "attention", "scores, softmax and mixing of values")                              \
     X(MOE, "adapters", "router and adapters, products included")                                   \

@@ -64,5 +64,9 @@ void nf4_nested_map(float map[256]);
 
 /* A row's scale is absmax / 127, the codes are round(x / scale), ties to even. */
 int int8_quantise(const float *x, long rows, long K, signed char *code, float *scale);
+/* The same of a row in parts: the scale of n values (infinite when one is not finite), of which the
+ * row's is the largest; then their codes. */
+float int8_scale(const float *x, size_t n);
+void int8_codes(const float *x, size_t n, float scale, signed char *code);
 
 #endif

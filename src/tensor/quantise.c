@@ -221,17 +221,26 @@ static HOT void round_row(signed char *restrict code, const float *restrict x, f
     }
 }
 
+float int8_scale(const float *x, size_t n)
+{
+    return magnitude(x, n) / 127;
+}
+
+void int8_codes(const float *x, size_t n, float scale, signed char *code)
+{
+    if (scale > 0 && scale <= FLT_MAX)
+        round_row(code, x, scale, n);
+    else /* zeros, or too small for a scale */
+        memset(code, 0, n);
+}
+
 int int8_quantise(const float *x, long rows, long K, signed char *code, float *scale)
 {
     int finite = 1;
     for (long r = 0; r < rows; r++) {
-        float most = magnitude(x + r * K, (size_t)K);
-        finite &= most <= FLT_MAX;
-        scale[r] = most / 127;
-        if (scale[r] > 0 && most <= FLT_MAX)
-            round_row(code + r * K, x + r * K, scale[r], (size_t)K);
-        else /* zeros, or too small for a scale */
-            memset(code + r * K, 0, (size_t)K);
+        scale[r] = int8_scale(x + r * K, (size_t)K);
+        finite &= scale[r] <= FLT_MAX;
+        int8_codes(x + r * K, (size_t)K, scale[r], code + r * K);
     }
     return finite ? 0 : -1;
 }

@@ -15,7 +15,8 @@ libpesc_a_SOURCES += \
 libpesc_a_SOURCES += src/tensor/params.c src/tensor/params.h
 libpesc_a_SOURCES += src/tensor/profile.c src/tensor/profile.h
 libpesc_a_SOURCES += \
-  src/tensor/gemm.c src/tensor/gemm.h \
+  src/tensor/gemm.c src/tensor/gemm.h src/tensor/gemm_state.h \
+  src/tensor/gemm_int8.c src/tensor/gemm_isa.c \
   src/tensor/gemm_plan.c src/tensor/gemm_plan.h \
   src/tensor/gemm_probe.c src/tensor/gemm_probe.h \
   src/tensor/gemv.c src/tensor/gemv.h src/tensor/gemv_avx2.c src/tensor/gemv_avx512.c

@@ -97,7 +97,7 @@ static int time_reading(const struct calibrate_what *w, struct calibration *c,
     struct weights *from;
     if (few.num_layers > LAYERS + 1)
         few.num_layers = LAYERS + 1;
-    struct weights_plan plan = {few.num_layers, w->place->embed_on_disk};
+    struct weights_plan plan = {few.num_layers, w->place->embed_on_disk, w->like->plan.int8_min};
     TRY(weights_open(w->base, &few, w->like->compute, w->store, &plan, &from, err));
     uint64_t before = weights_bytes_read(from);
     double t0 = now();
@@ -129,6 +129,7 @@ int calibrate(const struct calibrate_what *w, struct calibration *out, struct pe
                     err));
     memory_place(w->place, few);
     few->plan.streamed_layers = 0;
+    few->plan.int8_min = like->plan.int8_min;
     int rc = model_load(few, w->base, w->store, w->run->seed, err);
     if (rc == 0)
         rc = train_few(w, few, c.num_layers, out, err);

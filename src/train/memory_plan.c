@@ -9,16 +9,19 @@
  * allocator keeps. Measured: experiments/bench/NOTES.md. */
 uint64_t memory_margin(const struct model *m, long threads)
 {
-    enum { ALONE = 14 << 20, THREAD_F32 = 512 << 10, THREAD_BF16 = 2 << 20 };
+    enum { ALONE = 14 << 20, INT8 = 4 << 20, THREAD_F32 = 512 << 10, THREAD_BF16 = 2 << 20 };
     const struct model_config *c = &m->c;
-    int bf16 = m->compute == COMPUTE_BF16;
+    int bf16 = compute_form(m->compute) == DT_BF16;
     size_t copied = bf16 ? gemm_copy_bytes(c->vocab_size, c->hidden_size) : 0;
     for (enum layer_tensor t = 0; bf16 && t < LT_COUNT; t++) {
         long rows, cols;
-        size_t n = layer_tensor_shape(c, t, &rows, &cols) ? gemm_copy_bytes(rows, cols) : 0;
+        int in_bf16 = layer_tensor_shape(c, t, &rows, &cols) &&
+                      !(m->compute == COMPUTE_INT8 && linear_int8(rows, cols, m->plan.int8_min));
+        size_t n = in_bf16 ? gemm_copy_bytes(rows, cols) : 0;
         copied = n > copied ? n : copied;
     }
     threads = threads > 0 ? threads : 1;
+    copied += m->compute == COMPUTE_INT8 ? INT8 : 0;
     return ALONE + copied + (uint64_t)threads * (bf16 ? THREAD_BF16 : THREAD_F32);
 }
 
@@ -59,7 +62,7 @@ static uint64_t layer_bytes(const struct memory_question *q)
     long L = m->c.num_layers;
     if (L < 2 || m->trainable == TRAIN_FULL)
         return 0;
-    m->plan = (struct weights_plan){.streamed_layers = 0};
+    m->plan = (struct weights_plan){.int8_min = was.int8_min};
     uint64_t all = model_bytes(m);
     m->plan.streamed_layers = L; /* but for two buffers */
     uint64_t buffers = model_bytes(m);

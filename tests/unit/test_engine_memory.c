@@ -52,15 +52,23 @@ int __wrap_posix_memalign(void **p, size_t align, size_t n)
 static const struct moe_config pesc = {
     .experts = 5, .top_k = 2, .dim = 6, .scaling = 0.75, .dropout = 0.1};
 
+/* In int8 compute: all matrices of one model, and some of another. */
+enum { int8_min = 17 * 16 };
+
 static void test_engine(const char *what, const struct small *o, const struct moe_config *moe,
                         int train, enum compute compute, const long *lengths,
                         const struct engine_choices *choices)
 {
     enum trainable tr = !train ? TRAIN_NOTHING : moe ? TRAIN_ADAPTERS : TRAIN_FULL;
-    struct model *m = small_open(gen_path("m"), o, moe, tr, compute);
+    struct base *b = small_base(gen_path("m"), o);
     struct pesc_error err = {0};
+    struct model *m;
     struct engine *e;
     struct small_batch g;
+    must_do(model_shape(base_config(b), moe, tr, compute, &m, &err), &err);
+    m->plan.int8_min = int8_min;
+    must_do(model_load(m, b, DT_COUNT, 3, &err), &err);
+    base_close(b);
     small_batch(&g, m->c.vocab_size, 1, 3, lengths);
     size_t want = engine_bytes(m, g.b.T, 3, train, choices);
     counted.bytes = 0;
@@ -91,6 +99,7 @@ static void test_model_bytes(const char *what, const struct moe_config *moe, enu
     struct pesc_error err = {0};
     must_do(model_shape(base_config(b), moe, tr, compute, &m, &err), &err);
     m->layer_grads = layer_grads;
+    m->plan.int8_min = int8_min;
     size_t want = model_bytes(m);
     must_do(model_load(m, b, DT_COUNT, 1, &err), &err);
     size_t got =
@@ -154,6 +163,7 @@ static void test_loop(const char *what, const struct moe_config *moe, enum compu
     must_do(model_shape(base_config(b), moe, moe ? TRAIN_ADAPTERS : TRAIN_FULL, compute, &m, &err),
             &err);
     m->layer_grads = disk;
+    m->plan.int8_min = int8_min;
     must_do(model_load(m, b, DT_COUNT, 1, &err), &err);
     base_close(b);
     o.adamw.form = form;
@@ -215,6 +225,20 @@ static void test_type(enum compute compute)
     test_loop(b ? "bf16 adapters, passes" : "adapters, passes", &pesc, compute, ADAMW_F32, 1, 13);
 }
 
+static void test_int8(void)
+{
+    static const long some[] = {9, 4, 12}, many[] = {300, 150, 70};
+    const enum compute c = COMPUTE_INT8;
+    test_engine("int8 adapters", &SMALL(), &pesc, 1, c, some, NULL);
+    test_engine("int8 adapters, no training", &SMALL(), &pesc, 0, c, some, NULL);
+    test_engine("int8 large vocabulary", &SMALL(.vocab = 30001), &pesc, 1, c, many, NULL);
+    test_engine("int8 kept and spilled", &SMALL(.layers = 3), &pesc, 1, c, many,
+                &(struct engine_choices){.keep_layers = 3, .spill_dir = gen_dir});
+    test_model_bytes("int8 adapters", &pesc, TRAIN_ADAPTERS, c, 0);
+    test_loop("int8 adapters", &pesc, c, ADAMW_F32, 0, 0);
+    test_loop("int8 adapters, passes", &pesc, c, ADAMW_F32, 1, 13);
+}
+
 int main(void)
 {
     gen_begin();
@@ -222,5 +246,7 @@ int main(void)
     test_type(COMPUTE_F32);
     if (gemm_has_bf16(NULL, 0))
         test_type(COMPUTE_BF16);
+    if (gemm_has_int8(NULL, 0))
+        test_int8();
     return gen_end();
 }
