@@ -12,7 +12,7 @@
 #include <omp.h>
 #include <string.h>
 
-/* Keys of an owner. */
+/* Keys of an owner: a multiple of BF16_ROWS too, so that its first query begins a tile. */
 enum { OWN_KEYS = 2 * BF16_KEYS };
 
 enum want { WANT_KEYS = 1, WANT_QUERIES = 2 };
@@ -166,7 +166,7 @@ static void bwd_keys(const struct view *x, const struct attn_dims *d, long lo, l
     }
     long end = d->window > 0 && hi - 1 + d->window < x->n ? hi - 1 + d->window : x->n;
     long rows = x->n * x->rep;
-    for (long f = lo * x->rep / BF16_ROWS * BF16_ROWS; f < end * x->rep; f += BF16_ROWS)
+    for (long f = lo * x->rep; f < end * x->rep; f += BF16_ROWS)
         bwd_rows(x, d, f, rows - f < BF16_ROWS ? rows - f : BF16_ROWS, lo, hi, want);
     for (long j = lo; j < hi; j++)
         scale_row(x->dk + j * x->k_stride, d->scale, d->C);

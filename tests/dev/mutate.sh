@@ -156,13 +156,14 @@ attention src/tensor/attention_bwd.c s/f = k0 \* x->rep/f = (k0 + nk - 1) * x->r
 attention src/tensor/attention_bwd.c s/first - d->window + 1/first - d->window + 50/
 attention src/tensor/attention_bwd.c s/k0 <= last/k0 < last/
 attention_bf16 src/tensor/attention_bf16_tile.c s/0x88);$/0xdd);/
-attention_bf16 src/tensor/attention_bf16_tile.c s/j + 1 < keys ? C - c : 0/C - c/
-attention_bf16 src/tensor/attention_bf16_tile.c s/r + 1 < n ? row_at/r < n ? row_at/
-attention_bf16 src/tensor/attention_bf16_tile.c s/(C - c), r\[i\]/(LANES), r[i]/
 attention_bf16 src/tensor/attention_bf16_tile.c s/if (m < rows)/if (1)/
 attention_bf16 src/tensor/attention_bf16_tile.c s/= add \&\& m < rows/= 0/
-attention_bf16 src/tensor/attention_bf16_tile.c s/n == 4)/n == 4 \&\& 0)/
-attention_bf16 src/tensor/attention_bf16_tile.c s/f % rep \* C + c/c/
+attention_bf16 src/tensor/attention_bf16_tile.c s/2 \* p + i < n ?/2 * p + i <= n ?/
+attention_bf16 src/tensor/attention_bf16_tile.c s/r + 1 < n ? src/r < n ? src/
+attention_bf16 src/tensor/attention_bf16_tile.c s/at\[r0 + i\] \* C + c, m/at[r0 + i] * C + c, 0xffff/
+attention_bf16 src/tensor/attention_bf16_tile.c s/++h == rep/++h == rep + 1/
+attention_bf16 src/tensor/attention_bf16_tile.c s/high = next ?/high = 0 ?/
+attention_bf16 src/tensor/attention_bf16_bwd.c s/f = lo \* x->rep/f = lo * x->rep + BF16_ROWS/
 attention_bf16 src/tensor/attention_bf16.h s/fmadd_ps(p, r, _mm512_set1_ps(2.40/fmadd_ps(p, r, _mm512_set1_ps(1.001f * 2.40/
 attention_bf16 src/tensor/attention_bf16.h s/cmple_epi32_mask(key, pos)/cmplt_epi32_mask(key, pos)/
 attention_bf16 src/tensor/attention_bf16.h s/cmpge_epi32_mask(key, oldest)/cmpgt_epi32_mask(key, oldest)/
@@ -172,7 +173,6 @@ attention_bf16 src/tensor/attention_bf16.c s/k0 + even - 1 > w.pos/k0 + even - 1
 attention_bf16 src/tensor/attention_bf16.c s/|| k0 < w.oldest/|| 0 \&\& k0 < w.oldest/
 attention_bf16 src/tensor/attention_bf16.c s/sum = _mm512_mul_ps(sum, shrink)/(void)shrink/
 attention_bf16 src/tensor/attention_bf16.c s/_mm512_load_ps(o), shrink/_mm512_load_ps(o), _mm512_set1_ps(1)/
-attention_bf16 src/tensor/attention_bf16.c s/_mm512_max_ps(x, m)/_mm512_max_ps(m, x)/
 attention_bf16 src/tensor/attention_bf16.c s/end <= begin \&\& i/0 \&\& i/
 attention_bf16 src/tensor/attention_bf16.c s/x->nk - x->nq/0/
 attention_bf16 src/tensor/attention_bf16.c s/w.max\[r\] \* d->scale +/w.max[r] +/
@@ -184,7 +184,6 @@ attention_bf16 src/tensor/attention_bf16_bwd.c s/|| k0 < w.oldest/|| 0 \&\& k0 <
 attention_bf16 src/tensor/attention_bf16_bwd.c s/w->scale\[r\] = d->scale/w->scale[r] = 1/
 attention_bf16 src/tensor/attention_bf16_bwd.c s/scale_row(x->dk + j \* x->k_stride, d->scale/scale_row(x->dk + j * x->k_stride, 1/
 attention_bf16 src/tensor/attention_bf16_bwd.c s/even \/ 2, k0 > begin/even \/ 2, k0 > lo/
-attention_bf16 src/tensor/attention_bf16_bwd.c s/lo \* x->rep \/ BF16_ROWS/(lo * x->rep + 63) \/ BF16_ROWS/
 attention_bf16 src/tensor/attention_bf16_bwd.c s/hi - 1 + d->window : x->n/hi - 65 + d->window : x->n/
 attention_bf16 src/tensor/attention_bf16_bwd.c s/0xffffu >> (Cp - C)/0xffffu/
 moe adapters/router.c s/l\[e\] > l\[best\]/l[e] >= l[best]/
