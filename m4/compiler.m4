@@ -1,4 +1,4 @@
-# PESC_CHECK_COMPILER: warnings, sanitizers, native code, per-ISA function clones and kernels.
+# PESC_CHECK_COMPILER: warnings, sanitizers, native code and per-ISA function clones.
 AC_DEFUN([PESC_CHECK_COMPILER],[
   pesc_compiler_version=$($CC --version 2>/dev/null | sed 1q)
   PESC_CFLAGS="-std=gnu11 -Wall -Wextra -Wshadow -Wpointer-arith -Wstrict-prototypes -Wmissing-prototypes -Wvla -Wno-unknown-pragmas -fno-math-errno -ffp-contract=fast"
@@ -27,19 +27,14 @@ AC_DEFUN([PESC_CHECK_COMPILER],[
       float twice(float x) { return 2 * x; }]],[[return (int)twice(0);]])],
       [pesc_clones=yes; AC_DEFINE([PESC_CLONES],[1],[functions can be cloned per ISA])])
     AC_MSG_RESULT([$pesc_clones])])
-  AC_MSG_CHECKING([for bf16 products of AVX-512])
-  pesc_bf16_kernels=no
-  AC_LINK_IFELSE([AC_LANG_PROGRAM([[
+  AC_MSG_CHECKING([for AVX512-BF16 intrinsics])
+  pesc_avx512_bf16=no
+  AC_COMPILE_IFELSE([AC_LANG_PROGRAM([[
     #include <immintrin.h>
-    __attribute__((target("avx512f,avx512bw,avx512dq,avx512vl,avx512bf16")))
-    static float product(float x)
-    {
-      __m512 v = _mm512_set1_ps(x);
-      __m512bh b = _mm512_cvtne2ps_pbh(v, v);
-      return _mm512_reduce_add_ps(_mm512_dpbf16_ps(v, b, (__m512bh)_mm512_set1_epi32(1)));
-    }]],[[return __builtin_cpu_supports("avx512bf16") ? (int)product(1) : 0;]])],
-    [pesc_bf16_kernels=yes
-     AC_DEFINE([PESC_BF16_KERNELS],[1],[the compiler has AVX512-BF16, used where the CPU has it])])
-  AC_MSG_RESULT([$pesc_bf16_kernels])
+    __attribute__((target("avx512f,avx512bw,avx512vl,avx512dq,avx512bf16")))
+    static __m512 dot(__m512 s, __m512i a, __m512i b) { return _mm512_dpbf16_ps(s, (__m512bh)a, (__m512bh)b); }
+    ]],[[return __builtin_cpu_supports("avx512bf16") && sizeof dot(_mm512_setzero_ps(), _mm512_setzero_si512(), _mm512_setzero_si512()) == 1;]])],
+    [pesc_avx512_bf16=yes; AC_DEFINE([PESC_HAVE_AVX512_BF16],[1],[the compiler has AVX512-BF16])])
+  AC_MSG_RESULT([$pesc_avx512_bf16])
   AC_SUBST([PESC_CFLAGS])
 ])

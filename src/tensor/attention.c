@@ -91,7 +91,7 @@ void attention_fwd(float *o, float *lse, const float *q, const float *k, const f
                    const long *cq, const long *ck, long S, const struct attn_dims *d)
 {
     long H = d->H, G = d->G, C = d->C, rep = H / G;
-#ifdef PESC_BF16_KERNELS
+#ifdef PESC_HAVE_AVX512_BF16
     if (d->packed && attention_has_bf16()) {
         attention_bf16_fwd(o, lse, q, k, v, cq, ck, S, d);
         return;

@@ -6,7 +6,7 @@
 #include <math.h>
 #include <omp.h>
 
-#ifdef PESC_BF16_KERNELS
+#ifdef PESC_HAVE_AVX512_BF16
 
 int attention_has_bf16(void)
 {

@@ -14,7 +14,7 @@ void attention_bf16_bwd(float *dq, float *dk, float *dv, float *delta, const flo
                         const float *q, const float *k, const float *v, const float *o,
                         const float *lse, const long *cu, long S, const struct attn_dims *d);
 
-#if defined PESC_BF16_KERNELS
+#if defined PESC_HAVE_AVX512_BF16
 
 #include <immintrin.h>
 #include <stdint.h>

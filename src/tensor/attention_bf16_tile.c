@@ -2,7 +2,7 @@
 #include "config.h"
 #include "tensor/attention_bf16.h"
 
-#ifdef PESC_BF16_KERNELS
+#ifdef PESC_HAVE_AVX512_BF16
 
 #include <string.h>
 

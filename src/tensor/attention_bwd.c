@@ -163,7 +163,7 @@ void attention_bwd(float *dq, float *dk, float *dv, float *delta, const float *d
                    long S, const struct attn_dims *d)
 {
     long H = d->H, G = d->G, C = d->C, rep = H / G;
-#ifdef PESC_BF16_KERNELS
+#ifdef PESC_HAVE_AVX512_BF16
     if (d->packed && attention_has_bf16()) {
         attention_bf16_bwd(dq, dk, dv, delta, do_, q, k, v, o, lse, cu, S, d);
         return;

@@ -12,7 +12,7 @@ trap 'rm -rf "$tmp"' EXIT
 export TMPDIR="$tmp" # for what a broken test leaves behind
 cp -r src adapters tests "$tmp" && cd "$tmp" || exit 1
 echo "#define PACKAGE_VERSION \"mutant\"" >config.h
-case $(uname -m) in x86_64) echo "#define PESC_BF16_KERNELS 1" >>config.h ;; esac
+case $(uname -m) in x86_64) echo "#define PESC_HAVE_AVX512_BF16 1" >>config.h ;; esac
 cc="${CC:-cc} -std=gnu11 -O2 -fopenmp -fno-math-errno -ffp-contract=fast -D_GNU_SOURCE -w -I. -Isrc"
 libs="-ldnnl -ljansson -lcrypto -lm"
 core="src/core/rng.c src/core/arena.c src/core/error.c"
