@@ -14,14 +14,34 @@ struct saved {
     float *q0, *k0, *rq, *rk; /* before them, with qk_norm */
     float *o, *lse;           /* [T,H,C], [T,H] */
     float *delta, *dq, *dk, *dv, *dxn, *do_;
+    void *packed; /* while attention is at work */
 };
+
+static struct attn_dims dims(const struct part *p)
+{
+    const struct model_config *c = p->c;
+    return (struct attn_dims){.H = c->num_heads,
+                              .G = c->num_kv_heads,
+                              .C = c->head_dim,
+                              .window = c->window[p->layer],
+                              .scale = (float)(1 / sqrt((double)c->head_dim))};
+}
+
+/* Floats of room for products in bf16; 0: float products. */
+static long packed_size(const struct part *p, long T)
+{
+    struct attn_dims d = dims(p);
+    if (p->compute == COMPUTE_F32 || !attention_has_bf16())
+        return 0;
+    return (long)(attention_packed(T, &d) + 1) / 2;
+}
 
 static void layout(const struct part *p, void *saved, struct arena *a, long T, enum lay kind)
 {
     struct saved *s = saved;
     const struct model_config *c = p->c;
     long H = c->num_heads, G = c->num_kv_heads, C = c->head_dim, D = c->hidden_size;
-    if (kind == (p->trains ? LAY_KEPT : LAY_FORWARD))
+    if (kind == LAY_KEPT && p->trains)
         s->xn = ARENA_FLOATS(a, T * D);
     if (kind == LAY_KEPT) {
         s->r = ARENA_FLOATS(a, T);
@@ -37,6 +57,13 @@ static void layout(const struct part *p, void *saved, struct arena *a, long T, e
         }
         s->o = ARENA_FLOATS(a, T * H * C);
         s->lse = ARENA_FLOATS(a, T * H);
+    } else if (kind == LAY_FORWARD) {
+        /* the normed input is not needed any more when attention begins, unless it is kept */
+        long packed = packed_size(p, T), xn = p->trains ? 0 : T * D;
+        float *work = ARENA_FLOATS(a, packed > xn ? packed : xn);
+        s->packed = packed ? work : NULL;
+        if (!p->trains)
+            s->xn = work;
     } else if (kind == LAY_BACKWARD) {
         s->delta = ARENA_FLOATS(a, T * H);
         s->dq = ARENA_FLOATS(a, T * H * C);
@@ -47,17 +74,8 @@ static void layout(const struct part *p, void *saved, struct arena *a, long T, e
     }
 }
 
-static struct attn_dims dims(const struct part *p)
-{
-    const struct model_config *c = p->c;
-    return (struct attn_dims){.H = c->num_heads,
-                              .G = c->num_kv_heads,
-                              .C = c->head_dim,
-                              .window = c->window[p->layer],
-                              .scale = (float)(1 / sqrt((double)c->head_dim))};
-}
-
-/* The new keys and values go behind the cached ones; the queries see all of them. */
+/* The new keys and values go behind the cached ones; the queries see all of them. With few queries
+ * most of the time goes into reading the cache: packing it for each token would cost more. */
 static void attend_cached(const struct part *p, struct pass *pass, struct saved *s)
 {
     struct attn_dims d = dims(p);
@@ -79,6 +97,7 @@ static void fwd(const struct part *p, struct pass *pass, void *saved, float *out
     const struct layer_weights *w = pass->w;
     long T = pass->T, H = c->num_heads, G = c->num_kv_heads, C = c->head_dim, D = c->hidden_size;
     struct attn_dims d = dims(p);
+    d.packed = s->packed;
     profile_to(pass->profile, STAGE_NORM);
     rmsnorm_fwd(s->xn, s->r, in, w->vec[LT_NORM_ATTN], c->rms_norm_eps, T, D);
     profile_to(pass->profile, STAGE_PROJ);
@@ -123,6 +142,7 @@ static void bwd(const struct part *p, struct pass *pass, void *saved, float *dx,
     const struct layer_weights *w = pass->w;
     long T = pass->T, H = c->num_heads, G = c->num_kv_heads, C = c->head_dim, D = c->hidden_size;
     struct attn_dims d = dims(p);
+    d.packed = s->packed;
     if (!need_dx && !p->grads.g[LT_Q])
         return;
     /* out = in + o Wo^T + bo */

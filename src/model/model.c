@@ -30,7 +30,11 @@ static void make_parts(struct model *m)
     int trains = m->trainable == TRAIN_FULL;
     for (long l = 0; l < m->c.num_layers; l++) {
         struct part *attn = &m->attn[l], *ffn = &m->ffn[l];
-        *attn = (struct part){.ops = &part_attention, .c = &m->c, .layer = l, .trains = trains};
+        *attn = (struct part){.ops = &part_attention,
+                              .c = &m->c,
+                              .layer = l,
+                              .compute = m->compute,
+                              .trains = trains};
         *ffn = (struct part){.ops = m->crafted ? &part_ffn_pesc : &part_ffn,
                              .c = &m->c,
                              .layer = l,

@@ -65,6 +65,7 @@ struct part {
     const struct part_ops *ops;
     const struct model_config *c;
     long layer;
+    enum compute compute;
     int trains; /* the layer's own tensors do: products with their inputs are to come */
     struct layer_grads grads;
     /* PESC: */

@@ -7,6 +7,7 @@
 
 #include "core/hot.h"
 
+#include <stddef.h>
 #include <stdint.h>
 
 /* y[T,D] = x[T,D] * r[T] * w[D],  r[t] = 1/sqrt(mean_d x^2 + eps).  r is kept for bwd. */
@@ -33,8 +34,14 @@ void swiglu_bwd(float *dg, float *du, const float *dact, const float *g, const f
 struct attn_dims {
     long H, G, C;
     long window;
-    float scale; /* usually 1/sqrt(C) */
+    float scale; /* positive, usually 1/sqrt(C) */
+    /* Not NULL: products in bf16 with float sums. Room, not kept, for attention_packed numbers. */
+    uint16_t *packed;
 };
+/* Whether this CPU (and this build) has them; without it packed makes no difference. */
+int attention_has_bf16(void);
+/* Numbers for T keys in any number of sequences; 0 in a build without bf16 products. */
+size_t attention_packed(long T, const struct attn_dims *d);
 /* o[Tq,H,C], lse[Tq,H] (log-sum-exp, kept for bwd) from q[Tq,H,C], k[Tk,G,C], v[Tk,G,C]. Tiled with
  * a running softmax; never more than a tile of scores. C <= 256. */
 void attention_fwd(float *o, float *lse, const float *q, const float *k, const float *v,

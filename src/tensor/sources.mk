@@ -1,6 +1,8 @@
 # kernels
 libpesc_a_SOURCES += \
   src/tensor/attention.c src/tensor/attention_bwd.c \
+  src/tensor/attention_bf16.c src/tensor/attention_bf16_bwd.c \
+  src/tensor/attention_bf16_tile.c src/tensor/attention_bf16.h \
   src/tensor/attention_tile.c src/tensor/attention_tile.h \
   src/tensor/attention_few.c \
   src/tensor/kernels.h \

@@ -12,6 +12,7 @@ trap 'rm -rf "$tmp"' EXIT
 export TMPDIR="$tmp" # for what a broken test leaves behind
 cp -r src adapters tests "$tmp" && cd "$tmp" || exit 1
 echo "#define PACKAGE_VERSION \"mutant\"" >config.h
+case $(uname -m) in x86_64) echo "#define PESC_HAVE_AVX512_BF16 1" >>config.h ;; esac
 cc="${CC:-cc} -std=gnu11 -O2 -fopenmp -fno-math-errno -ffp-contract=fast -D_GNU_SOURCE -w -I. -Isrc"
 libs="-ldnnl -ljansson -lcrypto -lm"
 core="src/core/rng.c src/core/arena.c src/core/error.c"
@@ -40,7 +41,7 @@ for f in $core $kernels $moe tests/unit/plain_gemm.c $engine tests/unit/small_mo
     *) [ "$f" = tests/unit/plain_gemm.c ] || engine_objects="$engine_objects $(object "$f")" ;;
     esac
 done
-for t in kernels attention moe $engine_tests; do
+for t in kernels attention attention_bf16 moe $engine_tests; do
     $cc -c "tests/unit/test_$t.c" -o "test_$t.o" || exit 1
 done
 
@@ -48,7 +49,7 @@ done
 run()
 {
     case $1 in
-    kernels | attention | moe) with="tests_unit_plain_gemm.c.o -lm" ;;
+    kernels | attention | attention_bf16 | moe) with="tests_unit_plain_gemm.c.o -lm" ;;
     engine_memory) with="$engine_objects $wrap $libs" ;;
     *) with="$engine_objects $libs" ;;
     esac
@@ -65,7 +66,7 @@ run_group()
         run "$ran" || return 1
     done
 }
-wanted="kernels attention moe all"
+wanted="kernels attention attention_bf16 moe all"
 case ${1:-} in 'all '* | 'optim_forms '* | 'loop_state '*) wanted=${1%% *} ;; esac
 for t in $wanted; do
     run_group "$t" || { echo "test_$ran fails before any mutation"; exit 1; }
@@ -154,6 +155,37 @@ attention src/tensor/attention_bwd.c s/k0 + nk - 1 + d->window : x->n/k0 + nk - 
 attention src/tensor/attention_bwd.c s/f = k0 \* x->rep/f = (k0 + nk - 1) * x->rep/
 attention src/tensor/attention_bwd.c s/first - d->window + 1/first - d->window + 50/
 attention src/tensor/attention_bwd.c s/k0 <= last/k0 < last/
+attention_bf16 src/tensor/attention_bf16_tile.c s/0x88);$/0xdd);/
+attention_bf16 src/tensor/attention_bf16_tile.c s/if (m < rows)/if (1)/
+attention_bf16 src/tensor/attention_bf16_tile.c s/= add \&\& m < rows/= 0/
+attention_bf16 src/tensor/attention_bf16_tile.c s/2 \* p + i < n ?/2 * p + i <= n ?/
+attention_bf16 src/tensor/attention_bf16_tile.c s/r + 1 < n ? src/r < n ? src/
+attention_bf16 src/tensor/attention_bf16_tile.c s/at\[r0 + i\] \* C + c, m/at[r0 + i] * C + c, 0xffff/
+attention_bf16 src/tensor/attention_bf16_tile.c s/++h == rep/++h == rep + 1/
+attention_bf16 src/tensor/attention_bf16_tile.c s/high = next ?/high = 0 ?/
+attention_bf16 src/tensor/attention_bf16_bwd.c s/f = lo \* x->rep/f = lo * x->rep + BF16_ROWS/
+attention_bf16 src/tensor/attention_bf16.h s/fmadd_ps(p, r, _mm512_set1_ps(2.40/fmadd_ps(p, r, _mm512_set1_ps(1.001f * 2.40/
+attention_bf16 src/tensor/attention_bf16.h s/cmple_epi32_mask(key, pos)/cmplt_epi32_mask(key, pos)/
+attention_bf16 src/tensor/attention_bf16.h s/cmpge_epi32_mask(key, oldest)/cmpgt_epi32_mask(key, oldest)/
+attention_bf16 src/tensor/attention_bf16.h s/2 \* first \* G/first * G/
+attention_bf16 src/tensor/attention_bf16.h s/first - window + 1/first - window + 70/
+attention_bf16 src/tensor/attention_bf16.c s/k0 + even - 1 > w.pos/k0 + even - 1 > 64 + w.pos/
+attention_bf16 src/tensor/attention_bf16.c s/|| k0 < w.oldest/|| 0 \&\& k0 < w.oldest/
+attention_bf16 src/tensor/attention_bf16.c s/sum = _mm512_mul_ps(sum, shrink)/(void)shrink/
+attention_bf16 src/tensor/attention_bf16.c s/_mm512_load_ps(o), shrink/_mm512_load_ps(o), _mm512_set1_ps(1)/
+attention_bf16 src/tensor/attention_bf16.c s/end <= begin \&\& i/0 \&\& i/
+attention_bf16 src/tensor/attention_bf16.c s/x->nk - x->nq/0/
+attention_bf16 src/tensor/attention_bf16.c s/w.max\[r\] \* d->scale +/w.max[r] +/
+attention_bf16 src/tensor/attention_bf16_bwd.c s/_mm512_load_ps(w->dp + to), delta/_mm512_load_ps(w->dp + to), _mm512_setzero_ps()/
+attention_bf16 src/tensor/attention_bf16_bwd.c s/ds\[i\] = _mm512_maskz_mov_ps(m, ds\[i\])/(void)m/
+attention_bf16 src/tensor/attention_bf16_bwd.c s/p = _mm512_maskz_mov_ps(m, p)/(void)m/
+attention_bf16 src/tensor/attention_bf16_bwd.c s/k0 + even - 1 > w.pos/k0 + even - 1 > 64 + w.pos/
+attention_bf16 src/tensor/attention_bf16_bwd.c s/|| k0 < w.oldest/|| 0 \&\& k0 < w.oldest/
+attention_bf16 src/tensor/attention_bf16_bwd.c s/w->scale\[r\] = d->scale/w->scale[r] = 1/
+attention_bf16 src/tensor/attention_bf16_bwd.c s/scale_row(x->dk + j \* x->k_stride, d->scale/scale_row(x->dk + j * x->k_stride, 1/
+attention_bf16 src/tensor/attention_bf16_bwd.c s/even \/ 2, k0 > begin/even \/ 2, k0 > lo/
+attention_bf16 src/tensor/attention_bf16_bwd.c s/hi - 1 + d->window : x->n/hi - 65 + d->window : x->n/
+attention_bf16 src/tensor/attention_bf16_bwd.c s/0xffffu >> (Cp - C)/0xffffu/
 moe adapters/router.c s/l\[e\] > l\[best\]/l[e] >= l[best]/
 moe adapters/router.c s/best < 0 ||/0 ||/
 moe adapters/router.c s/l\[e\] \/= sum/l[e] \/= sum * 1.001f/

@@ -114,7 +114,7 @@ static void attention(struct twin *t, double *x, const struct batch *b, long l)
 {
     const struct model_config *c = &t->c;
     long T = b->T, D = c->hidden_size, H = c->num_heads, G = c->num_kv_heads, C = c->head_dim;
-    struct attn_dims d = {H, G, C, c->window[l], (float)(1 / sqrt((double)C))};
+    struct attn_dims d = {H, G, C, c->window[l], (float)(1 / sqrt((double)C)), NULL};
     double *xn = DOUBLES(T * D), *q2 = DOUBLES(T * H * C), *k2 = DOUBLES(T * G * C);
     double *o = DOUBLES(T * H * C);
     twin_rmsnorm(xn, x, LAYER("input_layernorm.weight"), c->rms_norm_eps, T, D);

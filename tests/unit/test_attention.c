@@ -16,7 +16,7 @@ struct att {
 static struct att att_new(long H, long G, long C, long window, const long *nq, const long *nk,
                           long S)
 {
-    struct att a = {.d = {H, G, C, window, (float)(1 / sqrt((double)C))}, .S = S};
+    struct att a = {.d = {H, G, C, window, (float)(1 / sqrt((double)C)), NULL}, .S = S};
     for (long s = 0; s < S; s++) {
         a.cq[s + 1] = a.cq[s] + nq[s];
         a.ck[s + 1] = a.ck[s] + nk[s];

@@ -1,0 +1,239 @@
+/* Tiles of attention with bf16 products: packing, and the product itself. */
+#include "config.h"
+#include "tensor/attention_bf16.h"
+
+#ifdef PESC_HAVE_AVX512_BF16
+
+#include <string.h>
+
+/* The first n lanes of 16. */
+BF16_INLINE __mmask16 lanes(long n)
+{
+    return n >= LANES ? 0xffff : n <= 0 ? 0 : (__mmask16)((1u << n) - 1);
+}
+
+BF16_INLINE __m512 load(const float *p, long n)
+{
+    return _mm512_maskz_loadu_ps(lanes(n), p);
+}
+
+/* 16 x 16 words. */
+BF16_INLINE void transpose(__m512i r[LANES])
+{
+    __m512i t[LANES];
+#pragma GCC unroll 8
+    for (int i = 0; i < LANES; i += 2) {
+        t[i] = _mm512_unpacklo_epi32(r[i], r[i + 1]);
+        t[i + 1] = _mm512_unpackhi_epi32(r[i], r[i + 1]);
+    }
+#pragma GCC unroll 4
+    for (int i = 0; i < LANES; i += 4) {
+        r[i] = _mm512_unpacklo_epi64(t[i], t[i + 2]);
+        r[i + 1] = _mm512_unpackhi_epi64(t[i], t[i + 2]);
+        r[i + 2] = _mm512_unpacklo_epi64(t[i + 1], t[i + 3]);
+        r[i + 3] = _mm512_unpackhi_epi64(t[i + 1], t[i + 3]);
+    }
+    /* r[4 b + i], 128-bit part p: rows 4 b .. 4 b + 3 of column 4 p + i */
+#pragma GCC unroll 4
+    for (int i = 0; i < 4; i++) {
+        __m512i ab = _mm512_shuffle_i32x4(r[i], r[4 + i], 0x88);
+        __m512i cd = _mm512_shuffle_i32x4(r[8 + i], r[12 + i], 0x88);
+        __m512i ef = _mm512_shuffle_i32x4(r[i], r[4 + i], 0xdd);
+        __m512i gh = _mm512_shuffle_i32x4(r[8 + i], r[12 + i], 0xdd);
+        t[i] = _mm512_shuffle_i32x4(ab, cd, 0x88);
+        t[8 + i] = _mm512_shuffle_i32x4(ab, cd, 0xdd);
+        t[4 + i] = _mm512_shuffle_i32x4(ef, gh, 0x88);
+        t[12 + i] = _mm512_shuffle_i32x4(ef, gh, 0xdd);
+    }
+#pragma GCC unroll 16
+    for (int i = 0; i < LANES; i++)
+        r[i] = t[i];
+}
+
+BF16_ISA void bf16_pack_rows(uint16_t *dst, const float *src, long stride, long n, long C)
+{
+    long Cp = bf16_width(C);
+    for (long r = 0; r < n; r++, src += stride, dst += Cp)
+        for (long c = 0; c < Cp; c += LANES)
+            _mm256_storeu_si256((__m256i *)(dst + c),
+                                (__m256i)_mm512_cvtneps_pbh(load(src + c, C - c)));
+}
+
+/* Stands for rows that are not there. */
+static const float zeros[C_MAX];
+
+BF16_ISA void bf16_pack_columns(uint16_t *dst, const float *src, long stride, long n, long C)
+{
+    long Cp = bf16_width(C), pairs = (n + 1) / 2;
+    for (long p = 0; p < pairs; p += LANES) {
+        const float *row[2 * LANES];
+        for (long i = 0; i < 2 * LANES; i++)
+            row[i] = 2 * p + i < n ? src + (2 * p + i) * stride : zeros;
+        for (long c = 0; c < Cp; c += LANES) {
+            __m512i r[LANES];
+            __mmask16 m = lanes(C - c);
+#pragma GCC unroll 16
+            for (int i = 0; i < LANES; i++)
+                r[i] = bf16_pairs(_mm512_maskz_loadu_ps(m, row[2 * i] + c),
+                                  _mm512_maskz_loadu_ps(m, row[2 * i + 1] + c));
+            transpose(r);
+            m = lanes(pairs - p);
+#pragma GCC unroll 16
+            for (int i = 0; i < LANES; i++)
+                _mm512_mask_storeu_epi32(dst + (c + i) * 2 * pairs + 2 * p, m, r[i]);
+        }
+    }
+}
+
+void bf16_places(long *at, int *pos, int *oldest, long ld, const struct attn_dims *d, long f0,
+                 long n, long shift)
+{
+    long rep = d->H / d->G, t = f0 / rep, h = f0 % rep;
+    for (long r = 0; r < ld; r++) {
+        at[r] = t * d->H + h;
+        pos[r] = r < n ? (int)(t + shift) : -1;
+        oldest[r] = d->window > 0 ? (int)(t + shift - d->window + 1) : 0;
+        if (++h == rep) {
+            h = 0;
+            t++;
+        }
+    }
+}
+
+BF16_ISA void bf16_pack_channel_pairs(uint16_t *dst, long ld, const float *src, const long *at,
+                                      long n, long C)
+{
+    long half = bf16_width(C) / 2;
+    for (long r0 = 0; r0 < ld; r0 += LANES) {
+        const float *row[LANES];
+        for (long i = 0; i < LANES; i++)
+            row[i] = r0 + i < n ? src + at[r0 + i] * C : zeros;
+        for (long p = 0; p < half; p += LANES) {
+            __m512i r[LANES];
+            long c = 2 * p, next = c + LANES < C ? LANES : 0;
+            __mmask16 low = lanes(C - c), high = next ? lanes(C - c - next) : 0;
+#pragma GCC unroll 16
+            for (int i = 0; i < LANES; i++)
+                r[i] = (__m512i)_mm512_cvtne2ps_pbh(_mm512_maskz_loadu_ps(high, row[i] + c + next),
+                                                    _mm512_maskz_loadu_ps(low, row[i] + c));
+            transpose(r);
+#pragma GCC unroll 16
+            for (int i = 0; i < LANES; i++)
+                if (p + i < half)
+                    _mm512_store_si512(dst + 2 * ((p + i) * ld + r0), r[i]);
+        }
+    }
+}
+
+BF16_ISA void bf16_pack_row_pairs(uint16_t *dst, long ld, const float *src, const long *at, long n,
+                                  long C)
+{
+    long Cp = bf16_width(C);
+    for (long r = 0; r < ld; r += 2, dst += 2 * Cp) {
+        const float *a = r < n ? src + at[r] * C : zeros;
+        const float *b = r + 1 < n ? src + at[r + 1] * C : zeros;
+        for (long c = 0; c < Cp; c += LANES)
+            _mm512_store_si512(dst + 2 * c, bf16_pairs(load(a + c, C - c), load(b + c, C - c)));
+    }
+}
+
+BF16_ISA void bf16_store_transposed(float *dst, const long *at, long n, long C, const float *src,
+                                    long ld, const float *factor)
+{
+    for (long r0 = 0; r0 < n; r0 += LANES) {
+        __m512 by = _mm512_load_ps(factor + r0);
+        for (long c = 0; c < C; c += LANES) {
+            __m512i r[LANES];
+            __mmask16 m = lanes(C - c);
+#pragma GCC unroll 16
+            for (int i = 0; i < LANES; i++)
+                r[i] = (__m512i)_mm512_mul_ps(_mm512_load_ps(src + (c + i) * ld + r0), by);
+            transpose(r);
+#pragma GCC unroll 16
+            for (int i = 0; i < LANES; i++)
+                if (r0 + i < n)
+                    _mm512_mask_storeu_epi32(dst + at[r0 + i] * C + c, m, r[i]);
+        }
+    }
+}
+
+/* A word of two numbers in every lane. */
+BF16_INLINE __m512bh both(const uint16_t *p)
+{
+    int32_t x;
+    memcpy(&x, p, sizeof x);
+    return (__m512bh)_mm512_set1_epi32(x);
+}
+
+/* mr x nr accumulators: enough to hide the latency of a product. rows: of them that are stored.
+ * What is const is a constant where this is put. */
+BF16_INLINE void block(float *C, long ldc, const uint16_t *A, long lda, const uint16_t *B, long ldb,
+                       long rows, long K, const int add, __mmask16 last, const int mr, const int nr)
+{
+    __m512 acc[8][4];
+#pragma GCC unroll 8
+    for (int m = 0; m < mr; m++)
+#pragma GCC unroll 4
+        for (int n = 0; n < nr; n++)
+            acc[m][n] = add && m < rows ? n < nr - 1
+                                              ? _mm512_loadu_ps(C + m * ldc + n * LANES)
+                                              : _mm512_maskz_loadu_ps(last, C + m * ldc + n * LANES)
+                                        : _mm512_setzero_ps();
+    for (long k = 0; k < K; k++, A += 2, B += 2 * ldb) {
+        __m512bh b[4];
+#pragma GCC unroll 4
+        for (int n = 0; n < nr; n++)
+            b[n] = (__m512bh)_mm512_loadu_si512(B + n * 2 * LANES);
+#pragma GCC unroll 8
+        for (int m = 0; m < mr; m++) {
+            __m512bh a = both(A + m * lda);
+#pragma GCC unroll 4
+            for (int n = 0; n < nr; n++)
+                acc[m][n] = _mm512_dpbf16_ps(acc[m][n], a, b[n]);
+        }
+    }
+#pragma GCC unroll 8
+    for (int m = 0; m < mr; m++)
+        if (m < rows) {
+#pragma GCC unroll 4
+            for (int n = 0; n < nr - 1; n++)
+                _mm512_storeu_ps(C + m * ldc + n * LANES, acc[m][n]);
+            _mm512_mask_storeu_ps(C + m * ldc + (nr - 1) * LANES, last, acc[m][nr - 1]);
+        }
+}
+
+#define COLUMNS(MR, NR, ADD)                                                                       \
+    static BF16_ISA void columns_##NR##_##ADD(float *C, long ldc, const uint16_t *A, long lda,     \
+                                              const uint16_t *B, long ldb, long M, long K,         \
+                                              __mmask16 last)                                      \
+    {                                                                                              \
+        for (; M >= MR; M -= MR, C += MR * ldc, A += MR * lda)                                     \
+            block(C, ldc, A, lda, B, ldb, MR, K, ADD, last, MR, NR);                               \
+        if (M > 0)                                                                                 \
+            block(C, ldc, A, lda, B, ldb, M, K, ADD, last, MR, NR);                                \
+    }
+COLUMNS(8, 1, 0)
+COLUMNS(8, 2, 0)
+COLUMNS(8, 3, 0)
+COLUMNS(4, 4, 0)
+COLUMNS(8, 1, 1)
+COLUMNS(8, 2, 1)
+COLUMNS(8, 3, 1)
+COLUMNS(4, 4, 1)
+
+void bf16_mm(float *C, long ldc, const uint16_t *A, long lda, const uint16_t *B, long ldb, long M,
+             long n, long K, int add, unsigned last)
+{
+    typedef void columns(float *, long, const uint16_t *, long, const uint16_t *, long, long, long,
+                         __mmask16);
+    static columns *const way[4][2] = {{columns_1_0, columns_1_1},
+                                       {columns_2_0, columns_2_1},
+                                       {columns_3_0, columns_3_1},
+                                       {columns_4_0, columns_4_1}};
+    for (; n > 4; n -= 4, C += 4 * LANES, B += 8 * LANES)
+        way[3][add](C, ldc, A, lda, B, ldb, M, K, 0xffff);
+    if (n > 0)
+        way[n - 1][add](C, ldc, A, lda, B, ldb, M, K, (__mmask16)last);
+}
+
+#endif
