@@ -82,7 +82,7 @@ static void each_expert(struct gemm *g, float *out, const float *in, const float
         long at = offset[e], rows = offset[e + 1] - at;
         if (rows > 0) {
             w[n] = (struct wmat){.dtype = DT_F32, .N = N, .K = K, .data = W + e * N * K};
-            l[n] = (struct linear){out + at * N, in + at * K, &w[n], NULL, rows};
+            l[n] = (struct linear){.Y = out + at * N, .X = in + at * K, .W = &w[n], .T = rows};
             n++;
         }
         if (n == LIST || e + 1 == E) {

@@ -19,3 +19,7 @@ tests_unit_test_quant_SOURCES = tests/unit/test_quant.c
 check_PROGRAMS += tests/unit/test_few
 TESTS += tests/unit/test_few
 tests_unit_test_few_SOURCES = tests/unit/test_few.c tests/unit/twin.h
+# rows of bf16 between products
+check_PROGRAMS += tests/unit/test_rows16
+TESTS += tests/unit/test_rows16
+tests_unit_test_rows16_SOURCES = tests/unit/test_rows16.c tests/unit/twin.h

@@ -162,7 +162,7 @@ static int open_model(struct bench *b, struct pesc_error *err)
                      path, err));
     TRY(base_open(path, NULL, &b->base, err));
     TRY(model_shape(base_config(b->base), &moe, TRAIN_NOTHING, compute, &b->model, err));
-    model_experts_in_floats(b->model);
+    model_for_generating(b->model);
     TRY(model_load(b->model, b->base, DT_COUNT, 42, err));
     TRY(count_bytes(b, err));
     b->floats = (long)(b->weights / sizeof *b->buffer);

@@ -32,7 +32,7 @@ int pesc_model_open(const char *dir, const char *pack, enum pesc_compute compute
     TRY_OR(model_shape(base_config(m->arg.base), m->arg.is_crafted ? &m->arg.craft.moe : NULL,
                        TRAIN_NOTHING, type, &m->model, err),
            fail);
-    model_experts_in_floats(m->model);
+    model_for_generating(m->model);
     TRY_OR(model_arg_load(&m->arg, &m->pack, m->model, err), fail);
     *out = m;
     return 0;

@@ -158,7 +158,7 @@ static int session_open(struct session *s, const struct options *o, const char *
     TRY(encode_prompt(s, o, err));
     TRY(model_shape(base_config(s->arg.base), s->arg.is_crafted ? &s->arg.craft.moe : NULL,
                     TRAIN_NOTHING, compute, &s->model, err));
-    model_experts_in_floats(s->model);
+    model_for_generating(s->model);
     long capacity = (long)s->prompt.n + o->max_new_tokens;
     TRY(place_fitting(&o->place, o->memory, decoder_bytes(s->model, capacity), s->model, err));
     TRY(model_arg_load(&s->arg, &s->pack, s->model, err));

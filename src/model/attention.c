@@ -102,9 +102,17 @@ static void fwd(const struct part *p, struct pass *pass, void *saved, float *out
     rmsnorm_fwd(s->xn, s->r, in, w->vec[LT_NORM_ATTN], c->rms_norm_eps, T, D);
     profile_to(pass->profile, STAGE_PROJ);
     const struct linear qkv[] = {
-        {c->qk_norm ? s->q0 : s->q, s->xn, &w->mat[LT_Q], w->vec[LT_Q_BIAS], T},
-        {c->qk_norm ? s->k0 : s->k, s->xn, &w->mat[LT_K], w->vec[LT_K_BIAS], T},
-        {s->v, s->xn, &w->mat[LT_V], w->vec[LT_V_BIAS], T}};
+        {.Y = c->qk_norm ? s->q0 : s->q,
+         .X = s->xn,
+         .W = &w->mat[LT_Q],
+         .bias = w->vec[LT_Q_BIAS],
+         .T = T},
+        {.Y = c->qk_norm ? s->k0 : s->k,
+         .X = s->xn,
+         .W = &w->mat[LT_K],
+         .bias = w->vec[LT_K_BIAS],
+         .T = T},
+        {.Y = s->v, .X = s->xn, .W = &w->mat[LT_V], .bias = w->vec[LT_V_BIAS], .T = T}};
     linears_fwd(pass->gemm, qkv, 3);
     profile_to(pass->profile, STAGE_NORM);
     if (c->qk_norm) {

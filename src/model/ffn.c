@@ -3,19 +3,36 @@
 
 #include "tensor/kernels.h"
 
+static float *rows(struct arena *a, long n, int wanted)
+{
+    return wanted ? ARENA_FLOATS(a, n) : NULL;
+}
+
+static uint16_t *rows16(struct arena *a, long n, int wanted)
+{
+    return wanted ? arena_alloc(a, (size_t)n, sizeof(uint16_t)) : NULL;
+}
+
 void ffn_layout(const struct part *p, struct ffn_saved *s, struct arena *a, long T, enum lay kind)
 {
     long D = p->c->hidden_size, F = p->c->intermediate_size;
+    int narrow = p->between == DT_BF16;
+    enum lay short_lived = p->trains ? LAY_KEPT : LAY_FORWARD;
     if (kind == LAY_KEPT) {
-        s->xn = ARENA_FLOATS(a, T * D);
         s->r = ARENA_FLOATS(a, T);
-        s->g = ARENA_FLOATS(a, T * F);
-        s->u = ARENA_FLOATS(a, T * F);
+        s->g = rows(a, T * F, !narrow);
+        s->u = rows(a, T * F, !narrow);
+        s->g16 = rows16(a, T * F, narrow);
+        s->u16 = rows16(a, T * F, narrow);
     }
-    if (kind == (p->trains ? LAY_KEPT : LAY_FORWARD))
-        s->act = ARENA_FLOATS(a, T * F);
+    if (kind == short_lived) {
+        s->xn = ARENA_FLOATS(a, T * D);
+        s->act = rows(a, T * F, !narrow);
+        s->act16 = rows16(a, T * F, narrow);
+    }
     if (kind == LAY_BACKWARD) {
         s->dact = p->trains ? ARENA_FLOATS(a, T * F) : s->act;
+        s->dact16 = s->act16;
         s->dxn = ARENA_FLOATS(a, T * D);
     }
 }
@@ -28,14 +45,28 @@ void ffn_fwd(const struct part *p, struct pass *pass, struct ffn_saved *s, float
     profile_to(pass->profile, STAGE_NORM);
     rmsnorm_fwd(s->xn, s->r, in, w->vec[LT_NORM_FFN], p->c->rms_norm_eps, T, D);
     profile_to(pass->profile, STAGE_FFN);
-    const struct linear two[] = {{s->g, s->xn, &w->mat[LT_GATE], w->vec[LT_GATE_BIAS], T},
-                                 {s->u, s->xn, &w->mat[LT_UP], w->vec[LT_UP_BIAS], T}};
+    const struct linear two[] = {
+        {s->g, s->xn, &w->mat[LT_GATE], w->vec[LT_GATE_BIAS], T, .Y16 = s->g16},
+        {s->u, s->xn, &w->mat[LT_UP], w->vec[LT_UP_BIAS], T, .Y16 = s->u16}};
     linears_fwd(pass->gemm, two, 2);
     profile_to(pass->profile, STAGE_POINTWISE);
-    swiglu_fwd(s->act, s->g, s->u, T * F);
+    if (s->act16)
+        swiglu_fwd_bf16(s->act16, s->g16, s->u16, T * F);
+    else
+        swiglu_fwd(s->act, s->g, s->u, T * F);
     profile_to(pass->profile, STAGE_FFN);
+    const struct linear down = {z, s->act,         &w->mat[LT_DOWN], w->vec[LT_DOWN_BIAS],
+                                T, .X16 = s->act16};
     if (z)
-        linear_fwd(pass->gemm, z, s->act, &w->mat[LT_DOWN], w->vec[LT_DOWN_BIAS], T);
+        linears_fwd(pass->gemm, &down, 1);
+}
+
+void ffn_again(const struct part *p, struct pass *pass, struct ffn_saved *s, const float *in)
+{
+    if (p->trains) /* it is kept */
+        return;
+    profile_to(pass->profile, STAGE_NORM);
+    rmsnorm_again(s->xn, in, pass->w->vec[LT_NORM_FFN], s->r, pass->T, p->c->hidden_size);
 }
 
 static void grad_linear(const struct part *p, struct pass *pass, enum layer_tensor mat,
@@ -55,14 +86,28 @@ void ffn_bwd(const struct part *p, struct pass *pass, struct ffn_saved *s, const
         return;
     profile_to(pass->profile, STAGE_FFN);
     grad_linear(p, pass, LT_DOWN, LT_DOWN_BIAS, dz, s->act);
-    linear_bwd_data(pass->gemm, s->dact, 0, dz, &w->mat[LT_DOWN], T);
+    linear_bwd_rows(pass->gemm,
+                    &(struct linear_bwd){
+                        .dX = s->dact, .dX16 = s->dact16, .dY = dz, .W = &w->mat[LT_DOWN], .T = T});
     profile_to(pass->profile, STAGE_POINTWISE);
-    swiglu_bwd(s->g, s->u, s->dact, s->g, s->u, T * F); /* g, u become dg, du */
+    /* g, u become dg, du */
+    if (s->dact16)
+        swiglu_bwd_bf16(s->g16, s->u16, s->dact16, s->g16, s->u16, T * F);
+    else
+        swiglu_bwd(s->g, s->u, s->dact, s->g, s->u, T * F);
     profile_to(pass->profile, STAGE_FFN);
     grad_linear(p, pass, LT_GATE, LT_GATE_BIAS, s->g, s->xn);
     grad_linear(p, pass, LT_UP, LT_UP_BIAS, s->u, s->xn);
-    linear_bwd_data(pass->gemm, s->dxn, dxn_beta, s->g, &w->mat[LT_GATE], T);
-    linear_bwd_data(pass->gemm, s->dxn, 1, s->u, &w->mat[LT_UP], T);
+    linear_bwd_rows(pass->gemm, &(struct linear_bwd){.dX = s->dxn,
+                                                     .dY = s->g,
+                                                     .dY16 = s->g16,
+                                                     .W = &w->mat[LT_GATE],
+                                                     .beta = dxn_beta,
+                                                     .T = T});
+    linear_bwd_rows(
+        pass->gemm,
+        &(struct linear_bwd){
+            .dX = s->dxn, .dY = s->u, .dY16 = s->u16, .W = &w->mat[LT_UP], .beta = 1, .T = T});
 }
 
 static void layout(const struct part *p, void *saved, struct arena *a, long T, enum lay kind)

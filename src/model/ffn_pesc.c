@@ -60,6 +60,7 @@ static void bwd(const struct part *p, struct pass *pass, void *saved, float *dx,
     struct moe_rng rng = rng_of(p, pass);
     struct moe_weights dW = p->dW;
     long T = pass->T, D = p->c->hidden_size;
+    ffn_again(p, pass, &s->ffn, in);
     profile_to(pass->profile, STAGE_MOE);
     memset(s->ffn.dxn, 0, (size_t)(T * D) * sizeof *s->ffn.dxn);
     moe_bwd(pass->gemm, s->dz, s->ffn.dxn, &dW, dx, s->ffn.xn, &p->W, p->moe, &rng, &s->moe,

@@ -25,6 +25,14 @@ static int has_grads(const struct model *m)
     return m->trainable != TRAIN_NOTHING && !m->layer_grads;
 }
 
+/* bf16 where products round to it anyway: not where gradients of weights are sums over rows, nor
+ * where the few rows of generating are read by kernels for floats. */
+static enum dtype between(const struct model *m)
+{
+    int floats = m->trainable == TRAIN_FULL || m->generates || m->c.mlp_bias;
+    return floats ? DT_F32 : compute_form(m->compute);
+}
+
 static void make_parts(struct model *m)
 {
     int trains = m->trainable == TRAIN_FULL;
@@ -34,9 +42,12 @@ static void make_parts(struct model *m)
                               .c = &m->c,
                               .layer = l,
                               .compute = m->compute,
+                              .between = between(m),
                               .trains = trains};
         *ffn = (struct part){.ops = m->crafted ? &part_ffn_pesc : &part_ffn,
                              .c = &m->c,
+                             .compute = m->compute,
+                             .between = between(m),
                              .layer = l,
                              .trains = trains};
         if (m->crafted) {
@@ -127,9 +138,11 @@ fail:
     return -1;
 }
 
-void model_experts_in_floats(struct model *m)
+void model_for_generating(struct model *m)
 {
+    m->generates = 1;
     m->moe.bf16 = 0;
+    make_parts(m);
 }
 
 size_t model_bytes(const struct model *m)

@@ -16,7 +16,8 @@ struct model {
     struct model_config c;
     enum compute compute;
     enum trainable trainable;
-    int crafted; /* adapters behind every feed-forward network */
+    int generates; /* model_for_generating */
+    int crafted;   /* adapters behind every feed-forward network */
     struct moe_config moe;
     struct params params;     /* adapters and routers (frozen or not), or everything (TRAIN_FULL) */
     struct weights_plan plan; /* set between model_shape and model_load; all zero: resident */
@@ -37,9 +38,9 @@ struct model {
 int model_shape(const struct model_config *c, const struct moe_config *moe,
                 enum trainable trainable, enum compute compute, struct model **out,
                 struct pesc_error *err) MUST_USE;
-/* Between shape and load, for a model that is to generate: its few rows gain nothing from experts
- * in bf16, whose matrices would be rounded for every token. */
-void model_experts_in_floats(struct model *m);
+/* Between shape and load, for a model that is to generate: few rows gain nothing from experts and
+ * activations in bf16, and the kernels for them take floats. */
+void model_for_generating(struct model *m);
 /* Bytes that model_load takes, by the plan. */
 size_t model_bytes(const struct model *m);
 /* Gives it values: the base's weights (store: see weights_open), adapters from seed (moe_init;

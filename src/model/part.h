@@ -66,7 +66,8 @@ struct part {
     const struct model_config *c;
     long layer;
     enum compute compute;
-    int trains; /* the layer's own tensors do: products with their inputs are to come */
+    enum dtype between; /* of the rows between products that are not kept as floats */
+    int trains;         /* the layer's own tensors do: products with their inputs are to come */
     struct layer_grads grads;
     /* PESC: */
     const struct moe_config *moe;

@@ -258,6 +258,8 @@ static const uint16_t *narrow(struct gemm *g, struct linear_in *in)
     long T = in->T, n = in->K;
     if (g->failed)
         return NULL;
+    if (in->x16)
+        return in->x16;
     if (in->narrow && in->narrow == g->narrow_of)
         return g->narrow;
     if (gemm_reserve(g, (size_t)T * (size_t)n, NULL) != 0) {
@@ -316,34 +318,12 @@ struct linear_in linear_in(const float *X, long T, long K)
     return (struct linear_in){.x = X, .T = T, .K = K};
 }
 
-void linears_fwd(struct gemm *g, const struct linear *l, int n)
+static void product_fwd(struct gemm *g, struct linear_in *X, const struct linear *l)
 {
-    struct linear_in in = {0};
-    int few = g->few;
-    for (int i = 0; i < n; i++)
-        few &= l[i].T <= GEMM_FEW;
-    for (int i = 0, m; i < n; i += m) {
-        m = !few ? 1 : n - i < GEMV_LIST ? n - i : GEMV_LIST;
-        if (few) {
-            few_products(g, l + i, m);
-            continue;
-        }
-        if (i == 0 || l[i].X != in.x || l[i].T != in.T)
-            in = linear_in(l[i].X, l[i].T, l[i].W->K);
-        linear_fwd_in(g, l[i].Y, &in, l[i].W, l[i].bias);
-    }
-}
-
-void linear_fwd_in(struct gemm *g, float *Y, struct linear_in *X, const struct wmat *W,
-                   const float *bias)
-{
-    if (g->few && X->T <= GEMM_FEW) {
-        few_products(g, &(struct linear){Y, X->x, W, bias, X->T}, 1);
-        return;
-    }
+    const struct wmat *W = l->W;
     long T = X->T, N = W->N, K = W->K, most = panel_rows(N, K);
     if (W->row_shift && T) {
-        int8_fwd(g, Y, X, W, bias);
+        int8_fwd(g, X, l);
         return;
     }
     const uint16_t *x = W->dtype == DT_BF16 && T ? narrow(g, X) : NULL;
@@ -356,18 +336,52 @@ void linear_fwd_in(struct gemm *g, float *Y, struct linear_in *X, const struct w
                            .layout = WEIGHTS_NK,
                            .dst_row = N,
                            .type = dnnl_bf16,
-                           .dst_type = dnnl_f32};
+                           .dst_type = l->Y16 ? dnnl_bf16 : dnnl_f32};
         if (W->dtype == DT_F32)
-            sgemm_rows(g, 0, 1, Y + n, N, 0, X->x, K, w, T, rows, K);
+            sgemm_rows(g, 0, 1, l->Y + n, N, 0, X->x, K, w, T, rows, K);
         else
-            gemm_product(g, &m, Y + n, x, w);
+            gemm_product(g, &m, l->Y16 ? (void *)(l->Y16 + n) : l->Y + n, x, w);
     }
-    if (bias) {
+    if (l->bias) {
 #pragma omp parallel for schedule(static)
         for (long t = 0; t < T; t++)
-            for (long n = 0; n < W->N; n++)
-                Y[t * W->N + n] += bias[n];
+            for (long n = 0; n < N; n++)
+                l->Y[t * N + n] += l->bias[n];
     }
+}
+
+/* Whether the product is one for gemv. */
+static int is_few(const struct gemm *g, const struct linear *l)
+{
+    return g->few && l->T <= GEMM_FEW && !l->Y16 && !l->X16;
+}
+
+void linears_fwd(struct gemm *g, const struct linear *l, int n)
+{
+    struct linear_in in = {0};
+    int few = 1;
+    for (int i = 0; i < n; i++)
+        few &= is_few(g, &l[i]);
+    for (int i = 0, m; i < n; i += m) {
+        m = !few ? 1 : n - i < GEMV_LIST ? n - i : GEMV_LIST;
+        if (few) {
+            few_products(g, l + i, m);
+            continue;
+        }
+        if (i == 0 || l[i].X != in.x || l[i].X16 != in.x16 || l[i].T != in.T)
+            in = (struct linear_in){.x = l[i].X, .x16 = l[i].X16, .T = l[i].T, .K = l[i].W->K};
+        product_fwd(g, &in, &l[i]);
+    }
+}
+
+void linear_fwd_in(struct gemm *g, float *Y, struct linear_in *X, const struct wmat *W,
+                   const float *bias)
+{
+    struct linear l = {.Y = Y, .X = X->x, .W = W, .bias = bias, .T = X->T, .X16 = X->x16};
+    if (is_few(g, &l))
+        few_products(g, &l, 1);
+    else
+        product_fwd(g, X, &l);
 }
 
 void linear_fwd(struct gemm *g, float *Y, const float *X, const struct wmat *W, const float *bias,
@@ -377,20 +391,20 @@ void linear_fwd(struct gemm *g, float *Y, const float *X, const struct wmat *W, 
     linear_fwd_in(g, Y, &in, W, bias);
 }
 
-void linear_bwd_data(struct gemm *g, float *dX, float beta, const float *dY, const struct wmat *W,
-                     long T)
+void linear_bwd_rows(struct gemm *g, const struct linear_bwd *l)
 {
     /* Y = X W^T  =>  dX = dY W, a sum over panels */
-    long N = W->N, K = W->K, most = panel_rows(N, K);
+    const struct wmat *W = l->W;
+    long T = l->T, N = W->N, K = W->K, most = panel_rows(N, K);
     if (W->column_shift && T) {
-        int8_bwd_data(g, dX, beta, dY, W, T);
+        int8_bwd_data(g, l);
         return;
     }
-    struct linear_in in = linear_in(dY, T, N);
+    struct linear_in in = {.x = l->dY, .x16 = l->dY16, .T = T, .K = N};
     const uint16_t *dy = W->dtype == DT_BF16 && T ? narrow(g, &in) : NULL;
     for (long n = 0; n < N && T; n += most) {
         long rows = N - n < most ? N - n : most;
-        int add = beta != 0 || n > 0;
+        int add = l->beta != 0 || n > 0;
         const void *w = panel(g, W, n, rows);
         struct matmul m = {.M = T,
                            .N = K,
@@ -399,12 +413,18 @@ void linear_bwd_data(struct gemm *g, float *dX, float beta, const float *dY, con
                            .add = add,
                            .src_row = N,
                            .type = dnnl_bf16,
-                           .dst_type = dnnl_f32};
+                           .dst_type = l->dX16 ? dnnl_bf16 : dnnl_f32};
         if (W->dtype == DT_F32)
-            sgemm_rows(g, 0, 0, dX, K, (float)add, dY + n, N, w, T, K, rows);
+            sgemm_rows(g, 0, 0, l->dX, K, (float)add, l->dY + n, N, w, T, K, rows);
         else
-            gemm_product(g, &m, dX, dy ? dy + n : NULL, w);
+            gemm_product(g, &m, l->dX16 ? (void *)l->dX16 : l->dX, dy ? dy + n : NULL, w);
     }
+}
+
+void linear_bwd_data(struct gemm *g, float *dX, float beta, const float *dY, const struct wmat *W,
+                     long T)
+{
+    linear_bwd_rows(g, &(struct linear_bwd){.dX = dX, .dY = dY, .W = W, .beta = beta, .T = T});
 }
 
 void linear_bwd_weight(struct gemm *g, float *dW, float *dbias, const float *dY, const float *X,

@@ -85,6 +85,7 @@ void int8_shifts(const struct wmat *w);                    /* fills them from th
  * other input comes in between. X must not change meanwhile. */
 struct linear_in {
     const float *x;
+    const uint16_t *x16; /* bf16 instead of x, where the matrix is multiplied so or as codes */
     long T, K;
     unsigned long narrow, code; /* gemm's: what was made of it; 0: nothing */
 };
@@ -98,6 +99,8 @@ struct linear {
     const struct wmat *W;
     const float *bias;
     long T;
+    uint16_t *Y16;       /* bf16 instead of Y, without a bias, from a matrix that is not float */
+    const uint16_t *X16; /* instead of X, with such a one */
 };
 /* n products, none the input of another. */
 void linears_fwd(struct gemm *g, const struct linear *l, int n);
@@ -118,6 +121,18 @@ void linear_fwd(struct gemm *g, float *Y, const float *X, const struct wmat *W, 
 /* dX[T,K] = beta dX + dY[T,N] W */
 void linear_bwd_data(struct gemm *g, float *dX, float beta, const float *dY, const struct wmat *W,
                      long T);
+/* The same with rows of bf16 instead of floats, where dX16 or dY16 is given, of a matrix that is
+ * not float. beta 0 with dX16. */
+struct linear_bwd {
+    float *dX;
+    const float *dY;
+    const struct wmat *W;
+    float beta;
+    long T;
+    uint16_t *dX16;
+    const uint16_t *dY16;
+};
+void linear_bwd_rows(struct gemm *g, const struct linear_bwd *l);
 /* dW[N,K] += dY[T,N]^T X[T,K];  dbias[N] += sum_t dY (may be NULL) */
 void linear_bwd_weight(struct gemm *g, float *dW, float *dbias, const float *dY, const float *X,
                        long T, long N, long K);

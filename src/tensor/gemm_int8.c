@@ -177,13 +177,17 @@ static HOT void encode_scaled(unsigned char *restrict code, const float *restric
 
 /* T rows of n values, times s[n] where that is given. A row that is not finite gets codes of 0 and
  * a scale that makes its results NaN. */
-static void quantise(struct gemm *g, const float *x, const float *s, long T, long n)
+static void quantise(struct gemm *g, const float *x, const uint16_t *x16, const float *s, long T,
+                     long n)
 {
     enum stage was = profile_to(g->profile, STAGE_ROUND);
 #pragma omp parallel for schedule(static)
     for (long t = 0; t < T; t++) {
         unsigned char *code = g->int8.code + t * n;
-        const float *row = x + t * n;
+        float wide[LONGEST];
+        const float *row = x ? x + t * n : wide;
+        if (!x)
+            dtype_to_f32(wide, x16 + t * n, DT_BF16, (size_t)n);
         float most = s ? magnitude_scaled(row, s, n) : magnitude(row, n);
         g->int8.scale[t] = most > FLT_MAX ? NAN : most > TINY ? most / 127 : 0;
         if (!(g->int8.scale[t] > 0))
@@ -230,14 +234,20 @@ static HOT void finish_bwd_add(float *restrict y, const int32_t *restrict sum,
         y[i] += (float)(sum[i] - shift[i]) * t;
 }
 
-void int8_fwd(struct gemm *g, float *Y, struct linear_in *X, const struct wmat *W,
-              const float *bias)
+/* A row's piece to bf16. */
+static void narrow(uint16_t *dst, const float *src, long n)
 {
+    dtype_from_f32(dst, src, DT_BF16, (size_t)n);
+}
+
+void int8_fwd(struct gemm *g, struct linear_in *X, const struct linear *l)
+{
+    const struct wmat *W = l->W;
     long T = X->T, N = W->N, K = W->K, most = columns(T, N, RESULTS_FWD);
     if (!has_room(g, T, N > K ? N : K))
         return;
     if (!X->code || X->code != g->int8.code_of) {
-        quantise(g, X->x, NULL, T, K);
+        quantise(g, X->x16 ? NULL : X->x, X->x16, NULL, T, K);
         X->code = g->int8.code_of = ++g->made;
     }
     for (long n = 0; n < N; n += most) {
@@ -255,23 +265,26 @@ void int8_fwd(struct gemm *g, float *Y, struct linear_in *X, const struct wmat *
         enum stage was = profile_to(g->profile, STAGE_ROUND);
 #pragma omp parallel for schedule(static)
         for (long t = 0; t < T; t++) {
-            finish_fwd(Y + t * N + n, g->int8.result + t * some, W->row_shift + n, g->int8.scale[t],
-                       W->q.scale + n, some);
-            if (bias)
-                add_bias(Y + t * N + n, bias + n, some);
+            int32_t *sum = g->int8.result + t * some;
+            float wide[LONGEST], *y = l->Y16 ? wide : l->Y + t * N + n;
+            finish_fwd(y, sum, W->row_shift + n, g->int8.scale[t], W->q.scale + n, some);
+            if (l->bias)
+                add_bias(y, l->bias + n, some);
+            if (l->Y16)
+                narrow(l->Y16 + t * N + n, y, some);
         }
         profile_to(g->profile, was);
     }
 }
 
-void int8_bwd_data(struct gemm *g, float *dX, float beta, const float *dY, const struct wmat *W,
-                   long T)
+void int8_bwd_data(struct gemm *g, const struct linear_bwd *l)
 {
-    long N = W->N, K = W->K, most = columns(T, K, RESULTS);
+    const struct wmat *W = l->W;
+    long T = l->T, N = W->N, K = W->K, most = columns(T, K, RESULTS);
     if (!has_room(g, T, N > K ? N : K))
         return;
     /* W = diag(s) codes: the scales go to the other factor. */
-    quantise(g, dY, W->q.scale, T, N);
+    quantise(g, l->dY16 ? NULL : l->dY, l->dY16, W->q.scale, T, N);
     g->int8.code_of = ++g->made;
     for (long k = 0; k < K; k += most) {
         long some = K - k < most ? K - k : most;
@@ -288,9 +301,13 @@ void int8_bwd_data(struct gemm *g, float *dX, float beta, const float *dY, const
             return;
         enum stage was = profile_to(g->profile, STAGE_ROUND);
 #pragma omp parallel for schedule(static)
-        for (long t = 0; t < T; t++)
-            (beta == 0 ? finish_bwd : finish_bwd_add)(dX + t * K + k, g->int8.result + t * some,
-                                                      W->column_shift + k, g->int8.scale[t], some);
+        for (long t = 0; t < T; t++) {
+            float wide[LONGEST], *dx = l->dX16 ? wide : l->dX + t * K + k;
+            (l->beta == 0 ? finish_bwd : finish_bwd_add)(
+                dx, g->int8.result + t * some, W->column_shift + k, g->int8.scale[t], some);
+            if (l->dX16)
+                narrow(l->dX16 + t * K + k, dx, some);
+        }
         profile_to(g->profile, was);
     }
 }

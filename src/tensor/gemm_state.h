@@ -45,9 +45,7 @@ struct gemm {
 void gemm_product(struct gemm *g, const struct matmul *want, void *C, const void *A, const void *W);
 
 /* Products with W's codes (gemm.h: struct wmat, row_shift); beta is 0 or 1. */
-void int8_fwd(struct gemm *g, float *Y, struct linear_in *X, const struct wmat *W,
-              const float *bias);
-void int8_bwd_data(struct gemm *g, float *dX, float beta, const float *dY, const struct wmat *W,
-                   long T);
+void int8_fwd(struct gemm *g, struct linear_in *X, const struct linear *l);
+void int8_bwd_data(struct gemm *g, const struct linear_bwd *l);
 
 #endif

@@ -12,6 +12,8 @@
 
 /* y[T,D] = x[T,D] * r[T] * w[D],  r[t] = 1/sqrt(mean_d x^2 + eps).  r is kept for bwd. */
 void rmsnorm_fwd(float *y, float *r, const float *x, const float *w, double eps, long T, long D);
+/* y as rmsnorm_fwd leaves it, from its r. */
+void rmsnorm_again(float *y, const float *x, const float *w, const float *r, long T, long D);
 /* dx[T,D] adds; dw[D] adds (NULL: frozen). */
 void rmsnorm_bwd(float *dx, float *dw, const float *dy, const float *x, const float *w,
                  const float *r, long T, long D);
@@ -26,6 +28,11 @@ void rope_apply(float *x, const float *cos_t, const float *sin_t, int sign, long
 /* act = silu(g) * u, n elements. bwd: dg, du from dact. dg may be g's own memory, du u's. */
 void swiglu_fwd(float *act, const float *g, const float *u, long n);
 void swiglu_bwd(float *dg, float *du, const float *dact, const float *g, const float *u, long n);
+
+/* The same with rows of bf16, computed in floats. */
+void swiglu_fwd_bf16(uint16_t *act, const uint16_t *g, const uint16_t *u, long n);
+void swiglu_bwd_bf16(uint16_t *dg, uint16_t *du, const uint16_t *dact, const uint16_t *g,
+                     const uint16_t *u, long n);
 
 /* Causal attention over S packed sequences. Sequence s has the query rows cq[s]..cq[s+1]-1 and the
  * key rows ck[s]..ck[s+1]-1; its last query stands at its last key (so with fewer queries than

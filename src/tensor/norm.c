@@ -9,6 +9,14 @@ enum { COLS = 64 };
 /* Elements that one thread has done sooner than another one wakes up. */
 enum { SMALL = 4096 };
 
+static HOT void scaled_row(float *restrict y, const float *restrict x, const float *restrict w,
+                           float r, long D)
+{
+#pragma omp simd
+    for (long d = 0; d < D; d++)
+        y[d] = x[d] * r * w[d];
+}
+
 static HOT void fwd_row(float *restrict y, float *restrict r, const float *restrict x,
                         const float *restrict w, double eps, long D)
 {
@@ -28,6 +36,13 @@ void rmsnorm_fwd(float *y, float *r, const float *x, const float *w, double eps,
 #pragma omp parallel for schedule(static) if (T * D > SMALL)
     for (long t = 0; t < T; t++)
         fwd_row(y + t * D, r + t, x + t * D, w, eps, D);
+}
+
+void rmsnorm_again(float *y, const float *x, const float *w, const float *r, long T, long D)
+{
+#pragma omp parallel for schedule(static)
+    for (long t = 0; t < T; t++)
+        scaled_row(y + t * D, x + t * D, w, r[t], D);
 }
 
 /* dx += r (w dy) - x r^3 / D sum(w dy x) */

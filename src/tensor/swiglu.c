@@ -38,3 +38,53 @@ void swiglu_bwd(float *dg, float *du, const float *dact, const float *g, const f
     for (long i = 0; i < n; i += CHUNK)
         bwd_chunk(dg + i, du + i, dact + i, g + i, u + i, n - i < CHUNK ? n - i : CHUNK);
 }
+
+ALWAYS_INLINE float widen(uint16_t h)
+{
+    union vm_bits b = {.u = (uint32_t)h << 16};
+    return b.f;
+}
+
+/* To the nearest, ties to even; NaN stays one. */
+ALWAYS_INLINE uint16_t narrow(float x)
+{
+    union vm_bits b = {.f = x};
+    uint32_t rounded = (b.u + 0x7fff + (b.u >> 16 & 1)) >> 16, nan = b.u >> 16 | 0x40;
+    return (uint16_t)((b.u & 0x7fffffff) > 0x7f800000u ? nan : rounded);
+}
+
+static HOT void fwd_chunk_bf16(uint16_t *restrict act, const uint16_t *restrict g,
+                               const uint16_t *restrict u, long n)
+{
+#pragma omp simd
+    for (long i = 0; i < n; i++) {
+        float gi = widen(g[i]);
+        act[i] = narrow(gi * vm_sigmoid(gi) * widen(u[i]));
+    }
+}
+
+void swiglu_fwd_bf16(uint16_t *act, const uint16_t *g, const uint16_t *u, long n)
+{
+#pragma omp parallel for schedule(static)
+    for (long i = 0; i < n; i += CHUNK)
+        fwd_chunk_bf16(act + i, g + i, u + i, n - i < CHUNK ? n - i : CHUNK);
+}
+
+static HOT void bwd_chunk_bf16(uint16_t *dg, uint16_t *du, const uint16_t *dact, const uint16_t *g,
+                               const uint16_t *u, long n)
+{
+#pragma omp simd
+    for (long i = 0; i < n; i++) {
+        float gi = widen(g[i]), ui = widen(u[i]), di = widen(dact[i]), s = vm_sigmoid(gi);
+        dg[i] = narrow(di * ui * (s + gi * s * (1.0f - s)));
+        du[i] = narrow(di * gi * s);
+    }
+}
+
+void swiglu_bwd_bf16(uint16_t *dg, uint16_t *du, const uint16_t *dact, const uint16_t *g,
+                     const uint16_t *u, long n)
+{
+#pragma omp parallel for schedule(static)
+    for (long i = 0; i < n; i += CHUNK)
+        bwd_chunk_bf16(dg + i, du + i, dact + i, g + i, u + i, n - i < CHUNK ? n - i : CHUNK);
+}

@@ -127,7 +127,8 @@ static void test_form(const struct gemv_kernels *k, enum form form)
         float *y = FLOATS(T * N), *again = FLOATS(T * N);
         size_t room = (size_t)(T * gemv_turned(K));
         float *turned = FLOATS(room);
-        struct linear l = {y, x, &m.W, i % 2 ? bias : NULL, T}, other = l;
+        struct linear l = {.Y = y, .X = x, .W = &m.W, .bias = i % 2 ? bias : NULL, .T = T},
+                      other = l;
         gemv_products(k, &l, 1, turned, room);
         double off = miss(&l, m.value);
         worst_off = off <= worst_off ? worst_off : off;
@@ -139,7 +140,7 @@ static void test_form(const struct gemv_kernels *k, enum form form)
             threads_same &= !memcmp(y, again, (size_t)(T * N) * sizeof *y);
         }
         for (long t = 0; t < T; t++) { /* a token by itself */
-            struct linear one = {again, x + t * K, &m.W, l.bias, 1};
+            struct linear one = {.Y = again, .X = x + t * K, .W = &m.W, .bias = l.bias, .T = 1};
             gemv_products(k, &one, 1, turned, room);
             alone &= !memcmp(y + t * N, again, (size_t)N * sizeof *y);
         }
@@ -171,7 +172,8 @@ static void test_list(const struct gemv_kernels *k)
     double off = 0;
     for (int i = 0; i < 5; i++) {
         m[i] = make(forms[i], rows[i], K);
-        l[i] = (struct linear){FLOATS(T * rows[i]), x + from[i] * T * K, &m[i].W, NULL, T};
+        l[i] = (struct linear){
+            .Y = FLOATS(T * rows[i]), .X = x + from[i] * T * K, .W = &m[i].W, .T = T};
     }
     gemv_products(k, l, 5, turned, ROOM);
     for (int i = 0; i < 5; i++)
@@ -193,7 +195,7 @@ static void test_not_finite(const struct gemv_kernels *k)
     for (long i = 0; i < K; i++)
         x[i] = 1;
     x[K - 1] = NAN;
-    struct linear l = {y, x, &m.W, NULL, 1};
+    struct linear l = {.Y = y, .X = x, .W = &m.W, .T = 1};
     gemv_products(k, &l, 1, NULL, 0);
     ok(isnan(y[0]) && isnan(y[1]) && isnan(y[2]), "%s: NaN stays", k->name);
     drop(&m);
@@ -218,7 +220,7 @@ static void test_switch(void)
     linear_fwd(g, y[2], x, &m.W, NULL, T - 1);
     gemm_set_few(g, 0);
     linear_fwd(g, y[3], x, &m.W, NULL, T - 1);
-    struct linear l = {y[2], x, &m.W, NULL, T - 1};
+    struct linear l = {.Y = y[2], .X = x, .W = &m.W, .T = T - 1};
     ok(!memcmp(y[0], y[1], T * N * sizeof **y) && miss(&l, m.value) <= 5e-7,
        "few rows, and only they, take the other way where it is on");
     ok(memcmp(y[2], y[3], (T - 1) * N * sizeof **y) != 0, "and only where it is on");
@@ -232,7 +234,8 @@ static void test_switch(void)
 
 static void test_attention(long H, long G, long C, long window, long T, long nk)
 {
-    struct attn_dims d = {H, G, C, window, (float)(1 / sqrt((double)C))};
+    struct attn_dims d = {
+        .H = H, .G = G, .C = C, .window = window, .scale = (float)(1 / sqrt((double)C))};
     double *q = randoms(T * H * C, 2, 1), *k = randoms(nk * G * C, 1, 2),
            *v = randoms(nk * G * C, 1, 3), *o = DOUBLES(T * H * C), *lse = DOUBLES(T * H);
     float *qf = to_floats(q, T * H * C), *kf = to_floats(k, nk * G * C),
