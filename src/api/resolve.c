@@ -308,6 +308,16 @@ int pack_arg_load(const struct pack_arg *p, struct model *m, struct pesc_error *
     return *p->weights ? params_load(&m->params, p->weights, err) : 0;
 }
 
+static int has_int8_matrix(const struct model_config *c)
+{
+    for (enum layer_tensor t = 0; t < LT_COUNT; t++) {
+        long rows, cols;
+        if (layer_tensor_shape(c, t, &rows, &cols) && cols && linear_int8(rows, cols, 0))
+            return 1;
+    }
+    return 0;
+}
+
 int compute_arg(const char *name, const struct model_arg *a, enum compute *out, char *why,
                 size_t why_size, struct pesc_error *err)
 {
@@ -332,8 +342,11 @@ int compute_arg(const char *name, const struct model_arg *a, enum compute *out, 
             return FAIL(err, COMPUTE_ISA, "this CPU has no int8 products (%s); use --compute %s",
                         found, others);
         *out = COMPUTE_INT8;
-        if (why)
-            snprintf(why, why_size, "as asked; %s else", dtype_name(compute_form(COMPUTE_INT8)));
+        const char *rest = dtype_name(compute_form(COMPUTE_INT8));
+        if (why && has_int8_matrix(base_config(a->base)))
+            snprintf(why, why_size, "as asked; %s else", rest);
+        else if (why)
+            snprintf(why, why_size, "as asked, but all matrices are small: all is %s", rest);
     } else {
         int quantised = base_config(a->base)->quant != QUANT_NONE;
         *out = has && (quantised || stored != DT_F32) ? COMPUTE_BF16 : COMPUTE_F32;

@@ -36,6 +36,8 @@ pesc eval B --data heldout.json --compute int8 --json
 has out '"compute":"int8"' "eval says so"
 strip out | sed 's/"compute":"[a-z0-9]*"//' >int8.json
 same rest.json int8.json "matrices of fewer than 65536 weights are $rest"
+pesc plan B --data tune.json --compute int8
+has out "all matrices are small: all is $rest" "which plan tells"
 pesc train base/init --data tune.json -o no --trainable full --max-steps 1 --compute int8
 exits 2 E-USAGE-VALUE "where every weight is trained"
 
