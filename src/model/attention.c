@@ -10,10 +10,13 @@
 
 struct saved {
     float *xn, *r;            /* [T,D] normed input, [T] */
-    float *q, *k, *v;         /* after norm and rotation */
+    float *q, *k, *v;         /* after norm and rotation; kept unless q16 and so on are */
     float *q0, *k0, *rq, *rk; /* before them, with qk_norm */
     float *o, *lse;           /* [T,H,C], [T,H] */
     float *delta, *dq, *dk, *dv, *dxn, *do_;
+    /* Instead of q, k, v and do_, where attention multiplies in bf16; q, k and v of a bias are
+     * floats on the way there. */
+    uint16_t *q16, *k16, *v16, *do16;
     void *packed; /* while attention is at work */
 };
 
@@ -27,13 +30,42 @@ static struct attn_dims dims(const struct part *p)
                               .scale = (float)(1 / sqrt((double)c->head_dim))};
 }
 
-/* Floats of room for products in bf16; 0: float products. */
-static long packed_size(const struct part *p, long T)
+static int narrow(const struct part *p)
 {
-    struct attn_dims d = dims(p);
-    if (p->compute == COMPUTE_F32 || !attention_has_bf16())
-        return 0;
-    return (long)(attention_packed(T, &d) + 1) / 2;
+    return p->between == DT_BF16 && attention_has_bf16();
+}
+
+static uint16_t *rows16(struct arena *a, long n)
+{
+    return arena_alloc(a, (size_t)n, sizeof(uint16_t));
+}
+
+static void layout_kept(const struct part *p, struct saved *s, struct arena *a, long T)
+{
+    const struct model_config *c = p->c;
+    long H = c->num_heads, G = c->num_kv_heads, C = c->head_dim;
+    if (p->trains)
+        s->xn = ARENA_FLOATS(a, T * c->hidden_size);
+    s->r = ARENA_FLOATS(a, T);
+    s->q0 = s->k0 = s->rq = s->rk = s->q = s->k = s->v = NULL;
+    s->q16 = s->k16 = s->v16 = NULL;
+    if (narrow(p)) {
+        s->q16 = rows16(a, T * H * C);
+        s->k16 = rows16(a, T * G * C);
+        s->v16 = rows16(a, T * G * C);
+    } else {
+        s->q = ARENA_FLOATS(a, T * H * C);
+        s->k = ARENA_FLOATS(a, T * G * C);
+        s->v = ARENA_FLOATS(a, T * G * C);
+    }
+    s->o = ARENA_FLOATS(a, T * H * C);
+    if (c->qk_norm) {
+        s->q0 = ARENA_FLOATS(a, T * H * C);
+        s->k0 = ARENA_FLOATS(a, T * G * C);
+        s->rq = ARENA_FLOATS(a, T * H);
+        s->rk = ARENA_FLOATS(a, T * G);
+    }
+    s->lse = ARENA_FLOATS(a, T * H);
 }
 
 static void layout(const struct part *p, void *saved, struct arena *a, long T, enum lay kind)
@@ -41,35 +73,29 @@ static void layout(const struct part *p, void *saved, struct arena *a, long T, e
     struct saved *s = saved;
     const struct model_config *c = p->c;
     long H = c->num_heads, G = c->num_kv_heads, C = c->head_dim, D = c->hidden_size;
-    if (kind == LAY_KEPT && p->trains)
-        s->xn = ARENA_FLOATS(a, T * D);
     if (kind == LAY_KEPT) {
-        s->r = ARENA_FLOATS(a, T);
-        s->q = ARENA_FLOATS(a, T * H * C);
-        s->k = ARENA_FLOATS(a, T * G * C);
-        s->v = ARENA_FLOATS(a, T * G * C);
-        s->q0 = s->k0 = s->rq = s->rk = NULL;
-        if (c->qk_norm) {
-            s->q0 = ARENA_FLOATS(a, T * H * C);
-            s->k0 = ARENA_FLOATS(a, T * G * C);
-            s->rq = ARENA_FLOATS(a, T * H);
-            s->rk = ARENA_FLOATS(a, T * G);
-        }
-        s->o = ARENA_FLOATS(a, T * H * C);
-        s->lse = ARENA_FLOATS(a, T * H);
+        layout_kept(p, s, a, T);
     } else if (kind == LAY_FORWARD) {
         /* the normed input is not needed any more when attention begins, unless it is kept */
-        long packed = packed_size(p, T), xn = p->trains ? 0 : T * D;
+        struct attn_dims d = dims(p);
+        long packed = narrow(p) ? (long)(attention_packed(T, &d) + 1) / 2 : 0;
+        long xn = p->trains ? 0 : T * D;
         float *work = ARENA_FLOATS(a, packed > xn ? packed : xn);
         s->packed = packed ? work : NULL;
         if (!p->trains)
             s->xn = work;
+        if (narrow(p)) {
+            s->q = ARENA_FLOATS(a, T * H * C);
+            s->k = ARENA_FLOATS(a, T * G * C);
+            s->v = c->qkv_bias ? ARENA_FLOATS(a, T * G * C) : NULL;
+        }
     } else if (kind == LAY_BACKWARD) {
         s->delta = ARENA_FLOATS(a, T * H);
         s->dq = ARENA_FLOATS(a, T * H * C);
         s->dk = ARENA_FLOATS(a, T * G * C);
         s->dv = ARENA_FLOATS(a, T * G * C);
-        s->do_ = ARENA_FLOATS(a, T * H * C);
+        s->do_ = narrow(p) ? NULL : ARENA_FLOATS(a, T * H * C);
+        s->do16 = narrow(p) ? rows16(a, T * H * C) : NULL;
         s->dxn = p->trains ? ARENA_FLOATS(a, T * D) : s->xn;
     }
 }
@@ -90,36 +116,23 @@ static void attend_cached(const struct part *p, struct pass *pass, struct saved 
         attention_fwd(s->o, s->lse, s->q, kv->k[p->layer], kv->v[p->layer], cq, ck, 1, &d);
 }
 
-static void fwd(const struct part *p, struct pass *pass, void *saved, float *out, const float *in)
+/* Rotation, and o from q, k, v. */
+static void attend(const struct part *p, struct pass *pass, struct saved *s)
 {
-    struct saved *s = saved;
     const struct model_config *c = p->c;
-    const struct layer_weights *w = pass->w;
-    long T = pass->T, H = c->num_heads, G = c->num_kv_heads, C = c->head_dim, D = c->hidden_size;
+    long T = pass->T, H = c->num_heads, G = c->num_kv_heads, C = c->head_dim;
     struct attn_dims d = dims(p);
     d.packed = s->packed;
-    profile_to(pass->profile, STAGE_NORM);
-    rmsnorm_fwd(s->xn, s->r, in, w->vec[LT_NORM_ATTN], c->rms_norm_eps, T, D);
-    profile_to(pass->profile, STAGE_PROJ);
-    const struct linear qkv[] = {
-        {.Y = c->qk_norm ? s->q0 : s->q,
-         .X = s->xn,
-         .W = &w->mat[LT_Q],
-         .bias = w->vec[LT_Q_BIAS],
-         .T = T},
-        {.Y = c->qk_norm ? s->k0 : s->k,
-         .X = s->xn,
-         .W = &w->mat[LT_K],
-         .bias = w->vec[LT_K_BIAS],
-         .T = T},
-        {.Y = s->v, .X = s->xn, .W = &w->mat[LT_V], .bias = w->vec[LT_V_BIAS], .T = T}};
-    linears_fwd(pass->gemm, qkv, 3);
-    profile_to(pass->profile, STAGE_NORM);
-    if (c->qk_norm) {
-        rmsnorm_fwd(s->q, s->rq, s->q0, w->vec[LT_Q_NORM], c->rms_norm_eps, T * H, C);
-        rmsnorm_fwd(s->k, s->rk, s->k0, w->vec[LT_K_NORM], c->rms_norm_eps, T * G, C);
-    }
     profile_to(pass->profile, STAGE_POINTWISE);
+    if (s->q16) {
+        rope_apply_bf16(s->q16, s->q, pass->cos, pass->sin, T, H, C);
+        rope_apply_bf16(s->k16, s->k, pass->cos, pass->sin, T, G, C);
+        if (s->v)
+            round_rows(s->v16, s->v, T, G * C);
+        profile_to(pass->profile, STAGE_ATTENTION);
+        attention_fwd_bf16(s->o, s->lse, s->q16, s->k16, s->v16, pass->cu, pass->cu, pass->S, &d);
+        return;
+    }
     rope_apply(s->q, pass->cos, pass->sin, 1, T, H, C);
     rope_apply(s->k, pass->cos, pass->sin, 1, T, G, C);
     profile_to(pass->profile, STAGE_ATTENTION);
@@ -127,6 +140,40 @@ static void fwd(const struct part *p, struct pass *pass, void *saved, float *out
         attend_cached(p, pass, s);
     else
         attention_fwd(s->o, s->lse, s->q, s->k, s->v, pass->cu, pass->cu, pass->S, &d);
+}
+
+static void fwd(const struct part *p, struct pass *pass, void *saved, float *out, const float *in)
+{
+    struct saved *s = saved;
+    const struct model_config *c = p->c;
+    const struct layer_weights *w = pass->w;
+    long T = pass->T, H = c->num_heads, G = c->num_kv_heads, C = c->head_dim, D = c->hidden_size;
+    profile_to(pass->profile, STAGE_NORM);
+    rmsnorm_fwd(s->xn, s->r, in, w->vec[LT_NORM_ATTN], c->rms_norm_eps, T, D);
+    profile_to(pass->profile, STAGE_PROJ);
+    const struct linear qkv[] = {{.Y = c->qk_norm ? s->q0 : s->q,
+                                  .X = s->xn,
+                                  .W = &w->mat[LT_Q],
+                                  .bias = w->vec[LT_Q_BIAS],
+                                  .T = T},
+                                 {.Y = c->qk_norm ? s->k0 : s->k,
+                                  .X = s->xn,
+                                  .W = &w->mat[LT_K],
+                                  .bias = w->vec[LT_K_BIAS],
+                                  .T = T},
+                                 {.Y = s->v,
+                                  .Y16 = s->v ? NULL : s->v16,
+                                  .X = s->xn,
+                                  .W = &w->mat[LT_V],
+                                  .bias = w->vec[LT_V_BIAS],
+                                  .T = T}};
+    linears_fwd(pass->gemm, qkv, 3);
+    profile_to(pass->profile, STAGE_NORM);
+    if (c->qk_norm) {
+        rmsnorm_fwd(s->q, s->rq, s->q0, w->vec[LT_Q_NORM], c->rms_norm_eps, T * H, C);
+        rmsnorm_fwd(s->k, s->rk, s->k0, w->vec[LT_K_NORM], c->rms_norm_eps, T * G, C);
+    }
+    attend(p, pass, s);
     profile_to(pass->profile, STAGE_PROJ);
     linear_fwd(pass->gemm, out, s->o, &w->mat[LT_O], w->vec[LT_O_BIAS], T);
     profile_to(pass->profile, STAGE_POINTWISE);
@@ -155,11 +202,17 @@ static void bwd(const struct part *p, struct pass *pass, void *saved, float *dx,
         return;
     /* out = in + o Wo^T + bo */
     profile_to(pass->profile, STAGE_PROJ);
-    linear_bwd_data(pass->gemm, s->do_, 0, dx, &w->mat[LT_O], T);
+    linear_bwd_rows(
+        pass->gemm,
+        &(struct linear_bwd){.dX = s->do_, .dX16 = s->do16, .dY = dx, .W = &w->mat[LT_O], .T = T});
     grad_linear(p, pass, LT_O, LT_O_BIAS, dx, s->o);
     profile_to(pass->profile, STAGE_ATTENTION);
-    attention_bwd(s->dq, s->dk, s->dv, s->delta, s->do_, s->q, s->k, s->v, s->o, s->lse, pass->cu,
-                  pass->S, &d);
+    if (s->q16)
+        attention_bwd_bf16(s->dq, s->dk, s->dv, s->delta, s->do16, s->q16, s->k16, s->v16, s->o,
+                           s->lse, pass->cu, pass->S, &d);
+    else
+        attention_bwd(s->dq, s->dk, s->dv, s->delta, s->do_, s->q, s->k, s->v, s->o, s->lse,
+                      pass->cu, pass->S, &d);
     profile_to(pass->profile, STAGE_POINTWISE);
     rope_apply(s->dq, pass->cos, pass->sin, -1, T, H, C);
     rope_apply(s->dk, pass->cos, pass->sin, -1, T, G, C);

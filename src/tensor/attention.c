@@ -1,5 +1,4 @@
 #include "config.h"
-#include "tensor/attention_bf16.h"
 #include "tensor/attention_tile.h"
 #include "tensor/vecmath.h"
 
@@ -91,12 +90,6 @@ void attention_fwd(float *o, float *lse, const float *q, const float *k, const f
                    const long *cq, const long *ck, long S, const struct attn_dims *d)
 {
     long H = d->H, G = d->G, C = d->C, rep = H / G;
-#ifdef PESC_HAVE_AVX512_BF16
-    if (d->packed && attention_has_bf16()) {
-        attention_bf16_fwd(o, lse, q, k, v, cq, ck, S, d);
-        return;
-    }
-#endif
     /* Tiles are dealt out in turn, since later ones of a sequence see more keys. */
 #pragma omp parallel
     {

@@ -7,13 +7,6 @@
 
 #include "tensor/attention_tile.h"
 
-/* As attention_fwd and attention_bwd; only where attention_has_bf16. */
-void attention_bf16_fwd(float *o, float *lse, const float *q, const float *k, const float *v,
-                        const long *cq, const long *ck, long S, const struct attn_dims *d);
-void attention_bf16_bwd(float *dq, float *dk, float *dv, float *delta, const float *do_,
-                        const float *q, const float *k, const float *v, const float *o,
-                        const float *lse, const long *cu, long S, const struct attn_dims *d);
-
 #if defined PESC_HAVE_AVX512_BF16
 
 #include <immintrin.h>
@@ -89,20 +82,21 @@ static inline long bf16_band(long f0, long n, long rep, long shift, long window,
     return k0 - k0 % BF16_KEYS;
 }
 
-/* Asks for the memory of rows f0 .. f0+n-1 of a group that begins at p: there is a tile's
- * arithmetic to do until they are needed. */
-static inline void bf16_prefetch(const float *p, const struct attn_dims *d, long f0, long n)
+/* Asks for the memory of rows f0 .. f0+n-1 of a group that begins at p, of numbers of so many
+ * bytes: there is a tile's arithmetic to do until they are needed. */
+static inline void bf16_prefetch(const void *p, long size, const struct attn_dims *d, long f0,
+                                 long n)
 {
-    enum { LINE = 64 / sizeof(float) };
-    long rep = d->H / d->G, row = rep * d->C;
+    enum { LINE = 64 };
+    long rep = d->H / d->G, row = rep * d->C * size;
     for (long t = f0 / rep; n > 0 && t <= (f0 + n - 1) / rep; t++)
         for (long c = 0; c < row; c += LINE)
-            _mm_prefetch((const char *)(p + t * d->H * d->C + c), _MM_HINT_T1);
+            _mm_prefetch((const char *)p + t * d->H * d->C * size + c, _MM_HINT_T1);
 }
 
 /* n rows of C numbers; columns: at most a tile of them. */
-void bf16_pack_rows(uint16_t *dst, const float *src, long stride, long n, long C);
-void bf16_pack_columns(uint16_t *dst, const float *src, long stride, long n, long C);
+void bf16_pack_rows(uint16_t *dst, const uint16_t *src, long stride, long n, long C);
+void bf16_pack_columns(uint16_t *dst, const uint16_t *src, long stride, long n, long C);
 
 /* Rows f0 .. f0+n-1 of a group, and up to ld, a multiple of LANES: row r lies at head at[r] of the
  * group's first query on, its query stands at key pos[r] (-1: there is no such row) and sees none
@@ -110,9 +104,10 @@ void bf16_pack_columns(uint16_t *dst, const float *src, long stride, long n, lon
 void bf16_places(long *at, int *pos, int *oldest, long ld, const struct attn_dims *d, long f0,
                  long n, long shift);
 /* Those of src, missing ones zero: channel pairs [Cp/2][ld][2], and row pairs [ld/2][Cp][2]. */
-void bf16_pack_channel_pairs(uint16_t *dst, long ld, const float *src, const long *at, long n,
+void bf16_pack_channel_pairs(uint16_t *dst, long ld, const uint16_t *src, const long *at, long n,
                              long C);
-void bf16_pack_row_pairs(uint16_t *dst, long ld, const float *src, const long *at, long n, long C);
+void bf16_pack_row_pairs(uint16_t *dst, long ld, const uint16_t *src, const long *at, long n,
+                         long C);
 /* The transpose of src [Cp][ld], each row times its lane's factor, to where they lie. */
 void bf16_store_transposed(float *dst, const long *at, long n, long C, const float *src, long ld,
                            const float *factor);
@@ -144,6 +139,19 @@ BF16_INLINE __m512i bf16_pairs(__m512 even, __m512 odd)
         _mm512_set_epi16(31, 15, 30, 14, 29, 13, 28, 12, 27, 11, 26, 10, 25, 9, 24, 8, 23, 7, 22, 6,
                          21, 5, 20, 4, 19, 3, 18, 2, 17, 1, 16, 0);
     return _mm512_permutexvar_epi16(order, (__m512i)_mm512_cvtne2ps_pbh(odd, even));
+}
+
+/* The first n lanes of 16. */
+BF16_INLINE __mmask16 bf16_lanes(long n)
+{
+    return n >= LANES ? 0xffff : n <= 0 ? 0 : (__mmask16)((1u << n) - 1);
+}
+
+/* 16 numbers, of which n are there, as floats. */
+BF16_INLINE __m512 bf16_widen(const uint16_t *p, long n)
+{
+    __m256i x = _mm256_maskz_loadu_epi16(bf16_lanes(n), p);
+    return (__m512)_mm512_slli_epi32(_mm512_cvtepu16_epi32(x), 16);
 }
 
 /* Lanes that key j is seen by: those whose query stands at j or behind, within the window. */

@@ -30,23 +30,21 @@ struct bwd_tile {
 };
 
 struct view {
-    const float *q, *do_, *lse, *delta;
+    const uint16_t *q, *do_;
+    const float *lse, *delta;
     const uint16_t *k, *v, *k_c; /* rows, rows, columns */
     float *dq, *dk, *dv;
     long n, rep, k_stride;
 };
 
-/* With dO as the products see it, so that the rows of dS still sum to nearly 0. */
-static BF16_ISA void row_delta(float *delta, const float *do_, const float *o, long H, long C)
+/* o in full: what it is rounded by would not cancel in dS. */
+static BF16_ISA void row_delta(float *delta, const uint16_t *do_, const float *o, long H, long C)
 {
     for (long h = 0; h < H; h++) {
         __m512 sum = _mm512_setzero_ps();
-        for (long c = 0; c < C; c += LANES) {
-            __mmask16 m = C - c >= LANES ? 0xffff : (__mmask16)((1u << (C - c)) - 1);
-            __m256i x = (__m256i)_mm512_cvtneps_pbh(_mm512_maskz_loadu_ps(m, do_ + h * C + c));
-            __m512 r = (__m512)_mm512_slli_epi32(_mm512_cvtepu16_epi32(x), 16);
-            sum = _mm512_fmadd_ps(r, _mm512_maskz_loadu_ps(m, o + h * C + c), sum);
-        }
+        for (long c = 0; c < C; c += LANES)
+            sum = _mm512_fmadd_ps(bf16_widen(do_ + h * C + c, C - c),
+                                  _mm512_maskz_loadu_ps(bf16_lanes(C - c), o + h * C + c), sum);
         delta[h] = _mm512_reduce_add_ps(sum);
     }
 }
@@ -124,10 +122,10 @@ static void bwd_rows(const struct view *x, const struct attn_dims *d, long f0, l
         return;
     load_rows(&w, x, d, f0, n, ld, want);
     if (want & WANT_QUERIES)
-        bf16_prefetch(x->dq, d, f0, n);
+        bf16_prefetch(x->dq, sizeof *x->dq, d, f0, n);
     if (want & WANT_KEYS && f0 + n < x->n * x->rep) {
-        bf16_prefetch(x->q, d, f0 + n, BF16_ROWS);
-        bf16_prefetch(x->do_, d, f0 + n, BF16_ROWS);
+        bf16_prefetch(x->q, sizeof *x->q, d, f0 + n, BF16_ROWS);
+        bf16_prefetch(x->do_, sizeof *x->do_, d, f0 + n, BF16_ROWS);
     }
     for (long k0 = begin; k0 < end; k0 += BF16_KEYS) {
         long keys = end - k0 < BF16_KEYS ? end - k0 : BF16_KEYS, even = round_up(keys, 2);
@@ -188,7 +186,8 @@ static int in_one_pass(const long *cu, long S, long G, long threads)
 /* Everything of a call; made for each sequence and group. */
 struct call {
     float *dq, *dk, *dv;
-    const float *do_, *q, *lse, *delta;
+    const uint16_t *do_, *q;
+    const float *lse, *delta;
     const uint16_t *k, *v, *k_c;
     const long *cu;
     const struct attn_dims *d;
@@ -214,8 +213,8 @@ static struct view view_of(const struct call *c, long s, long g)
                          .k_stride = G * C};
 }
 
-void attention_bf16_bwd(float *dq, float *dk, float *dv, float *delta, const float *do_,
-                        const float *q, const float *k, const float *v, const float *o,
+void attention_bwd_bf16(float *dq, float *dk, float *dv, float *delta, const uint16_t *do_,
+                        const uint16_t *q, const uint16_t *k, const uint16_t *v, const float *o,
                         const float *lse, const long *cu, long S, const struct attn_dims *d)
 {
     long H = d->H, G = d->G, C = d->C, rep = H / G, Cp = bf16_width(C);
@@ -267,6 +266,16 @@ void attention_bf16_bwd(float *dq, float *dk, float *dv, float *delta, const flo
             }
         }
     }
+}
+
+#else
+
+void attention_bwd_bf16(float *dq, float *dk, float *dv, float *delta, const uint16_t *do_,
+                        const uint16_t *q, const uint16_t *k, const uint16_t *v, const float *o,
+                        const float *lse, const long *cu, long S, const struct attn_dims *d)
+{
+    (void)dq, (void)dk, (void)dv, (void)delta, (void)do_, (void)q, (void)k, (void)v, (void)o;
+    (void)lse, (void)cu, (void)S, (void)d;
 }
 
 #endif

@@ -6,17 +6,6 @@
 
 #include <string.h>
 
-/* The first n lanes of 16. */
-BF16_INLINE __mmask16 lanes(long n)
-{
-    return n >= LANES ? 0xffff : n <= 0 ? 0 : (__mmask16)((1u << n) - 1);
-}
-
-BF16_INLINE __m512 load(const float *p, long n)
-{
-    return _mm512_maskz_loadu_ps(lanes(n), p);
-}
-
 /* 16 x 16 words. */
 BF16_INLINE void transpose(__m512i r[LANES])
 {
@@ -50,34 +39,41 @@ BF16_INLINE void transpose(__m512i r[LANES])
         r[i] = t[i];
 }
 
-BF16_ISA void bf16_pack_rows(uint16_t *dst, const float *src, long stride, long n, long C)
+BF16_ISA void bf16_pack_rows(uint16_t *dst, const uint16_t *src, long stride, long n, long C)
 {
     long Cp = bf16_width(C);
     for (long r = 0; r < n; r++, src += stride, dst += Cp)
         for (long c = 0; c < Cp; c += LANES)
             _mm256_storeu_si256((__m256i *)(dst + c),
-                                (__m256i)_mm512_cvtneps_pbh(load(src + c, C - c)));
+                                _mm256_maskz_loadu_epi16(bf16_lanes(C - c), src + c));
 }
 
 /* Stands for rows that are not there. */
-static const float zeros[C_MAX];
+static const uint16_t zeros[C_MAX + LANES];
 
-BF16_ISA void bf16_pack_columns(uint16_t *dst, const float *src, long stride, long n, long C)
+/* 16 numbers of two rows, of which m are there, as pairs. */
+BF16_INLINE __m512i zip(const uint16_t *a, const uint16_t *b, __mmask16 m)
+{
+    __m512i lo = _mm512_cvtepu16_epi32(_mm256_maskz_loadu_epi16(m, a));
+    __m512i hi = _mm512_cvtepu16_epi32(_mm256_maskz_loadu_epi16(m, b));
+    return _mm512_or_si512(lo, _mm512_slli_epi32(hi, 16));
+}
+
+BF16_ISA void bf16_pack_columns(uint16_t *dst, const uint16_t *src, long stride, long n, long C)
 {
     long Cp = bf16_width(C), pairs = (n + 1) / 2;
     for (long p = 0; p < pairs; p += LANES) {
-        const float *row[2 * LANES];
+        const uint16_t *row[2 * LANES];
         for (long i = 0; i < 2 * LANES; i++)
             row[i] = 2 * p + i < n ? src + (2 * p + i) * stride : zeros;
         for (long c = 0; c < Cp; c += LANES) {
             __m512i r[LANES];
-            __mmask16 m = lanes(C - c);
+            __mmask16 m = bf16_lanes(C - c);
 #pragma GCC unroll 16
             for (int i = 0; i < LANES; i++)
-                r[i] = bf16_pairs(_mm512_maskz_loadu_ps(m, row[2 * i] + c),
-                                  _mm512_maskz_loadu_ps(m, row[2 * i + 1] + c));
+                r[i] = zip(row[2 * i] + c, row[2 * i + 1] + c, m);
             transpose(r);
-            m = lanes(pairs - p);
+            m = bf16_lanes(pairs - p);
 #pragma GCC unroll 16
             for (int i = 0; i < LANES; i++)
                 _mm512_mask_storeu_epi32(dst + (c + i) * 2 * pairs + 2 * p, m, r[i]);
@@ -100,22 +96,21 @@ void bf16_places(long *at, int *pos, int *oldest, long ld, const struct attn_dim
     }
 }
 
-BF16_ISA void bf16_pack_channel_pairs(uint16_t *dst, long ld, const float *src, const long *at,
+BF16_ISA void bf16_pack_channel_pairs(uint16_t *dst, long ld, const uint16_t *src, const long *at,
                                       long n, long C)
 {
     long half = bf16_width(C) / 2;
     for (long r0 = 0; r0 < ld; r0 += LANES) {
-        const float *row[LANES];
+        const uint16_t *row[LANES];
         for (long i = 0; i < LANES; i++)
             row[i] = r0 + i < n ? src + at[r0 + i] * C : zeros;
         for (long p = 0; p < half; p += LANES) {
             __m512i r[LANES];
-            long c = 2 * p, next = c + LANES < C ? LANES : 0;
-            __mmask16 low = lanes(C - c), high = next ? lanes(C - c - next) : 0;
+            long c = 2 * p, left = C - c;
+            __mmask32 m = left >= 2 * LANES ? 0xffffffffu : (1u << left) - 1;
 #pragma GCC unroll 16
             for (int i = 0; i < LANES; i++)
-                r[i] = (__m512i)_mm512_cvtne2ps_pbh(_mm512_maskz_loadu_ps(high, row[i] + c + next),
-                                                    _mm512_maskz_loadu_ps(low, row[i] + c));
+                r[i] = _mm512_maskz_loadu_epi16(m, row[i] + c);
             transpose(r);
 #pragma GCC unroll 16
             for (int i = 0; i < LANES; i++)
@@ -125,15 +120,15 @@ BF16_ISA void bf16_pack_channel_pairs(uint16_t *dst, long ld, const float *src, 
     }
 }
 
-BF16_ISA void bf16_pack_row_pairs(uint16_t *dst, long ld, const float *src, const long *at, long n,
-                                  long C)
+BF16_ISA void bf16_pack_row_pairs(uint16_t *dst, long ld, const uint16_t *src, const long *at,
+                                  long n, long C)
 {
     long Cp = bf16_width(C);
     for (long r = 0; r < ld; r += 2, dst += 2 * Cp) {
-        const float *a = r < n ? src + at[r] * C : zeros;
-        const float *b = r + 1 < n ? src + at[r + 1] * C : zeros;
+        const uint16_t *a = r < n ? src + at[r] * C : zeros;
+        const uint16_t *b = r + 1 < n ? src + at[r + 1] * C : zeros;
         for (long c = 0; c < Cp; c += LANES)
-            _mm512_store_si512(dst + 2 * c, bf16_pairs(load(a + c, C - c), load(b + c, C - c)));
+            _mm512_store_si512(dst + 2 * c, zip(a + c, b + c, bf16_lanes(C - c)));
     }
 }
 
@@ -144,7 +139,7 @@ BF16_ISA void bf16_store_transposed(float *dst, const long *at, long n, long C, 
         __m512 by = _mm512_load_ps(factor + r0);
         for (long c = 0; c < C; c += LANES) {
             __m512i r[LANES];
-            __mmask16 m = lanes(C - c);
+            __mmask16 m = bf16_lanes(C - c);
 #pragma GCC unroll 16
             for (int i = 0; i < LANES; i++)
                 r[i] = (__m512i)_mm512_mul_ps(_mm512_load_ps(src + (c + i) * ld + r0), by);

@@ -5,7 +5,6 @@
  * more arithmetic, but tiles enough for all threads. Nothing is added across threads, and dq is the
  * same sum in the same order both ways: the bits do not tell which was taken. */
 #include "config.h"
-#include "tensor/attention_bf16.h"
 #include "tensor/attention_tile.h"
 #include "tensor/vecmath.h"
 
@@ -163,12 +162,6 @@ void attention_bwd(float *dq, float *dk, float *dv, float *delta, const float *d
                    long S, const struct attn_dims *d)
 {
     long H = d->H, G = d->G, C = d->C, rep = H / G;
-#ifdef PESC_HAVE_AVX512_BF16
-    if (d->packed && attention_has_bf16()) {
-        attention_bf16_bwd(dq, dk, dv, delta, do_, q, k, v, o, lse, cu, S, d);
-        return;
-    }
-#endif
 #pragma omp parallel
     {
         long turn = 0, me = omp_get_thread_num(), threads = omp_get_num_threads();

@@ -25,6 +25,10 @@ void rope_table(float *cos_t, float *sin_t, const long *position, const double *
 void rope_apply(float *x, const float *cos_t, const float *sin_t, int sign, long T, long heads,
                 long C);
 
+/* The forward rotation of x, rounded. */
+void rope_apply_bf16(uint16_t *y, const float *x, const float *cos_t, const float *sin_t, long T,
+                     long heads, long C);
+
 /* act = silu(g) * u, n elements. bwd: dg, du from dact. dg may be g's own memory, du u's. */
 void swiglu_fwd(float *act, const float *g, const float *u, long n);
 void swiglu_bwd(float *dg, float *du, const float *dact, const float *g, const float *u, long n);
@@ -41,14 +45,9 @@ void swiglu_bwd_bf16(uint16_t *dg, uint16_t *du, const uint16_t *dact, const uin
 struct attn_dims {
     long H, G, C;
     long window;
-    float scale; /* positive, usually 1/sqrt(C) */
-    /* Not NULL: products in bf16 with float sums. Room, not kept, for attention_packed numbers. */
-    uint16_t *packed;
+    float scale;      /* positive, usually 1/sqrt(C) */
+    uint16_t *packed; /* for products in bf16: room, not kept, for attention_packed numbers */
 };
-/* Whether this CPU (and this build) has them; without it packed makes no difference. */
-int attention_has_bf16(void);
-/* Numbers for T keys in any number of sequences; 0 in a build without bf16 products. */
-size_t attention_packed(long T, const struct attn_dims *d);
 /* o[Tq,H,C], lse[Tq,H] (log-sum-exp, kept for bwd) from q[Tq,H,C], k[Tk,G,C], v[Tk,G,C]. Tiled with
  * a running softmax; never more than a tile of scores. C <= 256. */
 void attention_fwd(float *o, float *lse, const float *q, const float *k, const float *v,
@@ -63,6 +62,18 @@ void attention_bwd(float *dq, float *dk, float *dv, float *delta, const float *d
                    const float *k, const float *v, const float *o, const float *lse, const long *cu,
                    long S, const struct attn_dims *d);
 
+/* The same on q, k, v and do_ of bf16, with bf16 products and float sums; only where
+ * attention_has_bf16: this CPU and this build have them. */
+int attention_has_bf16(void);
+/* Numbers of d->packed for T keys in any number of sequences. */
+size_t attention_packed(long T, const struct attn_dims *d);
+void attention_fwd_bf16(float *o, float *lse, const uint16_t *q, const uint16_t *k,
+                        const uint16_t *v, const long *cq, const long *ck, long S,
+                        const struct attn_dims *d);
+void attention_bwd_bf16(float *dq, float *dk, float *dv, float *delta, const uint16_t *do_,
+                        const uint16_t *q, const uint16_t *k, const uint16_t *v, const float *o,
+                        const float *lse, const long *cu, long S, const struct attn_dims *d);
+
 /* Softmax cross-entropy of n rows of logits[n,V] in place: loss[r] = lse - logit[target]; the row
  * becomes (softmax - onehot) * scale. With scale 0 the logits are left alone. */
 void cross_entropy(float *logits, float *loss, const int32_t *target, float scale, long n, long V);
@@ -71,6 +82,8 @@ void cross_entropy(float *logits, float *loss, const int32_t *target, float scal
 void embed_fwd(float *x, const float *table, const int32_t *ids, long T, long D);
 void embed_bwd(float *dtable, const float *dx, const int32_t *ids, long T, long D);
 
+/* y[T,D] = x, rounded to bf16 */
+void round_rows(uint16_t *y, const float *x, long T, long D);
 /* y += x */
 void add_to(float *y, const float *x, long n);
 /* Sum of squares by a fixed tree over chunks: the same for any number of threads. */

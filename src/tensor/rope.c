@@ -1,5 +1,6 @@
 #include "config.h"
 #include "tensor/kernels.h"
+#include "tensor/vecmath.h"
 
 #include <math.h>
 
@@ -38,4 +39,29 @@ void rope_apply(float *x, const float *cos_t, const float *sin_t, int sign, long
     for (long t = 0; t < T; t++)
         rotate_row(x + t * heads * C, cos_t + t * half, sin_t + t * half, sign < 0 ? -1.0f : 1.0f,
                    heads, half);
+}
+
+static HOT void rotate_row_bf16(uint16_t *restrict y, const float *restrict x,
+                                const float *restrict c, const float *restrict s, long heads,
+                                long half)
+{
+    for (long h = 0; h < heads; h++) {
+        const float *a = x + 2 * h * half, *b = a + half;
+        uint16_t *p = y + 2 * h * half, *q = p + half;
+#pragma omp simd
+        for (long i = 0; i < half; i++) {
+            p[i] = vm_narrow(a[i] * c[i] - b[i] * s[i]);
+            q[i] = vm_narrow(b[i] * c[i] + a[i] * s[i]);
+        }
+    }
+}
+
+void rope_apply_bf16(uint16_t *y, const float *x, const float *cos_t, const float *sin_t, long T,
+                     long heads, long C)
+{
+    long half = C / 2;
+#pragma omp parallel for schedule(static)
+    for (long t = 0; t < T; t++)
+        rotate_row_bf16(y + t * heads * C, x + t * heads * C, cos_t + t * half, sin_t + t * half,
+                        heads, half);
 }

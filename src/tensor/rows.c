@@ -2,6 +2,8 @@
 #include "config.h"
 #include "tensor/kernels.h"
 
+#include "tensor/dtype.h"
+
 #include <string.h>
 
 enum { COLS = 256, CHUNK = 4096, PARTS = 1024 };
@@ -70,4 +72,11 @@ double sum_squares(const float *x, long n)
         for (long p = 0; p + step < parts; p += 2 * step)
             part[p] += part[p + step];
     return parts > 0 ? part[0] : 0;
+}
+
+void round_rows(uint16_t *y, const float *x, long T, long D)
+{
+#pragma omp parallel for schedule(static)
+    for (long t = 0; t < T; t++)
+        dtype_from_f32(y + t * D, x + t * D, DT_BF16, (size_t)D);
 }

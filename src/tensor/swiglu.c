@@ -39,27 +39,13 @@ void swiglu_bwd(float *dg, float *du, const float *dact, const float *g, const f
         bwd_chunk(dg + i, du + i, dact + i, g + i, u + i, n - i < CHUNK ? n - i : CHUNK);
 }
 
-ALWAYS_INLINE float widen(uint16_t h)
-{
-    union vm_bits b = {.u = (uint32_t)h << 16};
-    return b.f;
-}
-
-/* To the nearest, ties to even; NaN stays one. */
-ALWAYS_INLINE uint16_t narrow(float x)
-{
-    union vm_bits b = {.f = x};
-    uint32_t rounded = (b.u + 0x7fff + (b.u >> 16 & 1)) >> 16, nan = b.u >> 16 | 0x40;
-    return (uint16_t)((b.u & 0x7fffffff) > 0x7f800000u ? nan : rounded);
-}
-
 static HOT void fwd_chunk_bf16(uint16_t *restrict act, const uint16_t *restrict g,
                                const uint16_t *restrict u, long n)
 {
 #pragma omp simd
     for (long i = 0; i < n; i++) {
-        float gi = widen(g[i]);
-        act[i] = narrow(gi * vm_sigmoid(gi) * widen(u[i]));
+        float gi = vm_widen(g[i]);
+        act[i] = vm_narrow(gi * vm_sigmoid(gi) * vm_widen(u[i]));
     }
 }
 
@@ -75,9 +61,9 @@ static HOT void bwd_chunk_bf16(uint16_t *dg, uint16_t *du, const uint16_t *dact,
 {
 #pragma omp simd
     for (long i = 0; i < n; i++) {
-        float gi = widen(g[i]), ui = widen(u[i]), di = widen(dact[i]), s = vm_sigmoid(gi);
-        dg[i] = narrow(di * ui * (s + gi * s * (1.0f - s)));
-        du[i] = narrow(di * gi * s);
+        float gi = vm_widen(g[i]), ui = vm_widen(u[i]), di = vm_widen(dact[i]), s = vm_sigmoid(gi);
+        dg[i] = vm_narrow(di * ui * (s + gi * s * (1.0f - s)));
+        du[i] = vm_narrow(di * gi * s);
     }
 }
 

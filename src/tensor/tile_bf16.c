@@ -63,7 +63,9 @@ INLINE void block(float *C, long ldc, const uint32_t *A, long a_row, long a_pair
 #define BLOCKS(rows) BLOCK(rows, 1) BLOCK(rows, 2) BLOCK(rows, 3) BLOCK(rows, 4)
 BLOCKS(1)
 BLOCKS(2)
-BLOCKS(3) BLOCKS(4) BLOCKS(5) BLOCKS(6)
+BLOCKS(3)
+BLOCKS(4)
+BLOCKS(5) BLOCKS(6)
 
     typedef void block_fn(float *C, long ldc, const uint32_t *A, long a_row, long a_pair,
                           const uint32_t *B, long ldb, long K, int add);

@@ -42,6 +42,21 @@ ALWAYS_INLINE float vm_exp(float x)
     return p * vm_pow2(h) * vm_pow2(n - h);
 }
 
+/* A bf16 number, and a number to the nearest of them. */
+ALWAYS_INLINE float vm_widen(uint16_t h)
+{
+    union vm_bits b = {.u = (uint32_t)h << 16};
+    return b.f;
+}
+
+/* Ties to even; NaN stays one. */
+ALWAYS_INLINE uint16_t vm_narrow(float x)
+{
+    union vm_bits b = {.f = x};
+    uint32_t rounded = (b.u + 0x7fff + (b.u >> 16 & 1)) >> 16, nan = b.u >> 16 | 0x40;
+    return (uint16_t)((b.u & 0x7fffffff) > 0x7f800000u ? nan : rounded);
+}
+
 /* 1 / (1 + e^-x), without overflow on either side. */
 ALWAYS_INLINE float vm_sigmoid(float x)
 {

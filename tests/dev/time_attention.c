@@ -5,6 +5,7 @@
  *
  * GFLOP/s count what causal attention needs: 4 C a visible pair and head forward, 10 C backward. */
 #include "config.h"
+#include "tensor/dtype.h"
 #include "tensor/kernels.h"
 
 #include <math.h>
@@ -30,6 +31,15 @@ static float *numbers(long n)
     return x ? x : (abort(), NULL);
 }
 
+static uint16_t *halves(const float *x, long n)
+{
+    uint16_t *h = aligned_alloc(64, ((size_t)n * sizeof *h + 63) / 64 * 64);
+    if (!h)
+        abort();
+    dtype_from_f32(h, x, DT_BF16, (size_t)n);
+    return h;
+}
+
 static void measure(long H, long G, long C, long n, long S, double seconds)
 {
     struct attn_dims d = {H, G, C, 0, (float)(1 / sqrt((double)C)), NULL};
@@ -39,7 +49,9 @@ static void measure(long H, long G, long C, long n, long S, double seconds)
     float *do_ = numbers(Q), *dq = numbers(Q), *dk = numbers(K), *dv = numbers(K);
     float *delta = numbers(T * H);
     uint16_t *packed = (uint16_t *)numbers((long)attention_packed(T, &d) / 2 + 1);
+    uint16_t *q16 = halves(q, Q), *k16 = halves(k, K), *v16 = halves(v, K), *do16 = halves(do_, Q);
     double best[2][2] = {{0}};
+    d.packed = packed;
     if (!cu || !packed)
         abort();
     for (long s = 0; s <= S; s++)
@@ -47,11 +59,16 @@ static void measure(long H, long G, long C, long n, long S, double seconds)
     double start = now();
     for (int i = 0; i < 3 || now() - start < seconds; i++)
         for (int narrow = 0; narrow < 2; narrow++) {
-            d.packed = narrow ? packed : NULL;
             double a = now();
-            attention_fwd(o, lse, q, k, v, cu, cu, S, &d);
+            if (narrow)
+                attention_fwd_bf16(o, lse, q16, k16, v16, cu, cu, S, &d);
+            else
+                attention_fwd(o, lse, q, k, v, cu, cu, S, &d);
             double b = now();
-            attention_bwd(dq, dk, dv, delta, do_, q, k, v, o, lse, cu, S, &d);
+            if (narrow)
+                attention_bwd_bf16(dq, dk, dv, delta, do16, q16, k16, v16, o, lse, cu, S, &d);
+            else
+                attention_bwd(dq, dk, dv, delta, do_, q, k, v, o, lse, cu, S, &d);
             double c = now();
             if (i == 0 || b - a < best[narrow][0])
                 best[narrow][0] = b - a;
@@ -64,7 +81,7 @@ static void measure(long H, long G, long C, long n, long S, double seconds)
            H, G, C, S, n, 4 * unit / best[0][0], 4 * unit / best[1][0], 10 * unit / best[0][1],
            10 * unit / best[1][1], (best[0][0] + best[0][1]) / (best[1][0] + best[1][1]));
     free(cu), free(q), free(k), free(v), free(o), free(lse), free(do_), free(dq), free(dk);
-    free(dv), free(delta), free(packed);
+    free(dv), free(delta), free(packed), free(q16), free(k16), free(v16), free(do16);
 }
 
 int main(int argc, char **argv)

@@ -5,6 +5,8 @@
 #include "config.h"
 #include "tests/unit/twin.h"
 
+#include "tensor/dtype.h"
+
 enum { MAX_S = 64 };
 /* Of the largest value; and of the root mean square, which a wrong factor or a missing key moves.
  */
@@ -73,11 +75,47 @@ static __attribute__((noinline)) void soil_stack(void)
     (void)dirt[0];
 }
 
+static uint16_t *halves(const float *x, long n)
+{
+    uint16_t *h = must_alloc((size_t)n, sizeof *h);
+    dtype_from_f32(h, x, DT_BF16, (size_t)n);
+    return h;
+}
+
+/* Of numbers that are bf16, and to such. */
+static void fwd(struct att *a, float *o, float *lse, const float *q, const float *k, const float *v,
+                const long *cq, const long *ck, long S)
+{
+    if (!attention_has_bf16()) {
+        attention_fwd(o, lse, q, k, v, cq, ck, S, &a->d);
+        return;
+    }
+    long Q = cq[S] * a->d.H * a->d.C, K = ck[S] * a->d.G * a->d.C;
+    uint16_t *q16 = halves(q, Q), *k16 = halves(k, K), *v16 = halves(v, K);
+    attention_fwd_bf16(o, lse, q16, k16, v16, cq, ck, S, &a->d);
+    free(q16), free(k16), free(v16);
+}
+
+static void bwd(struct att *a, float *dq, float *dk, float *dv, const float *do_, const float *q,
+                const float *k, const float *v, const float *o, const float *lse, const long *cu,
+                long S)
+{
+    if (!attention_has_bf16()) {
+        attention_bwd(dq, dk, dv, a->delta, do_, q, k, v, o, lse, cu, S, &a->d);
+        return;
+    }
+    long Q = cu[S] * a->d.H * a->d.C, K = cu[S] * a->d.G * a->d.C;
+    uint16_t *q16 = halves(q, Q), *k16 = halves(k, K), *v16 = halves(v, K);
+    uint16_t *do16 = halves(do_, Q);
+    attention_bwd_bf16(dq, dk, dv, a->delta, do16, q16, k16, v16, o, lse, cu, S, &a->d);
+    free(q16), free(k16), free(v16), free(do16);
+}
+
 static void forward(struct att *a)
 {
     soil_stack();
     soil_packed(a);
-    attention_fwd(a->fo, a->flse, a->fq, a->fk, a->fv, a->cq, a->ck, a->S, &a->d);
+    fwd(a, a->fo, a->flse, a->fq, a->fk, a->fv, a->cq, a->ck, a->S);
 }
 
 static void backward(struct att *a)
@@ -88,8 +126,7 @@ static void backward(struct att *a)
         a->fdk[i] = a->fdv[i] = 3;
     soil_stack();
     soil_packed(a);
-    attention_bwd(a->fdq, a->fdk, a->fdv, a->delta, a->fdo, a->fq, a->fk, a->fv, a->fo, a->flse,
-                  a->cq, a->S, &a->d);
+    bwd(a, a->fdq, a->fdk, a->fdv, a->fdo, a->fq, a->fk, a->fv, a->fo, a->flse, a->cq, a->S);
 }
 
 /* One key of each sequence is seen by one query only, and so on: what is small must be right too.

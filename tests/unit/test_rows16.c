@@ -68,6 +68,28 @@ static void test_norm(void)
     free(x), free(w), free(xf), free(wf);
 }
 
+static void test_rope(void)
+{
+    enum { T = 5, H = 3, C = 22, N = T * H * C };
+    static const long position[T] = {0, 1, 7, 500, 30000};
+    double freq[C / 2], *x = randoms(N, 2, 9), *want = DOUBLES(N);
+    float cos_t[T * C / 2], sin_t[T * C / 2], *xf = to_floats(x, N);
+    uint16_t y[N], z[N];
+    for (int i = 0; i < C / 2; i++)
+        freq[i] = pow(10000, -2.0 * i / C);
+    rope_table(cos_t, sin_t, position, freq, T, C);
+    rope_apply_bf16(y, xf, cos_t, sin_t, T, H, C);
+    twin_rope(want, x, position, freq, T, H, C);
+    int good = 1;
+    for (int i = 0; i < N; i++)
+        good &= fabs(half(y[i]) - want[i]) <= fabs(want[i]) / 256 * 1.001 + 1e-5;
+    ok(good, "rotated and rounded");
+    round_rows(z, xf, T, H * C);
+    dtype_from_f32(y, xf, DT_BF16, N);
+    ok(!memcmp(y, z, sizeof y), "rows are rounded");
+    free(x), free(want), free(xf);
+}
+
 struct matrix {
     struct wmat w;
     void *values, *shifts;
@@ -164,6 +186,7 @@ int main(void)
     struct gemm *g = gemm_new(&err);
     test_swiglu();
     test_norm();
+    test_rope();
     if (g && gemm_has_bf16(NULL, 0))
         test_products(g, 0);
     if (g && gemm_has_int8(NULL, 0))
