@@ -36,6 +36,9 @@ struct gemm {
     size_t narrow_cap;
     void *panel; /* rows of a quantised matrix, expanded */
     size_t panel_cap;
+    long rows;       /* of a product of linear_fwd; 0: all */
+    float *in, *out; /* those of the last one, filled up; its result */
+    size_t in_cap, out_cap;
 };
 
 /* oneDNN crashes where it has no memory for its code. */
@@ -89,6 +92,8 @@ void gemm_free(struct gemm *g)
         dnnl_engine_destroy(g->engine);
     free(g->narrow);
     free(g->panel);
+    free(g->in);
+    free(g->out);
     free(g);
 }
 
@@ -137,6 +142,37 @@ int gemm_reserve_panel(struct gemm *g, size_t bytes, struct pesc_error *err)
     if (posix_memalign(&g->panel, 64, bytes) != 0)
         return FAIL(err, MEMORY, "no memory for %zu bytes of expanded weights", bytes);
     g->panel_cap = bytes;
+    return 0;
+}
+
+void gemm_set_rows(struct gemm *g, long rows)
+{
+    g->rows = rows;
+}
+
+size_t gemm_rows_bytes(long rows, long in, long out)
+{
+    return (size_t)rows * (size_t)(in + out) * sizeof(float);
+}
+
+static int grow(float **p, size_t *cap, size_t n)
+{
+    if (n <= *cap)
+        return 0;
+    free(*p);
+    *p = NULL;
+    *cap = 0;
+    if (posix_memalign((void **)p, 64, n * sizeof **p) != 0)
+        return -1;
+    *cap = n;
+    return 0;
+}
+
+int gemm_reserve_rows(struct gemm *g, long rows, long in, long out, struct pesc_error *err)
+{
+    if (grow(&g->in, &g->in_cap, (size_t)(rows * in)) != 0 ||
+        grow(&g->out, &g->out_cap, (size_t)(rows * out)) != 0)
+        return FAIL(err, MEMORY, "no memory for %ld rows of a product", rows);
     return 0;
 }
 
@@ -316,19 +352,45 @@ static const void *panel(struct gemm *g, const struct wmat *W, long row, long ro
     return g->panel;
 }
 
+/* Y[T, rows] = X[T, K] w^T as a product of by rows; those that there are not are zero. */
+static void forward_rows(struct gemm *g, enum dtype type, float *Y, const float *X,
+                         const uint16_t *x, const void *w, long T, long by, long rows, long N,
+                         long K)
+{
+    int filled = T < by;
+    size_t size = type == DT_F32 ? sizeof *X : sizeof *x;
+    const void *from = type == DT_F32 ? (const void *)X : x;
+    if (g->failed || (filled && gemm_reserve_rows(g, by, K, rows, NULL) != 0)) {
+        g->failed = g->failed ? g->failed : dnnl_out_of_memory;
+        return;
+    }
+    if (filled) {
+        memcpy(g->in, from, (size_t)(T * K) * size);
+        memset((char *)g->in + (size_t)(T * K) * size, 0, (size_t)((by - T) * K) * size);
+        from = g->in;
+    }
+    float *to = filled ? g->out : Y;
+    struct matmul m = {
+        .M = by, .N = rows, .K = K, .layout = WEIGHTS_NK, .dst_row = filled ? rows : N};
+    if (type == DT_F32)
+        sgemm_rows(g, 0, 1, to, m.dst_row, 0, from, K, w, by, rows, K);
+    else
+        bf16_product(g, &m, to, from, w);
+    for (long t = 0; filled && t < T; t++)
+        memcpy(Y + t * N, to + t * rows, (size_t)rows * sizeof *Y);
+}
+
 void linear_fwd(struct gemm *g, float *Y, const float *X, const struct wmat *W, const float *bias,
                 long T)
 {
-    long N = W->N, K = W->K, most = panel_rows(N, K);
+    long N = W->N, K = W->K, most = panel_rows(N, K), by = g->rows ? g->rows : T;
     const uint16_t *x = W->dtype == DT_BF16 && T ? narrow(g, X, T, K) : NULL;
     for (long n = 0; n < N && T; n += most) {
         long rows = N - n < most ? N - n : most;
         const void *w = panel(g, W, n, rows);
-        struct matmul m = {.M = T, .N = rows, .K = K, .layout = WEIGHTS_NK, .dst_row = N};
-        if (W->dtype == DT_F32)
-            sgemm_rows(g, 0, 1, Y + n, N, 0, X, K, w, T, rows, K);
-        else
-            bf16_product(g, &m, Y + n, x, w);
+        for (long t = 0; t < T; t += by)
+            forward_rows(g, W->dtype, Y + t * N + n, X + t * K, x ? x + t * K : NULL, w,
+                         T - t < by ? T - t : by, by, rows, N, K);
     }
     if (bias) {
 #pragma omp parallel for schedule(static)
@@ -336,6 +398,40 @@ void linear_fwd(struct gemm *g, float *Y, const float *X, const struct wmat *W, 
             for (long n = 0; n < W->N; n++)
                 Y[t * W->N + n] += bias[n];
     }
+}
+
+/* Numbers of both signs and several sizes, as activations have. */
+static float number_at(long i)
+{
+    uint32_t h = (uint32_t)i * 2654435761u;
+    h ^= h >> 15;
+    h *= 2246822519u;
+    h ^= h >> 13;
+    return (float)((double)(int32_t)h * 0x1p-31 * (h & 16 ? 8 : 1));
+}
+
+int linear_rows_alone(struct gemm *g, const struct wmat *W, long rows, float *x, float *y)
+{
+    static const long turns[] = {1, 7, 13};
+    long N = W->N, K = W->K, was = g->rows;
+    float *x2 = x + rows * K, *y2 = y + rows * N;
+    int same = 1;
+    for (long i = 0; i < rows * K; i++)
+        x[i] = number_at(i);
+    gemm_set_rows(g, rows);
+    linear_fwd(g, y, x, W, NULL, rows);
+    for (size_t i = 0; i < sizeof turns / sizeof *turns && same; i++) {
+        long by = turns[i] % rows, some = rows - 1 - turns[i] % rows / 2;
+        for (long r = 0; r < rows; r++) /* another place */
+            memcpy(x2 + (r + by) % rows * K, x + r * K, (size_t)K * sizeof *x);
+        linear_fwd(g, y2, x2, W, NULL, rows);
+        for (long r = 0; r < rows && same; r++)
+            same = !memcmp(y2 + (r + by) % rows * N, y + r * N, (size_t)N * sizeof *y);
+        linear_fwd(g, y2, x, W, NULL, some); /* others, which are zero */
+        same = same && !memcmp(y2, y, (size_t)(some * N) * sizeof *y);
+    }
+    gemm_set_rows(g, was);
+    return same;
 }
 
 void linear_bwd_data(struct gemm *g, float *dX, float beta, const float *dY, const struct wmat *W,

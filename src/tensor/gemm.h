@@ -22,6 +22,15 @@ size_t gemm_panel_bytes(long N, long K, enum dtype type);
  * panels; 0 for one that is not. */
 size_t gemm_copy_bytes(long N, long K);
 int gemm_reserve_panel(struct gemm *g, size_t bytes, struct pesc_error *err) MUST_USE;
+/* From now on linear_fwd multiplies so many rows at a time, no more and no fewer: the last ones are
+ * filled up with zeros. What becomes of a row then does not depend on how many others there are;
+ * that it does not depend on which they are, or on its place, is for gemm_rows_alone to say. 0: all
+ * at once. gemm_reserve_rows: room for that, with matrices of so many columns (in) and rows (out);
+ * gemm_rows_bytes of it. */
+void gemm_set_rows(struct gemm *g, long rows);
+size_t gemm_rows_bytes(long rows, long in, long out);
+int gemm_reserve_rows(struct gemm *g, long rows, long in, long out,
+                      struct pesc_error *err) MUST_USE;
 int gemm_check(const struct gemm *g, struct pesc_error *err) MUST_USE;
 /* Floating point operations of all products so far (2 M N K each). */
 double gemm_flops(const struct gemm *g);
@@ -57,6 +66,10 @@ struct wmat {
 /* Y[T,N] = X[T,K] W^T (+ bias[N], may be NULL) */
 void linear_fwd(struct gemm *g, float *Y, const float *X, const struct wmat *W, const float *bias,
                 long T);
+/* Whether, so many rows at a time, a row of linear_fwd's result has the same bits wherever it
+ * stands and whatever the others are: tried with values of its own, in memory from x[2 rows, K] and
+ * y[2 rows, N] on. How a library cuts up a product is its own affair. */
+int linear_rows_alone(struct gemm *g, const struct wmat *W, long rows, float *x, float *y);
 /* dX[T,K] = beta dX + dY[T,N] W */
 void linear_bwd_data(struct gemm *g, float *dX, float beta, const float *dY, const struct wmat *W,
                      long T);
