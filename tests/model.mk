@@ -73,3 +73,9 @@ tests_unit_test_passes_SOURCES = tests/unit/test_passes.c $(small_model)
 check_PROGRAMS += tests/unit/test_memory_plan
 TESTS += tests/unit/test_memory_plan
 tests_unit_test_memory_plan_SOURCES = tests/unit/test_memory_plan.c $(small_model)
+# Adapters on some layers; outputs of those below. Reads and writes go through the test.
+check_PROGRAMS += tests/unit/test_layers
+TESTS += tests/unit/test_layers
+tests_unit_test_layers_SOURCES = tests/unit/test_layers.c $(small_model)
+tests_unit_test_layers_LDFLAGS = -Wl,--wrap=pread -Wl,--wrap=pread64 -Wl,--wrap=pwrite \
+  -Wl,--wrap=pwrite64

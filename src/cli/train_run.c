@@ -88,19 +88,18 @@ static void show_speed(struct train_session *s)
 static void show_header(struct train_session *s, const struct train_cli *o, long threads)
 {
     struct progress *p = s->rec.progress;
-    char data[512], disk[32];
+    char data[512], disk[32], adapters[160];
     const struct model_config *c = &s->model->c;
     data_line(s->data, data, sizeof data);
     progress_header(p, "model", "%s: %s, %ld layers, hidden %ld", o->model, c->arch_name,
                     c->num_layers, c->hidden_size);
-    if (s->arg.is_crafted) {
-        adapters_line(s->model, data, sizeof data);
-        if (o->freeze_router)
-            progress_header(p, "adapters", "%s; routers frozen", data);
-        else
-            progress_header(p, "adapters", "%s; balance %s x %g", data, o->balance,
-                            o->balance_coef);
-    }
+    if (s->arg.is_crafted)
+        adapters_line(s->model, adapters, sizeof adapters);
+    if (s->arg.is_crafted && o->freeze_router)
+        progress_header(p, "adapters", "%s; routers frozen", adapters);
+    else if (s->arg.is_crafted)
+        progress_header(p, "adapters", "%s; balance %s x %g", adapters, o->balance,
+                        o->balance_coef);
     progress_header(p, "trained", "%zu parameters (%s)", params_trained(&s->model->params),
                     o->freeze_router ? "adapters without routers" : o->trainable);
     if (s->model->layer_grads) {

@@ -13,9 +13,9 @@ enum { HEAD = 16 };
 /* Where a sample of these tokens is: open addressing, twice as many places as samples. */
 struct place {
     uint64_t key; /* XXH64 of the tokens */
-    uint64_t at;  /* in the file, plus 1; 0: nobody's; LOST: what is there is damaged */
+    uint64_t at;  /* in the file, plus 1; 0: nobody's; with LOST: what is there is damaged */
 };
-#define LOST UINT64_MAX
+#define LOST (1ull << 63)
 
 struct prefix {
     struct prefix_options o;
@@ -126,7 +126,7 @@ void prefix_soon(struct prefix *p, const int32_t *ids, long n)
     if (!p->file)
         return;
     const struct place *at = find(p, key_of(ids, n));
-    if (at->at && at->at != LOST)
+    if (at->at && !(at->at & LOST))
         tfile_soon(p->file, prefix_record(n, p->D, p->value), at->at - 1);
 }
 
@@ -146,7 +146,7 @@ int prefix_get(struct prefix *p, const int32_t *ids, long n, float *x)
     struct pesc_error e = {0};
     size_t bytes = prefix_record(n, p->D, p->value), row = (size_t)p->D * p->value;
     struct place *at = p->file ? find(p, key_of(ids, n)) : NULL;
-    if (!at || !at->at || at->at == LOST || at->at - 1 + bytes > p->end)
+    if (!at || !at->at || at->at & LOST || at->at - 1 + bytes > p->end)
         return 0;
     if (tfile_read(p->file, p->record, bytes, at->at - 1, &e) != 0) {
         give_up(p, "reading", &e);
@@ -154,7 +154,7 @@ int prefix_get(struct prefix *p, const int32_t *ids, long n, float *x)
     }
     enum verdict v = look(p, ids, n, bytes);
     if (v == DAMAGED)
-        at->at = LOST;
+        at->at |= LOST;
     if (v == DAMAGED && p->counts.damaged++ == 0)
         note(p->o.notes, "W-PREFIX-DAMAGED",
              "what was kept of a sample of %ld tokens has changed on the disk, and is computed "
@@ -176,9 +176,10 @@ void prefix_put(struct prefix *p, const int32_t *ids, long n, const float *x)
     struct pesc_error e = {0};
     size_t bytes = prefix_record(n, p->D, p->value), row = (size_t)p->D * p->value;
     struct place *at = p->file ? find(p, key_of(ids, n)) : NULL;
-    if (!at || (at->at && at->at != LOST)) /* there, or other tokens have the key */
+    int again = at && at->at & LOST;
+    if (!at || (at->at && !again)) /* there, or other tokens have the key */
         return;
-    if (p->full || p->end + bytes > p->o.bytes || p->n >= samples_of(&p->o)) {
+    if (!again && (p->full || p->end + bytes > p->o.bytes || p->n >= samples_of(&p->o))) {
         if (!p->full)
             note(
                 p->o.notes, "W-PREFIX-FULL",
@@ -188,6 +189,7 @@ void prefix_put(struct prefix *p, const int32_t *ids, long n, const float *x)
         p->full = 1;
         return;
     }
+    uint64_t to_at = again ? (at->at & ~LOST) - 1 : p->end;
     uint64_t head[2] = {0, (uint64_t)n};
     unsigned char *to = p->record + HEAD + (size_t)n * sizeof *ids;
     memcpy(p->record, head, sizeof head);
@@ -198,13 +200,13 @@ void prefix_put(struct prefix *p, const int32_t *ids, long n, const float *x)
                        (size_t)p->D);
     head[0] = sum_of(p->record, bytes);
     memcpy(p->record, head, sizeof head[0]);
-    if (tfile_write(p->file, p->record, bytes, p->end, &e) != 0) {
+    if (tfile_write(p->file, p->record, bytes, to_at, &e) != 0) {
         give_up(p, "writing", &e);
         return;
     }
-    p->n += at->at != LOST;
-    *at = (struct place){key_of(ids, n), p->end + 1};
-    p->end += bytes;
+    *at = (struct place){key_of(ids, n), to_at + 1};
+    p->n += !again;
+    p->end += again ? 0 : bytes;
     p->counts.kept++;
     p->counts.bytes = p->end;
 }
