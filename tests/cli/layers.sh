@@ -113,7 +113,7 @@ place "every layer streamed" --resident-layers 0
 place "all of it on disk" --resident-layers 0 --spill-activations spill --optimizer-state disk
 place "one layer kept, one in a file" --keep-layers 1 --keep-on-disk 9
 for form in f32 bf16; do
-    [ $form = f32 ] || "$PESC" doctor --json | grep -q '"bf16": *true' || continue
+    [ $form = f32 ] || "$PESC" doctor --json | grep -q 'avx512_bf16\|amx_bf16' || continue
     pesc train U $opts --compute $form -o "on-$form" --json
     steps out >want.steps
     pesc train U $opts --compute $form --prefix-cache off -o "off-$form" --json
