@@ -160,6 +160,10 @@ static int shape_model(struct train_session *s, const struct train_cli *o, struc
         note(&s->rec.notes, "W-CRAFT-TOP1",
              "with top-k 1 the router learns from the balance loss alone");
     TRY(compute_arg(o->compute, &s->arg, &s->compute, s->why, sizeof s->why, err));
+    uint64_t size;
+    if (opts_size(o->prefix_cache, &size) == 0 && moe.first == 0)
+        note(&s->rec.notes, "W-PREFIX-OFF",
+             "--prefix-cache %s: there is no layer below those that train", o->prefix_cache);
     return model_shape(base_config(s->arg.base), s->arg.is_crafted ? &moe : NULL, t, s->compute,
                        &s->model, err);
 }
@@ -259,6 +263,9 @@ int train_choose_places(struct train_session *s, const struct train_cli *o, stru
         q.prefix.bytes = 0; /* it is no necessity */
         as_before = (struct pesc_error){0};
         rc = memory_choose(&q, &s->place, &s->terms, &as_before);
+        if (rc == 0)
+            note(&s->rec.notes, "W-PREFIX-OFF",
+                 "outputs of frozen layers are not kept: --memory has no room for their index");
     }
     if (rc != 0) {
         if (!o->memory || o->pass_tokens || q.pass_tokens < 0) {

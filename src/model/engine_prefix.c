@@ -4,7 +4,6 @@
 #include "config.h"
 #include "model/engine_internal.h"
 
-#include <stdlib.h>
 #include <string.h>
 
 static size_t value_size(const struct engine *e)
@@ -67,21 +66,16 @@ int engine_rows_alone(struct engine *e, int *yes, struct pesc_error *err)
 {
     struct model *m = e->m;
     struct layer_weights w;
-    long in, out, rows, cols;
-    extent(m, &in, &out);
+    long rows, cols;
     *yes = 1;
-    float *x = malloc(2 * gemm_rows_bytes(PREFIX_ROWS, in, out)), *y = x + 2 * PREFIX_ROWS * in;
-    if (!x)
-        return FAIL(err, MEMORY, "no memory to try products");
     weights_pass(m->weights, 0);
-    int rc = weights_layer(m->weights, 0, &w, err);
+    TRY(weights_layer(m->weights, 0, &w, err));
+    int rc = 0;
     for (enum layer_tensor t = 0; rc == 0 && *yes && t < LT_COUNT; t++)
         if (layer_tensor_shape(&m->c, t, &rows, &cols) && cols)
-            *yes = linear_rows_alone(m->gemm, &w.mat[t], PREFIX_ROWS, x, y);
-    if (rc == 0)
-        weights_release(m->weights, 0);
-    free(x);
-    return rc == 0 ? gemm_check(m->gemm, err) : -1;
+            rc = linear_rows_alone(m->gemm, &w.mat[t], PREFIX_ROWS, yes, err);
+    weights_release(m->weights, 0);
+    return rc;
 }
 
 /* e->x: what the embedding and the lower layers make of a batch, whose positions are there. */

@@ -55,6 +55,15 @@ size_t prefix_memory(const struct prefix_options *o, long max_tokens, long D, si
            (size_t)prefix_record(max_tokens, D, value);
 }
 
+/* Its room goes back to the disk, where checkpoints need it. */
+static void give_up(struct prefix *p, const char *what, const struct pesc_error *why)
+{
+    tfile_close(p->file);
+    p->file = NULL;
+    note(p->o.notes, "W-PREFIX-OFF",
+         "outputs of frozen layers are not kept any more, but computed: %s: %s", what, why->text);
+}
+
 int prefix_open(const struct prefix_options *o, long max_tokens, long D, size_t value,
                 struct prefix **out, struct pesc_error *err)
 {
@@ -69,9 +78,14 @@ int prefix_open(const struct prefix_options *o, long max_tokens, long D, size_t 
         prefix_close(p);
         return FAIL(err, MEMORY, "no memory for outputs of frozen layers");
     }
-    if (tfile_open(o->dir, 0, &p->file, err) != 0) {
-        prefix_close(p);
-        return -1;
+    struct pesc_error e = {0};
+    if (tfile_open(o->dir, 0, &p->file, &e) != 0) {
+        if (e.code == PESC_E_MEMORY) {
+            prefix_close(p);
+            *err = e;
+            return -1;
+        }
+        give_up(p, "a file for them", &e);
     }
     *out = p;
     return 0;
@@ -85,15 +99,6 @@ void prefix_close(struct prefix *p)
     free(p->place);
     free(p->record);
     free(p);
-}
-
-/* Its room goes back to the disk, where checkpoints need it. */
-static void give_up(struct prefix *p, const char *what, const struct pesc_error *why)
-{
-    tfile_close(p->file);
-    p->file = NULL;
-    note(p->o.notes, "W-PREFIX-OFF",
-         "outputs of frozen layers are not kept any more, but computed: %s: %s", what, why->text);
 }
 
 static uint64_t key_of(const int32_t *ids, long n)

@@ -21,7 +21,7 @@ enum { PREFIX_SAMPLES = 1 << 20 };
 
 struct prefix;
 /* For samples of at most max_tokens, of D values each of so many bytes (2: bf16, 4: float).
- * E-MEMORY; E-IO* of the folder. */
+ * E-MEMORY. */
 int prefix_open(const struct prefix_options *o, long max_tokens, long D, size_t value,
                 struct prefix **out, struct pesc_error *err) MUST_USE;
 void prefix_close(struct prefix *p); /* NULL is fine */

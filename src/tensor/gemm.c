@@ -2,6 +2,7 @@
 #include "tensor/gemm.h"
 
 #include "core/machine.h"
+#include "core/xxh64.h"
 #include "tensor/gemm_plan.h"
 #include "tensor/profile.h"
 
@@ -410,28 +411,48 @@ static float number_at(long i)
     return (float)((double)(int32_t)h * 0x1p-31 * (h & 16 ? 8 : 1));
 }
 
-int linear_rows_alone(struct gemm *g, const struct wmat *W, long rows, float *x, float *y)
+/* The product of so many rows, each row standing by places further down, those from some on being
+ * zero: into in and out. */
+static void try_rows(struct gemm *g, const struct wmat *W, long rows, long by, long some)
 {
-    static const long turns[] = {1, 7, 13};
-    long N = W->N, K = W->K, was = g->rows;
-    float *x2 = x + rows * K, *y2 = y + rows * N;
-    int same = 1;
-    for (long i = 0; i < rows * K; i++)
-        x[i] = number_at(i);
+    for (long r = 0; r < rows; r++) {
+        float *x = g->in + (r + by) % rows * W->K;
+        for (long k = 0; k < W->K; k++)
+            x[k] = r < some ? number_at(r * W->K + k) : 0;
+    }
+    linear_fwd(g, g->out, g->in, W, NULL, rows);
+}
+
+int linear_rows_alone(struct gemm *g, const struct wmat *W, long rows, int *alone,
+                      struct pesc_error *err)
+{
+    static const long turns[] = {0, 1, 7, 13};
+    long was = g->rows;
+    uint64_t *sum = calloc((size_t)rows, sizeof *sum);
+    *alone = 1;
+    if (!sum)
+        return FAIL(err, MEMORY, "no memory to try %ld rows of a product", rows);
+    if (gemm_reserve_rows(g, rows, W->K, W->N, err) != 0) {
+        free(sum);
+        return -1;
+    }
     gemm_set_rows(g, rows);
-    linear_fwd(g, y, x, W, NULL, rows);
-    for (size_t i = 0; i < sizeof turns / sizeof *turns && same; i++) {
-        long by = turns[i] % rows, some = rows - 1 - turns[i] % rows / 2;
-        for (long r = 0; r < rows; r++) /* another place */
-            memcpy(x2 + (r + by) % rows * K, x + r * K, (size_t)K * sizeof *x);
-        linear_fwd(g, y2, x2, W, NULL, rows);
-        for (long r = 0; r < rows && same; r++)
-            same = !memcmp(y2 + (r + by) % rows * N, y + r * N, (size_t)N * sizeof *y);
-        linear_fwd(g, y2, x, W, NULL, some); /* others, which are zero */
-        same = same && !memcmp(y2, y, (size_t)(some * N) * sizeof *y);
+    for (size_t i = 0; i < sizeof turns / sizeof *turns && *alone; i++) {
+        long by = turns[i] % rows, some = rows - turns[i] / 2 % rows;
+        try_rows(g, W, rows, by, some);
+        for (long r = 0; r < some && !g->failed; r++) {
+            struct xxh64 h;
+            xxh64_init(&h);
+            xxh64_add(&h, g->out + (r + by) % rows * W->N, (size_t)W->N * sizeof *g->out);
+            if (i == 0)
+                sum[r] = xxh64_end(&h);
+            else if (sum[r] != xxh64_end(&h))
+                *alone = 0;
+        }
     }
     gemm_set_rows(g, was);
-    return same;
+    free(sum);
+    return gemm_check(g, err);
 }
 
 void linear_bwd_data(struct gemm *g, float *dX, float beta, const float *dY, const struct wmat *W,

@@ -67,9 +67,10 @@ struct wmat {
 void linear_fwd(struct gemm *g, float *Y, const float *X, const struct wmat *W, const float *bias,
                 long T);
 /* Whether, so many rows at a time, a row of linear_fwd's result has the same bits wherever it
- * stands and whatever the others are: tried with values of its own, in memory from x[2 rows, K] and
- * y[2 rows, N] on. How a library cuts up a product is its own affair. */
-int linear_rows_alone(struct gemm *g, const struct wmat *W, long rows, float *x, float *y);
+ * stands and whatever the others are: tried with values of its own, in the memory of
+ * gemm_reserve_rows. How a library cuts up a product is its own affair. E-MEMORY. */
+int linear_rows_alone(struct gemm *g, const struct wmat *W, long rows, int *alone,
+                      struct pesc_error *err) MUST_USE;
 /* dX[T,K] = beta dX + dY[T,N] W */
 void linear_bwd_data(struct gemm *g, float *dX, float beta, const float *dY, const struct wmat *W,
                      long T);

@@ -139,6 +139,7 @@ static int time_prefix(const struct calibrate_what *w, struct calibration *c,
     long D = m->c.hidden_size, n = w->data->max_tokens < TOKENS ? w->data->max_tokens : TOKENS;
     size_t value = m->compute == COMPUTE_BF16 ? 2 : 4;
     struct prefix *p = NULL;
+    n = w->run->pass_tokens && w->run->pass_tokens < n ? w->run->pass_tokens : n;
     int32_t *ids = calloc((size_t)n, sizeof *ids);
     float *x = calloc((size_t)(n * D), sizeof *x);
     int rc = ids && x ? 0 : FAIL(err, MEMORY, "no memory to measure %ld tokens", n);

@@ -130,6 +130,8 @@ same want.steps got.steps "the same figures, too"
 pesc train U --data tune.json --max-seq-length 48 --batch-size 4 --num-epochs 1 -o one --json
 ! grep -q prefix out
 ok $? "one epoch keeps nothing"
+pesc train M --data tune.json --max-seq-length 48 --max-steps 1 --prefix-cache 1MB -o no
+has err 'warning\[W-PREFIX-OFF\]' "a file for nothing is told"
 for bad in much -1 0; do
     pesc train U $opts "--prefix-cache=$bad" -o X
     exits 2 E-USAGE-VALUE "--prefix-cache=$bad"
