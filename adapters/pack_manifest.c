@@ -408,10 +408,10 @@ int pack_config_check(const char *text, size_t len, const struct pack_info *info
     char spelled[MOE_LAYERS_CAP];
     const json_t *layers = json_object_get(o, "pesc_layers");
     const char *said = json_string_value(layers);
-    same =
-        same && (info->moe.layers
-                     ? said && !strcmp(said, moe_layers_text(&info->moe, info->base.layers, spelled))
-                     : !layers);
+    same = same &&
+           (info->moe.layers
+                ? said && !strcmp(said, moe_layers_text(&info->moe, info->base.layers, spelled))
+                : !layers);
     json_decref(o);
     return same ? 0
                 : FAIL(err, PK_CONFIG, "adapter_config.json does not say what manifest.json says");

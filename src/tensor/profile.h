@@ -20,7 +20,7 @@
     X(LOSS, "loss", "cross-entropy")                                                               \
     X(OPTIM, "optimiser", "gradient norm, clipping, update")                                       \
     X(DATA, "data", "batches")                                                                     \
-    X(DISK, "disk", "waiting for weights, kept inputs, outputs of frozen layers")                              \
+    X(DISK, "disk", "waiting for weights, kept inputs, outputs of frozen layers")                  \
     X(OTHER, "other", "everything else of a step")
 
 enum stage {
