@@ -20,9 +20,24 @@ struct moe_config {
     long experts, top_k, dim;
     double scaling, dropout;
     enum balance_kind balance;
-    double balance_coef; /* alpha; applied to the mean over layers */
-    int bf16;            /* experts multiply in bf16 with float sums: only where moe_has_bf16 */
+    double balance_coef; /* alpha; applied to the mean over layers that have adapters */
+    /* Which layers those are: first .. first + layers - 1. All of a model are 0, 0, and only so. */
+    long first, layers;
+    int bf16; /* experts multiply in bf16 with float sums: only where moe_has_bf16 */
 };
+/* How many of a model's layers have adapters, and whether layer l does. */
+long moe_layers(const struct moe_config *c, long model_layers);
+int moe_has(const struct moe_config *c, long model_layers, long l);
+/* "A-B" (both included, from 0), "A-" or "A", of a model's layers; -1 and nothing changed for what
+ * is none. */
+int moe_layers_parse(struct moe_config *c, const char *text, long model_layers) MUST_USE;
+/* Brings layers that were written down to the form that a model of so many has; -1: it has not got
+ * them. */
+int moe_layers_fit(struct moe_config *c, long model_layers) MUST_USE;
+/* "15-29", as the parser reads it; of all layers too. Into buf; returns it. */
+enum { MOE_LAYERS_CAP = 48 };
+const char *moe_layers_text(const struct moe_config *c, long model_layers,
+                            char buf[MOE_LAYERS_CAP]);
 int balance_from_name(const char *name); /* switch|mixtral|official|none, or -1 */
 const char *balance_name(enum balance_kind k);
 
@@ -107,14 +122,16 @@ void moe_count(long *count, const int *group, long n_groups, const struct moe_sa
 void moe_init(struct moe_weights *W, const struct moe_config *c, uint64_t seed, long layer, long D);
 
 /* The adapters' tensors in a table of parameters, under Camelidae's names. A layer is one stretch
- * of the flat vector: router, then all down-, then all up-projections. */
+ * of the flat vector: router, then all down-, then all up-projections. layers: of the model, those
+ * without adapters included. */
 int moe_declare(struct params *ps, const struct moe_config *c, long layers, long D,
                 struct pesc_error *err) MUST_USE;
 /* Marks the routers of such a table as frozen. */
 void moe_freeze_routers(struct params *ps, const struct moe_config *c);
-/* A layer's tensors in a flat vector that holds nothing else (values or gradients); NULL stays. */
-struct moe_weights moe_at(float *flat, const struct moe_config *c, long layer, long D);
-/* moe_init of all layers. */
+/* The tensors of the n-th layer that has adapters, in a flat vector that holds nothing else (values
+ * or gradients); NULL stays. */
+struct moe_weights moe_at(float *flat, const struct moe_config *c, long n, long D);
+/* moe_init of all of them: a layer's values do not depend on which others there are. */
 void moe_init_all(float *flat, const struct moe_config *c, uint64_t seed, long layers, long D);
 
 #endif

@@ -111,7 +111,7 @@ static void add_metrics(struct text *t, const json_t *metrics)
 char *pack_card(const struct pack_export *x)
 {
     struct text t = {0};
-    char scaling[32], number[32];
+    char scaling[32], number[32], layers[MOE_LAYERS_CAP];
     number_text(x->moe.scaling, scaling);
     add(&t, "---\n");
     add_quoted(&t, "base_model: ", x->base.name);
@@ -147,6 +147,8 @@ char *pack_card(const struct pack_export *x)
     add_cell(&t, "top-k", number);
     snprintf(number, sizeof number, "%ld", x->moe.dim);
     add_cell(&t, "adapter dimension", number);
+    if (x->moe.layers)
+        add_cell(&t, "layers with adapters", moe_layers_text(&x->moe, x->base.layers, layers));
     add_cell(&t, "scaling", scaling);
     if (x->template_id)
         add_cell(&t, "prompt template", x->template_id);
@@ -169,7 +171,7 @@ char *pack_card(const struct pack_export *x)
  * keys that it does not know alone. */
 char *pack_adapter_config(const struct pack_export *x)
 {
-    char scaling[32], dropout[32];
+    char scaling[32], dropout[32], layers[MOE_LAYERS_CAP];
     number_text(x->moe.scaling, scaling);
     number_text(x->moe.dropout, dropout);
     json_t *o =
@@ -179,6 +181,8 @@ char *pack_adapter_config(const struct pack_export *x)
                   "pesc_topk", (json_int_t)x->moe.top_k, "pesc_adapter_dim", (json_int_t)x->moe.dim,
                   "pesc_scaling", scaling, "pesc_dropout", dropout, "pesc_act", "gelu",
                   "pesc_router_input", "mlp_in", "pesc_base_fingerprint", x->base.fingerprint);
+    if (x->moe.layers)
+        json_put(&o, "pesc_layers", json_string(moe_layers_text(&x->moe, x->base.layers, layers)));
     char *s = o ? json_written(o, JSON_SORT_KEYS | JSON_INDENT(2)) : NULL;
     json_decref(o);
     return s;

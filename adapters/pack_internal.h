@@ -75,7 +75,8 @@ struct pack_tensor {
     long rows, cols;
     int is_router;
 };
-/* E-PK-CONFIG when there would be more than PACK_MAX_TENSORS. The caller frees. */
+/* layers: of the model. E-PK-CONFIG when there would be more than PACK_MAX_TENSORS. The caller
+ * frees. */
 int pack_tensors(long layers, long hidden, const struct moe_config *moe, struct pack_tensor **out,
                  long *n, struct pesc_error *err) MUST_USE;
 

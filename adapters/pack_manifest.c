@@ -184,6 +184,19 @@ static int get_real(const json_t *o, const char *key, double *x, struct pesc_err
     return 0;
 }
 
+/* Which layers have adapters: said only where not all do, and in one spelling. */
+static int parse_layers(const json_t *o, struct pack_info *info, struct pesc_error *err)
+{
+    char text[MOE_LAYERS_CAP], spelled[MOE_LAYERS_CAP];
+    long L = info->base.layers;
+    TRY(get_str(o, "adapter.", "layers", sizeof text, text, PESC_E_PK_CONFIG, err));
+    if (moe_layers_parse(&info->moe, text, L) != 0 || info->moe.layers == 0 ||
+        strcmp(moe_layers_text(&info->moe, L, spelled), text) != 0)
+        return FAIL(err, PK_CONFIG, "manifest.json: adapter.layers '%s' is no part of %ld layers",
+                    text, L);
+    return 0;
+}
+
 /* Every key here changes the result, so one that is not known or has another value is refused. */
 static int parse_adapter(const json_t *o, struct pack_info *info, struct pesc_error *err)
 {
@@ -220,7 +233,10 @@ static int parse_adapter(const json_t *o, struct pack_info *info, struct pesc_er
     if (dtype != DT_F32 && dtype != DT_BF16)
         return FAIL(err, PK_CONFIG, "manifest.json: adapter.dtype '%s' is not f32 or bf16", text);
     info->dtype = (enum dtype)dtype;
-    if (json_object_size(o) != N_FIXED + N_READ)
+    int partly = json_object_get(o, "layers") != NULL;
+    if (partly)
+        TRY(parse_layers(o, info, err));
+    if (json_object_size(o) != (size_t)(N_FIXED + N_READ + partly))
         return FAIL(err, PK_CONFIG, "manifest.json: adapter holds a key that is not known here");
     return 0;
 }
@@ -276,16 +292,16 @@ static int parse_files(const json_t *list, struct pack_info *info, struct pesc_e
 static int parse_tensors(const json_t *list, const struct pack_info *info, struct pesc_error *err)
 {
     struct pack_tensor *t = NULL;
-    long n;
+    long n, with = moe_layers(&info->moe, info->base.layers);
     char name[ST_NAME_CAP], dtype[8], hash[SHA256_HEX];
     int rc = -1;
     if (!json_is_array(list))
         return FAIL(err, PK_JSON, "manifest.json: tensors is not an array");
     if (json_array_size(list) !=
-        (unsigned long long)info->base.layers * (1 + 2 * (unsigned long long)info->moe.experts))
+        (unsigned long long)with * (1 + 2 * (unsigned long long)info->moe.experts))
         return FAIL(err, PK_CONFIG,
                     "manifest.json: %zu tensors do not make %ld layers of %ld experts",
-                    json_array_size(list), info->base.layers, info->moe.experts);
+                    json_array_size(list), with, info->moe.experts);
     TRY_OR(pack_tensors(info->base.layers, info->base.hidden, &info->moe, &t, &n, err), done);
     for (long i = 0; i < n; i++) {
         const json_t *o = json_array_get(list, (size_t)i);
@@ -389,6 +405,13 @@ int pack_config_check(const char *text, size_t len, const struct pack_info *info
         const json_t *v = json_object_get(o, ints[i].key);
         same = same && json_is_integer(v) && json_integer_value(v) == ints[i].want;
     }
+    char spelled[MOE_LAYERS_CAP];
+    const json_t *layers = json_object_get(o, "pesc_layers");
+    const char *said = json_string_value(layers);
+    same = same &&
+           (info->moe.layers
+                ? said && !strcmp(said, moe_layers_text(&info->moe, info->base.layers, spelled))
+                : !layers);
     json_decref(o);
     return same ? 0
                 : FAIL(err, PK_CONFIG, "adapter_config.json does not say what manifest.json says");
@@ -429,9 +452,14 @@ json_t *pack_manifest_build(const struct pack_export *x, const struct pack_entry
                   "act", "gelu", "router_input", "mlp_in", "where", "mlp_out", "trainable",
                   "adapters+routers", "dtype", dtype_name(x->bf16 ? DT_BF16 : DT_F32));
     json_t *o = json_object();
-    int bad = !o || !base || (b->origin[0] && put(base, "origin", json_string(b->origin)) != 0) ||
-              (b->tokenizer_sha256[0] &&
-               put(base, "tokenizer_sha256", json_string(b->tokenizer_sha256)) != 0);
+    char layers[MOE_LAYERS_CAP];
+    int bad =
+        !o || !base || !adapter ||
+        (x->moe.layers &&
+         put(adapter, "layers", json_string(moe_layers_text(&x->moe, b->layers, layers))) != 0) ||
+        (b->origin[0] && put(base, "origin", json_string(b->origin)) != 0) ||
+        (b->tokenizer_sha256[0] &&
+         put(base, "tokenizer_sha256", json_string(b->tokenizer_sha256)) != 0);
     if (!bad) {
         bad |= put(o, "pesc_pack", json_integer(1)) | put(o, "name", json_string(x->name)) |
                put(o, "version", json_string(x->version)) |

@@ -14,12 +14,13 @@ int pack_tensors(long layers, long hidden, const struct moe_config *moe, struct 
                  long *n, struct pesc_error *err)
 {
     *out = NULL;
-    if (layers < 1 || moe->experts < 1 || layers > PACK_MAX_TENSORS ||
-        moe->experts > PACK_MAX_TENSORS || layers * (1 + 2 * moe->experts) > PACK_MAX_TENSORS)
+    long with = moe_layers(moe, layers);
+    if (with < 1 || moe->experts < 1 || with > PACK_MAX_TENSORS ||
+        moe->experts > PACK_MAX_TENSORS || with * (1 + 2 * moe->experts) > PACK_MAX_TENSORS)
         return FAIL(err, PK_CONFIG,
-                    "%ld layers with %ld experts each make more than %d tensors or none", layers,
+                    "%ld layers with %ld experts each make more than %d tensors or none", with,
                     moe->experts, PACK_MAX_TENSORS);
-    *n = layers * (1 + 2 * moe->experts);
+    *n = with * (1 + 2 * moe->experts);
     struct pack_tensor *t = calloc((size_t)*n, sizeof *t);
     if (!t)
         return FAIL(err, MEMORY, "no memory for %ld tensor names", *n);

@@ -81,3 +81,9 @@ tests_unit_test_sampling_SOURCES = tests/unit/test_sampling.c
 check_PROGRAMS += tests/unit/test_int8
 TESTS += tests/unit/test_int8
 tests_unit_test_int8_SOURCES = tests/unit/test_int8.c $(small_model)
+# Adapters on some layers; outputs of those below. Reads and writes go through the test.
+check_PROGRAMS += tests/unit/test_layers
+TESTS += tests/unit/test_layers
+tests_unit_test_layers_SOURCES = tests/unit/test_layers.c $(small_model)
+tests_unit_test_layers_LDFLAGS = -Wl,--wrap=pread -Wl,--wrap=pread64 -Wl,--wrap=pwrite \
+  -Wl,--wrap=pwrite64

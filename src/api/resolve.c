@@ -75,7 +75,11 @@ static int open_base(struct model_arg *a, const char *base_override, const struc
     } else if (base_override) {
         return FAIL(err, USAGE, "--base goes with a crafted folder, and %s is none", a->dir);
     }
-    return base_open(at, notes, &a->base, err);
+    TRY(base_open(at, notes, &a->base, err));
+    if (a->is_crafted && moe_layers_fit(&a->craft.moe, base_config(a->base)->num_layers) != 0)
+        return FAIL(err, CFG_CRAFT, "%s: adapters on layers that its base has not: it has %ld",
+                    a->dir, base_config(a->base)->num_layers);
+    return 0;
 }
 
 int model_arg_open(const char *model, const char *base_override, const struct notes *notes,
@@ -202,6 +206,8 @@ static int adopt(struct model_arg *a, const struct moe_config *moe, const char *
         a->craft.moe = *moe;
         a->craft.base_dtype = DT_COUNT;
     }
+    a->craft.moe.first = moe->first;
+    a->craft.moe.layers = moe->layers;
     return 0;
 }
 
@@ -225,6 +231,10 @@ static int from_run(const char *dir, struct model_arg *a, struct pack_arg *p,
     TRY_OR(model_arg_fingerprint(a, err), done);
     if (strcmp(fp, a->fingerprint)) {
         FAIL(err, PK_BASE, "%s was trained on another base (%s)", dir, fp);
+        goto done;
+    }
+    if (moe_layers_fit(&moe, base_config(a->base)->num_layers) != 0) {
+        FAIL(err, CFG_CRAFT, "%s: adapters on layers that the base has not", dir);
         goto done;
     }
     TRY_OR(adopt(a, &moe, dir, err), done);
@@ -274,6 +284,7 @@ int pack_arg_open(const char *pack, int force_base, struct model_arg *a, const s
 {
     memset(p, 0, sizeof *p);
     int rc, zstd = 0;
+    p->moe = a->craft.moe;
     if (!pack)
         return a->is_crafted ? path_join(p->weights, a->dir, CRAFTED_ADAPTERS, err) : 0;
     if (path_is_dir(pack) && is_run(pack)) {
@@ -292,6 +303,7 @@ int pack_arg_open(const char *pack, int force_base, struct model_arg *a, const s
     } else if (rc == 0) {
         rc = from_pack(pack, force_base, a, notes, p, err);
     }
+    p->moe = a->craft.moe;
     if (rc != 0)
         pack_arg_close(p);
     return rc;
@@ -305,7 +317,16 @@ void pack_arg_close(struct pack_arg *p)
 
 int pack_arg_load(const struct pack_arg *p, struct model *m, struct pesc_error *err)
 {
-    return *p->weights ? params_load(&m->params, p->weights, err) : 0;
+    struct params table = {0};
+    if (!*p->weights)
+        return 0;
+    if (p->moe.first == m->moe.first && p->moe.layers == m->moe.layers)
+        return params_load(&m->params, p->weights, err);
+    int rc = moe_declare(&table, &p->moe, m->c.num_layers, m->c.hidden_size, err);
+    if (rc == 0)
+        rc = params_load_from(&m->params, &table, p->weights, err);
+    params_free(&table);
+    return rc;
 }
 
 static int has_int8_matrix(const struct model_config *c)

@@ -37,15 +37,18 @@ int model_arg_pack_base(struct model_arg *a, struct pack_base *out,
 struct pack_arg {
     struct pack *pack;      /* NULL: no pack file */
     char weights[PATH_CAP]; /* the adapters' safetensors; empty: the crafted folder's own */
+    struct moe_config moe;  /* of a crafted model: which layers these adapters are on, too */
     char run_uuid[33];
     long run_step; /* steps that it was trained */
 };
 /* Resolves pack (may be NULL) against the model: a pack brings its structure to a dense base, and
- * must agree with a crafted folder's (E-PK-BASE). force_base as in pack_check_base. */
+ * must agree with a crafted folder's (E-PK-BASE), but for the layers that have adapters: those are
+ * the pack's. force_base as in pack_check_base. */
 int pack_arg_open(const char *pack, int force_base, struct model_arg *a, const struct notes *notes,
                   struct pack_arg *p, struct pesc_error *err) MUST_USE;
 void pack_arg_close(struct pack_arg *p);
-/* The adapters' values into an open crafted model. */
+/* The adapters' values into an open crafted model, which may have them on other layers: what the
+ * file has of the model's is read. */
 int pack_arg_load(const struct pack_arg *p, struct model *m, struct pesc_error *err) MUST_USE;
 
 /* Base and adapters into a model that has its shape and its plan: model_arg_fingerprint where it

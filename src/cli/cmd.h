@@ -90,6 +90,8 @@ int opts_set(const struct cmd *cmd, void *opts, const char *name, const char *va
 /* The option's value as text that opts_set reads back; NULL when unset. Into buf. */
 const char *opts_text(const struct opt *o, const void *opts, char *buf, size_t size);
 long opts_count(const struct cmd *cmd);
+/* Bytes of 512MiB, 2GiB, 1e9; -1 for what is no size. */
+int opts_size(const char *value, uint64_t *out) MUST_USE;
 /* The option of that name or alias, or NULL. */
 const struct opt *opts_find(const struct cmd *cmd, const char *name);
 /* src/cli/help.c: within 80 columns. */

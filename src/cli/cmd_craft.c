@@ -7,7 +7,7 @@
 #include <string.h>
 
 struct options {
-    const char *out, *method, *base_dtype, *scales;
+    const char *out, *method, *base_dtype, *scales, *layers;
     long experts, top_k, dim, seed, nf4_min;
     double scaling;
     int json, contain, embed;
@@ -34,6 +34,8 @@ static const struct opt options[] = {
     {"experts", NULL, OPT_LONG, AT(experts), "N", "adapters per layer", 1, 1024},
     {"top-k", NULL, OPT_LONG, AT(top_k), "K", "adapters that each token uses", 1, 1024},
     {"adapter-dim", NULL, OPT_LONG, AT(dim), "N", "width of an adapter's bottleneck", 1, 65536},
+    {"layers", NULL, OPT_STRING, AT(layers), "A-B|A-|A", "layers that get adapters, from 0 (all)",
+     0, 0},
     {"adapter-scaling", NULL, OPT_REAL, AT(scaling), "X", "factor on the adapters' output", 0, 0},
     {"base-dtype", NULL, OPT_CHOICE, AT(base_dtype), "stored|f32|bf16|int8|nf4",
      "type that the base's weights are held in; nf4 and int8 write a base of their own", 0, 0},
@@ -108,14 +110,17 @@ static int report(struct cli *cli, const struct options *o, const struct crafted
                   const struct base *b, const struct converted *made, struct pesc_error *err)
 {
     const struct model_config *mc = base_config(b);
+    char text[MOE_LAYERS_CAP];
+    long layers = moe_layers(&c->moe, mc->num_layers);
+    moe_layers_text(&c->moe, mc->num_layers, text);
     long long per_expert = 2LL * c->moe.dim * mc->hidden_size;
-    long long trainable =
-        mc->num_layers * (c->moe.experts * per_expert + c->moe.experts * mc->hidden_size);
+    long long trainable = layers * (c->moe.experts * per_expert + c->moe.experts * mc->hidden_size);
     if (o->json) {
-        json_t *j = json_pack(
-            "{s:I, s:I, s:I, s:I, s:s, s:o}", "experts", (json_int_t)c->moe.experts, "top_k",
-            (json_int_t)c->moe.top_k, "adapter_dim", (json_int_t)c->moe.dim, "trainable",
-            (json_int_t)trainable, "fingerprint", c->fingerprint, "base", base_json(b, o, made));
+        json_t *j =
+            json_pack("{s:I, s:I, s:I, s:s, s:I, s:s, s:o}", "experts", (json_int_t)c->moe.experts,
+                      "top_k", (json_int_t)c->moe.top_k, "adapter_dim", (json_int_t)c->moe.dim,
+                      "layers", text, "trainable", (json_int_t)trainable, "fingerprint",
+                      c->fingerprint, "base", base_json(b, o, made));
         char *line = j ? json_written(j, JSON_COMPACT | JSON_REAL_PRECISION(6)) : NULL;
         json_decref(j);
         if (!line)
@@ -130,8 +135,11 @@ static int report(struct cli *cli, const struct options *o, const struct crafted
     if (made->bytes)
         fprintf(cli->out, "contained %s, %.1f MB, %.2f bits a weight\n", o->base_dtype,
                 1e-6 * (double)made->bytes, 8 * (double)made->bytes / (double)base_param_count(b));
-    fprintf(cli->out, "adapters  %ld experts, top-%ld, dim %ld, %lld trainable parameters\n",
-            c->moe.experts, c->moe.top_k, c->moe.dim, trainable);
+    fprintf(cli->out, "adapters  %ld experts, top-%ld, dim %ld", c->moe.experts, c->moe.top_k,
+            c->moe.dim);
+    if (c->moe.layers)
+        fprintf(cli->out, ", layers %s", text);
+    fprintf(cli->out, ", %lld trainable parameters\n", trainable);
     fprintf(cli->out, "identity  %s\n", c->fingerprint);
     return 0;
 }
@@ -167,6 +175,11 @@ static int run(struct cli *cli, void *opts, int argc, char **argv, struct pesc_e
     if (!stored && base_config(a.base)->quant != QUANT_NONE) {
         FAIL(err, MODEL_KIND, "%s is %s already: use it as it is stored, or the original model",
              argv[0], base_stored(a.base));
+        goto done;
+    }
+    if (o->layers && moe_layers_parse(&c.moe, o->layers, base_config(a.base)->num_layers) != 0) {
+        FAIL(err, USAGE_VALUE, "--layers %s: the layers of this model are 0 to %ld", o->layers,
+             base_config(a.base)->num_layers - 1);
         goto done;
     }
     TRY_OR(model_arg_fingerprint(&a, err), done);

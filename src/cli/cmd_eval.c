@@ -124,7 +124,7 @@ static int session_open(struct session *s, const struct options *o, const char *
         TRY(routing_open(&s->routing, &s->model->moe, s->model->c.num_layers,
                          dataset_domain_count(s->data), tokens, err));
     if (s->knock_out.all) /* whether it can be done, before it takes its time */
-        TRY(model_knock_out(s->model, 0, 0, err));
+        TRY(model_knock_out(s->model, s->model->moe.first, 0, err));
     return o->knock_out ? model_knock_out(s->model, s->knock_out.layer, s->knock_out.expert, err)
                         : 0;
 }

@@ -3,6 +3,7 @@
 #include "config.h"
 #include "cli/cmd_pack.h"
 
+#include "craft/crafted.h"
 #include "core/file.h"
 #include "core/json.h"
 #include "core/number.h"
@@ -86,7 +87,7 @@ static int read_crafted(const json_t *o, const char *where, struct moe_config *m
     if (kind < 0)
         return FAIL(err, CFG_CRAFT, "%s: balance '%s' is not known", where, balance);
     m->balance = (enum balance_kind)kind;
-    return 0;
+    return crafted_layers_parse(o, where, m, err);
 }
 
 static int base_text(const json_t *o, const char *where, const char *key, char *out, size_t cap,
@@ -320,6 +321,8 @@ static int read_run(const char *dir, json_t *run, const struct notes *notes, str
     TRY(get_str(run, where, "ended", &x->created, err));
     TRY(read_crafted(json_object_get(run, "crafted"), where, &x->moe, err));
     TRY(read_base(json_object_get(run, "base"), where, &x->base, err));
+    if (moe_layers_fit(&x->moe, x->base.layers) != 0)
+        return FAIL(err, CFG_CRAFT, "%s: adapters on layers that the base has not", where);
     const char *template_id = json_string_value(json_object_get(run, "template"));
     x->template_id = template_id && *template_id ? template_id : NULL; /* plain text or ids */
     return 0;

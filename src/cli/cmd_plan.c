@@ -91,8 +91,7 @@ static void head(FILE *f, const struct plan *p, const struct train_cli *o)
              c->num_layers, c->hidden_size, base_stored(s->arg.base));
     say(f, "model", text);
     if (s->arg.is_crafted) {
-        snprintf(text, sizeof text, "%ld experts, top-%ld, dim %ld", s->model->moe.experts,
-                 s->model->moe.top_k, s->model->moe.dim);
+        adapters_line(s->model, text, sizeof text);
         say(f, "adapters", text);
     }
     snprintf(text, sizeof text, "%zu parameters", params_trained(&s->model->params));
@@ -139,6 +138,13 @@ static void tell_one(FILE *f, const struct plan *p)
              r->said.tokens_per_s < 10 ? 2 : 0, r->said.tokens_per_s, r->said.step, r->said.tokens,
              p->s.measuring);
     say(f, "speed", text);
+    if (r->place.prefix) {
+        snprintf(text, sizeof text,
+                 "%.3g s a step as long as frozen layers are computed, %.3g s when their outputs "
+                 "are read",
+                 r->said.first, r->said.later);
+        say(f, "", text);
+    }
     progress_time(a, sizeof a, r->said.rest);
     say(f, "time", a);
 }
@@ -213,6 +219,8 @@ static json_t *row_json(const struct row *r)
     json_put(&o, "disk", disk);
     json_put(&o, "tokens_per_s", json_real(r->said.tokens_per_s));
     json_put(&o, "step_seconds", json_real(r->said.step));
+    json_put(&o, "first_step_seconds", json_real(r->said.first));
+    json_put(&o, "later_step_seconds", json_real(r->said.later));
     json_put(&o, "seconds", json_real(r->said.rest));
     return o;
 }

@@ -19,6 +19,7 @@ void train_defaults(void *opts)
     o->decay_set = "all";
     o->optimizer = "adamw";
     o->optimizer_state = "auto";
+    o->prefix_cache = "auto";
     o->experiment = "default";
     o->num_epochs = 1;
     o->accumulation = 1;
@@ -44,6 +45,8 @@ const struct opt train_opts[] = {
      "adapters and routers, or every weight of a dense model", 0, 0},
     {"freeze-router", NULL, OPT_FLAG, AT(freeze_router), NULL,
      "routers keep their first weights: no gradient, decay or balance loss", 0, 0},
+    {"layers", NULL, OPT_STRING, AT(layers), "A-B|A-|A",
+     "layers that have adapters, from 0 (the model's, or the pack's)", 0, 0},
     {"pack", NULL, OPT_STRING, AT(pack), "P", "start from these adapters", 0, 0},
     {"base", NULL, OPT_STRING, AT(base), "DIR", "where a crafted folder's base is now", 0, 0},
     {"max-steps", NULL, OPT_LONG, AT(max_steps), "N", "updates (0: by --num-epochs)", 0, 1e9},
@@ -90,6 +93,9 @@ const struct opt train_opts[] = {
      "tokens that go through at a time (0: the batch, or what fits --memory)", 0, 1e9},
     WEIGHT_OPTIONS(AT(place)),
     ACTIVATION_OPTIONS(AT(place)),
+    {"prefix-cache", NULL, OPT_STRING, AT(prefix_cache), "auto|SIZE|off",
+     "a file for what layers below all adapters make of samples (auto: a quarter of the free disk)",
+     0, 0},
     {"threads", NULL, OPT_LONG, AT(threads), "N", "default: OMP_NUM_THREADS, else the cores", 0,
      4096},
     {"experiment", NULL, OPT_STRING, AT(experiment), "NAME", "group of runs in the history", 0, 0},
@@ -107,6 +113,12 @@ int train_opts_check(const struct train_cli *o, struct pesc_error *err)
         return FAIL(err, USAGE, "--data FILE is needed");
     if (o->mix.valid_fraction > 0 && o->eval_data.n)
         return FAIL(err, USAGE, "--eval-data is held out already: --valid-fraction adds nothing");
+    uint64_t size;
+    if (strcmp(o->prefix_cache, "auto") && strcmp(o->prefix_cache, "off") &&
+        opts_size(o->prefix_cache, &size) != 0)
+        return FAIL(err, USAGE_VALUE,
+                    "--prefix-cache: '%s' is neither a size such as 2GiB nor auto nor off",
+                    o->prefix_cache);
     if (o->beta1 >= 1 || o->beta2 >= 1 || o->eps <= 0)
         return FAIL(err, USAGE_VALUE, "AdamW needs betas below 1 and an epsilon above 0");
     if (!strcmp(o->optimizer_state, "disk") && !strcmp(o->trainable, "full"))

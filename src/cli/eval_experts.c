@@ -72,7 +72,7 @@ static void rank_name(char *out, size_t size, long rank)
 
 void routing_text(FILE *f, const struct routing *r, const struct dataset *data)
 {
-    for (long l = 0; l < r->layers; l++)
+    for (long l = r->first; l < r->first + r->layers; l++)
         for (long rank = -1; rank < r->moe->top_k; rank++) {
             struct place p = {r, l, rank};
             struct grid g = {data, r->experts, percent, &p, 1};
@@ -99,7 +99,7 @@ static json_t *domain_name(const struct dataset *data, long domain)
 json_t *routing_json(const struct routing *r, const struct dataset *data)
 {
     json_t *list = json_array();
-    for (long l = 0; l < r->layers; l++)
+    for (long l = r->first; l < r->first + r->layers; l++)
         for (long rank = -1; rank < r->moe->top_k; rank++) {
             json_t *row = choice_row(l, rank);
             json_put(&row, "max_load", json_real_or_text(routing_max_load(r, l, rank)));
@@ -146,14 +146,14 @@ int knock_out_parse(const char *text, struct knock_out *k, struct pesc_error *er
 
 static double *damage_at(const struct damage *d, long layer, long expert)
 {
-    return d->increase + (layer * d->experts + expert) * (d->n_domains + 1);
+    return d->increase + ((layer - d->first) * d->experts + expert) * (d->n_domains + 1);
 }
 
 static int without_each(struct damage *d, struct model *m, struct engine *e,
                         const struct batch_source *data, long n_batches, const struct eval_sum *all,
                         const struct eval_sum *domain, struct eval_sum *own, struct pesc_error *err)
 {
-    for (long l = 0; l < d->layers; l++)
+    for (long l = d->first; l < d->first + d->layers; l++)
         for (long x = 0; x < d->experts; x++) {
             struct eval_sum sum;
             double *to = damage_at(d, l, x);
@@ -170,7 +170,7 @@ int damage_measure(struct damage *d, struct model *m, struct engine *e,
                    const struct batch_source *data, long n_batches, const struct eval_sum *all,
                    const struct eval_sum *domain, long n_domains, struct pesc_error *err)
 {
-    *d = (struct damage){m->c.num_layers, m->moe.experts, n_domains, NULL};
+    *d = (struct damage){m->moe.first, model_adapted(m), m->moe.experts, n_domains, NULL};
     struct eval_sum *own = calloc((size_t)n_domains + 1, sizeof *own);
     d->increase =
         calloc((size_t)(d->layers * d->experts * (n_domains + 1)) + 1, sizeof *d->increase);
@@ -200,7 +200,7 @@ static double increase(const void *ctx, long domain, long expert)
 
 void damage_text(FILE *f, const struct damage *d, const struct dataset *data)
 {
-    for (long l = 0; l < d->layers; l++) {
+    for (long l = d->first; l < d->first + d->layers; l++) {
         struct damage_layer p = {d, l};
         struct grid g = {data, d->experts, increase, &p, 4};
         fprintf(f, "\nlayer %ld: increase of the loss without one expert\n", l);
@@ -211,7 +211,7 @@ void damage_text(FILE *f, const struct damage *d, const struct dataset *data)
 json_t *damage_json(const struct damage *d, const struct dataset *data)
 {
     json_t *list = json_array();
-    for (long l = 0; l < d->layers; l++)
+    for (long l = d->first; l < d->first + d->layers; l++)
         for (long e = 0; e < d->experts; e++)
             for (long i = -1; i < d->n_domains; i++) {
                 json_t *row =

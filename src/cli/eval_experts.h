@@ -24,7 +24,7 @@ json_t *routing_json(const struct routing *r, const struct dataset *data);
 
 /* How much the mean loss grows without each expert, by domain and in all. */
 struct damage {
-    long layers, experts, n_domains;
+    long first, layers, experts, n_domains; /* layers with experts, from first on */
     double
         *increase; /* [layers, experts, n_domains + 1], in all last; NaN where nothing is scored */
 };

@@ -112,7 +112,7 @@ static int choice_has(const char *choices, const char *value)
     return 0;
 }
 
-static int parse_size(const char *value, uint64_t *out)
+int opts_size(const char *value, uint64_t *out)
 {
     static const struct {
         const char *unit;
@@ -154,7 +154,7 @@ static int parse_sizes(const char *value, struct opt_sizes *out)
         one[n] = 0;
         if (!strcmp(one, "max"))
             out->v[out->n] = UINT64_MAX;
-        else if (parse_size(one, &out->v[out->n]) != 0)
+        else if (opts_size(one, &out->v[out->n]) != 0)
             return -1;
         out->n++;
         value += n;
@@ -217,7 +217,7 @@ static int set(const struct opt *o, void *opts, const char *value, const char *w
         *(const char **)at = value;
         return 0;
     case OPT_SIZE:
-        if (parse_size(value, at) != 0)
+        if (opts_size(value, at) != 0)
             return bad_value(o, value, where, "a size such as 512MiB or 2GiB", err);
         return 0;
     case OPT_SIZES:

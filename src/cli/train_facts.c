@@ -76,6 +76,13 @@ int train_recipe(struct train_session *s, const struct train_cli *o, struct pesc
     return r ? 0 : FAIL(err, MEMORY, "no memory for the run's description");
 }
 
+/* Of adapters as crafted_moe_json describes them. */
+static const char *layers_of(const json_t *adapters)
+{
+    const char *text = json_string_value(json_object_get(adapters, "layers"));
+    return text ? text : "all";
+}
+
 int train_check_resume(struct train_session *s, struct pesc_error *err)
 {
     json_t *was;
@@ -112,6 +119,10 @@ int train_check_resume(struct train_session *s, struct pesc_error *err)
         else if (!strcmp(key, "data"))
             rc = FAIL(err, DS_CHANGED, "the data is not what %s was trained on",
                       path_base(s->resume_from));
+        else if (!strcmp(key, "adapters") &&
+                 !json_equal(json_object_get(then, "layers"), json_object_get(now, "layers")))
+            rc = FAIL(err, CK_MISMATCH, "%s: adapters on layers %s, this run's are on %s",
+                      path_base(s->resume_from), layers_of(then), layers_of(now));
         else
             rc = FAIL(err, CK_MISMATCH, "%s: %s differs from this run's", path_base(s->resume_from),
                       key);
@@ -515,6 +526,11 @@ static json_t *closing(const struct train_session *s, const struct train_cli *cl
     json_put(&o, "wall_seconds", json_real_or_text(train_clock() - s->started));
     json_put(&o, "weights_bytes_read",
              json_integer((json_int_t)weights_bytes_read(s->model->weights)));
+    if (s->place.prefix) {
+        json_put(&o, "prefix_samples_kept", json_integer(r->prefix.kept));
+        json_put(&o, "prefix_samples_read", json_integer(r->prefix.found));
+        json_put(&o, "prefix_bytes", json_integer((json_int_t)r->prefix.bytes));
+    }
     if (s->place.pass_tokens)
         json_put(&o, "micro_batch_tokens", json_integer(s->place.pass_tokens));
     if (cli->profile)

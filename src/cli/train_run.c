@@ -51,30 +51,54 @@ static void show_memory(struct train_session *s, const struct train_cli *o)
         progress_header(s->rec.progress, "memory", "at most %s%s%s", need, comma, places);
 }
 
+static void show_prefix(struct train_session *s)
+{
+    char file[32], of[32];
+    progress_bytes(file, sizeof file, s->place.prefix);
+    progress_bytes(of, sizeof of, dir_free(s->ckpt_dir));
+    if (s->place.prefix)
+        progress_header(s->rec.progress, "prefix",
+                        "layers 0-%ld are computed once a sample: %s of %s free disk keep the "
+                        "outputs of %.0f %%",
+                        model_lowest(s->model) - 1, file, of,
+                        100 * (double)s->place.prefix / (double)s->prefix_whole);
+    else if (model_lowest(s->model))
+        progress_header(s->rec.progress, "prefix", "layers 0-%ld have no backward pass",
+                        model_lowest(s->model) - 1);
+}
+
 static void show_speed(struct train_session *s)
 {
     char rest[32];
     const struct prediction *p = &s->prediction;
     progress_time(rest, sizeof rest, p->rest);
-    progress_header(s->rec.progress, "speed",
-                    "about %.*f tokens/s, %s to the end (measured in %.1f s)",
-                    p->tokens_per_s < 10 ? 2 : 0, p->tokens_per_s, rest, s->measuring);
+    int digits = p->tokens_per_s < 10 ? 2 : 0;
+    if (s->place.prefix)
+        progress_header(s->rec.progress, "speed",
+                        "about %.*f tokens/s, %.*f where frozen layers' outputs are read, %s to "
+                        "the end (measured in %.1f s)",
+                        digits, p->tokens / p->first, digits, p->tokens / p->later, rest,
+                        s->measuring);
+    else
+        progress_header(s->rec.progress, "speed",
+                        "about %.*f tokens/s, %s to the end (measured in %.1f s)", digits,
+                        p->tokens_per_s, rest, s->measuring);
 }
 
 static void show_header(struct train_session *s, const struct train_cli *o, long threads)
 {
     struct progress *p = s->rec.progress;
-    char data[512], disk[32];
+    char data[512], disk[32], adapters[160];
     const struct model_config *c = &s->model->c;
     data_line(s->data, data, sizeof data);
     progress_header(p, "model", "%s: %s, %ld layers, hidden %ld", o->model, c->arch_name,
                     c->num_layers, c->hidden_size);
+    if (s->arg.is_crafted)
+        adapters_line(s->model, adapters, sizeof adapters);
     if (s->arg.is_crafted && o->freeze_router)
-        progress_header(p, "adapters", "%ld experts, top-%ld, dim %ld; routers frozen",
-                        s->model->moe.experts, s->model->moe.top_k, s->model->moe.dim);
+        progress_header(p, "adapters", "%s; routers frozen", adapters);
     else if (s->arg.is_crafted)
-        progress_header(p, "adapters", "%ld experts, top-%ld, dim %ld; balance %s x %g",
-                        s->model->moe.experts, s->model->moe.top_k, s->model->moe.dim, o->balance,
+        progress_header(p, "adapters", "%s; balance %s x %g", adapters, o->balance,
                         o->balance_coef);
     progress_header(p, "trained", "%zu parameters (%s)", params_trained(&s->model->params),
                     o->freeze_router ? "adapters without routers" : o->trainable);
@@ -105,6 +129,7 @@ static void show_header(struct train_session *s, const struct train_cli *o, long
     progress_header(p, "compute", "%s (%s), %ld threads", compute_name(s->compute), s->why,
                     threads);
     show_memory(s, o);
+    show_prefix(s);
     show_speed(s);
     progress_header(p, "run", "%s", rundir_path(s->rec.dir));
     if (*s->resume_from)

@@ -7,8 +7,8 @@
 
 struct train_cli {
     const char *model, *out, *config, *trainable, *pack, *base, *scheduler, *lr_list, *decay_set;
-    const char *optimizer, *optimizer_state, *balance, *order, *resume, *compute, *experiment,
-        *name, *db;
+    const char *layers, *prefix_cache, *optimizer, *optimizer_state, *balance, *order, *resume,
+        *compute, *experiment, *name, *db;
     struct data_options data;
     struct mix_options mix;
     struct opt_list eval_data;

@@ -8,6 +8,8 @@
 #include <stdlib.h>
 #include <string.h>
 
+enum { PREFIX_SHARE = 4 }; /* of the disk that is free, a quarter unless asked for more */
+
 void train_session_close(struct train_session *s)
 {
     recorder_flush(&s->rec);
@@ -120,6 +122,27 @@ struct adamw_options train_adamw_of(const struct train_session *s, const struct 
                                   .disk = s->place.state_on_disk ? s->ckpt_dir : NULL};
 }
 
+/* Which layers have adapters: the crafted model's choice unless the options say otherwise; those of
+ * a pack are where they are. */
+static int choose_layers(const struct train_session *s, const struct train_cli *o,
+                         struct moe_config *moe, struct pesc_error *err)
+{
+    long L = base_config(s->arg.base)->num_layers;
+    char text[MOE_LAYERS_CAP];
+    if (!o->layers)
+        return 0;
+    if (!s->arg.is_crafted)
+        return FAIL(err, USAGE_VALUE, "--layers: a dense model has no adapters");
+    if (moe_layers_parse(moe, o->layers, L) != 0)
+        return FAIL(err, USAGE_VALUE, "--layers %s: the layers of this model are 0 to %ld",
+                    o->layers, L - 1);
+    const struct moe_config *has = &s->pack.moe;
+    if (o->pack && (moe->first != has->first || moe->layers != has->layers))
+        return FAIL(err, USAGE_VALUE, "--layers %s: the adapters of %s are on layers %s", o->layers,
+                    o->pack, moe_layers_text(has, L, text));
+    return 0;
+}
+
 static int shape_model(struct train_session *s, const struct train_cli *o, struct pesc_error *err)
 {
     enum trainable t = !strcmp(o->trainable, "full") ? TRAIN_FULL
@@ -132,10 +155,15 @@ static int shape_model(struct train_session *s, const struct train_cli *o, struc
     moe.dropout = o->dropout;
     moe.balance = (enum balance_kind)balance_from_name(o->balance);
     moe.balance_coef = o->balance_coef;
+    TRY(choose_layers(s, o, &moe, err));
     if (s->arg.is_crafted && moe.experts > 1 && moe.top_k == 1 && !o->freeze_router)
         note(&s->rec.notes, "W-CRAFT-TOP1",
              "with top-k 1 the router learns from the balance loss alone");
     TRY(compute_arg(o->compute, &s->arg, &s->compute, s->why, sizeof s->why, err));
+    uint64_t size;
+    if (opts_size(o->prefix_cache, &size) == 0 && moe.first == 0)
+        note(&s->rec.notes, "W-PREFIX-OFF",
+             "--prefix-cache %s: there is no layer below those that train", o->prefix_cache);
     return model_shape(base_config(s->arg.base), s->arg.is_crafted ? &moe : NULL, t, s->compute,
                        &s->model, err);
 }
@@ -167,6 +195,26 @@ static uint64_t room_beside(const struct train_session *s, uint64_t free_now, ui
     uint64_t memory = free_now > more ? free_now - more : 0;
     uint64_t disk = dir_free(s->ckpt_dir);
     return disk < memory ? disk : memory;
+}
+
+/* A file for what the layers below all adapters make of the samples, where some sample comes twice.
+ * All of its size is counted as taken. */
+static void choose_prefix(struct train_session *s, const struct train_cli *o)
+{
+    const struct dataset_counts *c = dataset_counts(s->data);
+    const struct model *m = s->model;
+    long D = m->c.hidden_size, epoch = batcher_batches_per_epoch(s->batcher);
+    size_t value = m->compute == COMPUTE_BF16 ? 2 : 4;
+    uint64_t wish = 0, free_now = dir_free(s->ckpt_dir);
+    int given = opts_size(o->prefix_cache, &wish) == 0;
+    s->prefix = (struct prefix_options){.dir = s->ckpt_dir, .samples = c->samples};
+    s->prefix_whole = (uint64_t)c->samples * prefix_record(0, D, value) +
+                      prefix_record(c->tokens, D, value) - prefix_record(0, D, value);
+    if (model_lowest(m) == 0 || !strcmp(o->prefix_cache, "off") ||
+        (!given && !o->mix.weights && s->steps * o->accumulation <= epoch))
+        return;
+    uint64_t bound = given ? wish : free_now / PREFIX_SHARE;
+    s->prefix.bytes = bound < s->prefix_whole ? bound : s->prefix_whole;
 }
 
 /* What the options leave open is chosen so that the run fits --memory (or a share of what is free),
@@ -206,9 +254,20 @@ int train_choose_places(struct train_session *s, const struct train_cli *o, stru
     if (o->memory && machine_peak_rss() > o->memory)
         q.in_use = machine_peak_rss();
     s->free_at_start = free_now;
+    choose_prefix(s, o);
+    q.prefix = s->prefix;
     TRY(passes_wish(s, o, &q.pass_tokens, err));
     struct pesc_error as_before = {0};
-    if (memory_choose(&q, &s->place, &s->terms, &as_before) != 0) {
+    int rc = memory_choose(&q, &s->place, &s->terms, &as_before);
+    if (rc != 0 && as_before.code == PESC_E_MEMORY_BUDGET && q.prefix.bytes) {
+        q.prefix.bytes = 0; /* it is no necessity */
+        as_before = (struct pesc_error){0};
+        rc = memory_choose(&q, &s->place, &s->terms, &as_before);
+        if (rc == 0)
+            note(&s->rec.notes, "W-PREFIX-OFF",
+                 "outputs of frozen layers are not kept: --memory has no room for their index");
+    }
+    if (rc != 0) {
         if (!o->memory || o->pass_tokens || q.pass_tokens < 0) {
             *err = as_before;
             return -1;
@@ -226,10 +285,12 @@ int train_choose_places(struct train_session *s, const struct train_cli *o, stru
 static struct engine_choices engine_of(const struct train_session *s, const struct train_cli *o)
 {
     const char *to = o->place.spill ? o->place.spill : s->ckpt_dir;
-    return (struct engine_choices){.keep_layers = s->place.keep_layers,
-                                   .spill_dir = s->place.spill ? to : NULL,
-                                   .disk_layers = s->place.disk_layers,
-                                   .keep_dir = to};
+    return (struct engine_choices){
+        .keep_layers = s->place.keep_layers,
+        .spill_dir = s->place.spill ? to : NULL,
+        .disk_layers = s->place.disk_layers,
+        .keep_dir = to,
+        .prefix = {.dir = s->ckpt_dir, .bytes = s->place.prefix, .samples = s->prefix.samples}};
 }
 
 struct train_options train_options_of(struct train_session *s, const struct train_cli *o)
@@ -290,6 +351,7 @@ void place_text(const struct place *p, char *out, size_t size)
                 {p->keep_layers > 0, p->keep_layers, " layers keep their activations"},
                 {p->disk_layers > 0, p->disk_layers, " keep them in a file"}};
     size_t n = 0;
+    char size_of[32];
     *out = 0;
     for (size_t i = 0; i < sizeof what / sizeof *what && n < size; i++) {
         const char *comma = n ? ", " : "";
@@ -299,8 +361,23 @@ void place_text(const struct place *p, char *out, size_t size)
             n += (size_t)snprintf(out + n, size - n, "%s%s", comma, what[i].text);
     }
     if (p->pass_tokens && n < size)
-        snprintf(out + n, size - n, "%spasses of at most %ld tokens", n ? ", " : "",
-                 p->pass_tokens);
+        n += (size_t)snprintf(out + n, size - n, "%spasses of at most %ld tokens", n ? ", " : "",
+                              p->pass_tokens);
+    if (p->prefix && n < size) {
+        progress_bytes(size_of, sizeof size_of, p->prefix);
+        snprintf(out + n, size - n, "%sfrozen layers' outputs in %s of disk", n ? ", " : "",
+                 size_of);
+    }
+}
+
+void adapters_line(const struct model *m, char *out, size_t size)
+{
+    char layers[MOE_LAYERS_CAP];
+    int n = snprintf(out, size, "%ld experts, top-%ld, dim %ld", m->moe.experts, m->moe.top_k,
+                     m->moe.dim);
+    if (m->moe.layers && n > 0 && (size_t)n < size)
+        snprintf(out + n, size - (size_t)n, ", layers %s",
+                 moe_layers_text(&m->moe, m->c.num_layers, layers));
 }
 
 json_t *terms_json(const struct memory_terms *t)
@@ -313,12 +390,12 @@ json_t *terms_json(const struct memory_terms *t)
 
 json_t *place_json(const struct place *p)
 {
-    return json_pack("{s:I, s:b, s:I, s:I, s:b, s:b, s:I}", "streamed_layers",
+    return json_pack("{s:I, s:b, s:I, s:I, s:b, s:b, s:I, s:I}", "streamed_layers",
                      (json_int_t)p->streamed_layers, "embed_on_disk", p->embed_on_disk,
                      "keep_layers", (json_int_t)p->keep_layers, "keep_on_disk_layers",
                      (json_int_t)p->disk_layers, "activations_spilled", p->spill,
                      "optimizer_state_on_disk", p->state_on_disk, "micro_batch_tokens",
-                     (json_int_t)p->pass_tokens);
+                     (json_int_t)p->pass_tokens, "prefix_cache_bytes", (json_int_t)p->prefix);
 }
 
 /* A file for activations wears a disk: a step must be shorter by a tenth. */
@@ -348,7 +425,8 @@ static int alike(const struct place *a, const struct place *b)
 {
     return a->spill == b->spill && a->state_on_disk == b->state_on_disk &&
            a->embed_on_disk == b->embed_on_disk && !a->streamed_layers == !b->streamed_layers &&
-           !a->disk_layers == !b->disk_layers && a->pass_tokens == b->pass_tokens;
+           !a->disk_layers == !b->disk_layers && !a->prefix == !b->prefix &&
+           a->pass_tokens == b->pass_tokens;
 }
 
 /* s->speed of s->place. */
@@ -402,6 +480,25 @@ int train_calibrate(struct train_session *s, const struct train_cli *o, double e
     return 0;
 }
 
+/* Each sample's frozen layers are computed once, as far as the file has room, by a process: it
+ * begins with none of them. */
+static void steps_of(const struct train_session *s, const struct train_cli *o, long batches,
+                     double tokens, struct prediction *out)
+{
+    double rest = (double)(s->steps - s->resume_step), once = rest, share = 0;
+    out->first = out->later =
+        calibrated_step(&s->speed, s->model, &s->place, &s->terms, batches, tokens, 0);
+    if (s->place.prefix) {
+        double read =
+            calibrated_step(&s->speed, s->model, &s->place, &s->terms, batches, tokens, 1);
+        double epoch = (double)batcher_batches_per_epoch(s->batcher) / (double)o->accumulation;
+        share = (double)s->place.prefix / (double)s->prefix_whole;
+        once = epoch < rest ? epoch : rest;
+        out->later += share * (read - out->first);
+    }
+    out->step = rest > 0 ? (once * out->first + (rest - once) * out->later) / rest : out->first;
+}
+
 void train_predict(const struct train_session *s, const struct train_cli *o, struct prediction *out)
 {
     double tokens, rest;
@@ -411,7 +508,7 @@ void train_predict(const struct train_session *s, const struct train_cli *o, str
     out->temporary = s->terms.disk;
     out->kept = kept_bytes(s, o);
     out->traffic = s->terms.traffic;
-    out->step = calibrated_step(&s->speed, s->model, &s->place, &s->terms, batches, tokens);
+    steps_of(s, o, batches, tokens, out);
     out->tokens = tokens;
     out->tokens_per_s = out->step > 0 ? tokens / out->step : 0;
     rest = out->step * (double)(s->steps - s->resume_step);

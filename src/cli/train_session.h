@@ -15,7 +15,8 @@ struct prediction {
         kept;         /* bytes of memory; of disk: during the run, and in its folder */
     uint64_t traffic; /* bytes to and from the disk in a step */
     double tokens, step, tokens_per_s; /* of an average step; step in seconds */
-    double rest; /* seconds of all steps and evaluations that are not done yet */
+    double first, later; /* seconds of a step: as long as frozen layers are computed; when read */
+    double rest;         /* seconds of all steps and evaluations that are not done yet */
 };
 
 enum { MEASURED_MAX = 8 };
@@ -33,12 +34,14 @@ struct train_session {
     const char **domains, **eval_domains;
     double *rates;
     long n_rates, steps, threads, resume_step;
-    long batches;              /* of --num-epochs; 0 with --max-steps */
-    struct place place;        /* where everything is */
-    struct memory_terms terms; /* what that takes */
-    uint64_t need;             /* planned peak memory, bytes */
-    uint64_t free_at_start;    /* of the machine's, bytes; 0: unknown */
-    int has_other;             /* perhaps a faster place: its activations in a file */
+    long batches;                 /* of --num-epochs; 0 with --max-steps */
+    struct place place;           /* where everything is */
+    struct memory_terms terms;    /* what that takes */
+    uint64_t need;                /* planned peak memory, bytes */
+    struct prefix_options prefix; /* outputs of frozen layers in a file; bytes 0: none */
+    uint64_t prefix_whole;        /* bytes that all samples' would take */
+    uint64_t free_at_start;       /* of the machine's, bytes; 0: unknown */
+    int has_other;                /* perhaps a faster place: its activations in a file */
     struct place other;
     struct memory_terms other_terms;
     struct {
@@ -65,6 +68,8 @@ int train_choose_places(struct train_session *s, const struct train_cli *o,
                         struct pesc_error *err) MUST_USE;
 /* "24 layers streamed, activations spilled": empty when all is in memory and recomputed. */
 void place_text(const struct place *p, char *out, size_t size);
+/* "8 experts, top-2, dim 64, layers 15-29": the layers where not all have adapters. */
+void adapters_line(const struct model *m, char *out, size_t size);
 json_t *terms_json(const struct memory_terms *t); /* NULL without memory */
 json_t *place_json(const struct place *p);        /* NULL without memory */
 /* s->speed: trains a little of the model, everything being where s->place says, for about so many

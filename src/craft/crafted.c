@@ -20,14 +20,17 @@ int crafted_is(const char *dir)
 
 json_t *crafted_moe_json(const struct moe_config *m)
 {
-    char scaling[NUMBER_CAP], dropout[NUMBER_CAP], coef[NUMBER_CAP];
+    char scaling[NUMBER_CAP], dropout[NUMBER_CAP], coef[NUMBER_CAP], layers[MOE_LAYERS_CAP];
     number_text(m->scaling, scaling);
     number_text(m->dropout, dropout);
     number_text(m->balance_coef, coef);
-    return json_pack("{s:I, s:I, s:I, s:s, s:s, s:s, s:s}", "experts", (json_int_t)m->experts,
-                     "top_k", (json_int_t)m->top_k, "adapter_dim", (json_int_t)m->dim, "scaling",
-                     scaling, "dropout", dropout, "balance", balance_name(m->balance),
-                     "balance_coef", coef);
+    json_t *o =
+        json_pack("{s:I, s:I, s:I, s:s, s:s, s:s, s:s}", "experts", (json_int_t)m->experts, "top_k",
+                  (json_int_t)m->top_k, "adapter_dim", (json_int_t)m->dim, "scaling", scaling,
+                  "dropout", dropout, "balance", balance_name(m->balance), "balance_coef", coef);
+    if (m->layers)
+        json_put(&o, "layers", json_string(moe_layers_text(m, m->layers, layers)));
+    return o;
 }
 
 int crafted_moe_check(const struct moe_config *m, struct pesc_error *err)
@@ -57,6 +60,16 @@ static int real_of(const json_t *o, const char *key, double *out)
     return *end || !isfinite(*out) ? -1 : 0;
 }
 
+int crafted_layers_parse(const json_t *o, const char *where, struct moe_config *m,
+                         struct pesc_error *err)
+{
+    const json_t *v = json_object_get(o, "layers");
+    m->first = m->layers = 0;
+    if (v && (!json_is_string(v) || moe_layers_parse(m, json_string_value(v), 1 << 20) != 0))
+        return FAIL(err, CFG_CRAFT, "%s: adapters.layers is not like \"15-29\"", where);
+    return 0;
+}
+
 int crafted_moe_parse(const json_t *o, const char *where, struct moe_config *m,
                       struct pesc_error *err)
 {
@@ -72,6 +85,7 @@ int crafted_moe_parse(const json_t *o, const char *where, struct moe_config *m,
     m->top_k = (long)json_integer_value(K);
     m->dim = (long)json_integer_value(A);
     m->balance = (enum balance_kind)kind;
+    TRY(crafted_layers_parse(o, where, m, err));
     struct pesc_error bad = {0};
     if (crafted_moe_check(m, &bad) != 0)
         return FAIL(err, CFG_CRAFT, "%s: %s", where, bad.text);

@@ -31,10 +31,14 @@ int crafted_write(const char *dir, const struct base *b, struct crafted *c,
                   const struct convert *contain, struct converted *out,
                   struct pesc_error *err) MUST_USE;
 /* {"experts":8,"top_k":2,"adapter_dim":64,"scaling":"1","dropout":"0","balance":"switch",
- * "balance_coef":"0.01"}: whole numbers as such, others as text. NULL without memory. */
+ * "balance_coef":"0.01"}, and "layers":"15-29" where not all have adapters: whole numbers as such,
+ * others as text. NULL without memory. */
 json_t *crafted_moe_json(const struct moe_config *m);
+/* Whether a model has such layers is for moe_layers_fit to say. */
 int crafted_moe_parse(const json_t *o, const char *where, struct moe_config *m,
                       struct pesc_error *err) MUST_USE;
+int crafted_layers_parse(const json_t *o, const char *where, struct moe_config *m,
+                         struct pesc_error *err) MUST_USE; /* of that only the layers */
 /* Ranges that make sense: 1 <= top_k <= experts <= 1024 and so on. E-USAGE-VALUE. */
 int crafted_moe_check(const struct moe_config *m, struct pesc_error *err) MUST_USE;
 

@@ -27,16 +27,10 @@ static int check_batch(const struct engine *e, const struct batch *b, struct pes
     return 0;
 }
 
-static struct pass begin(struct engine *e, const struct batch *b, const struct engine_step *s,
-                         int back)
+void engine_positions(struct engine *e, const struct batch *b)
 {
     const struct model *m = e->m;
     long half = m->c.head_dim / 2;
-    e->back = back;
-    weights_pass(m->weights, back);
-    arena_reset(&e->block, 0); /* a pass that failed left it as it was */
-    profile_phase(gemm_profile(m->gemm), PHASE_FORWARD);
-    profile_to(gemm_profile(m->gemm), STAGE_POINTWISE);
     for (long q = 0; q < b->S; q++) {
         long from = b->cu[q], n = b->cu[q + 1] - from;
         for (long i = 0; i < n; i++)
@@ -45,6 +39,15 @@ static struct pass begin(struct engine *e, const struct batch *b, const struct e
         rope_table(e->cos + from * half, e->sin + from * half, e->position + from, e->inv_freq, n,
                    m->c.head_dim);
     }
+}
+
+static struct pass begin(struct engine *e, const struct batch *b, const struct engine_step *s)
+{
+    const struct model *m = e->m;
+    arena_reset(&e->block, 0); /* a pass that failed left it as it was */
+    profile_phase(gemm_profile(m->gemm), PHASE_FORWARD);
+    profile_to(gemm_profile(m->gemm), STAGE_POINTWISE);
+    engine_positions(e, b);
     struct pass p = {.gemm = m->gemm,
                      .profile = gemm_profile(m->gemm),
                      .T = b->T,
@@ -62,14 +65,20 @@ static struct pass begin(struct engine *e, const struct batch *b, const struct e
     return p;
 }
 
-int engine_run_blocks(struct engine *e, struct pass *p, struct pesc_error *err)
+/* For the profile: the lowest that trains is 0. */
+static long place_of(const struct engine *e, long l)
+{
+    return l == e->lowest ? 0 : 1;
+}
+
+int engine_run_some(struct engine *e, struct pass *p, long from, long to, struct pesc_error *err)
 {
     struct model *m = e->m;
-    for (long l = 0; l < m->c.num_layers; l++) {
+    for (long l = from; l < to; l++) {
         struct layer_weights w;
         size_t mark = arena_mark(&e->block);
         struct block_saved s = engine_block(e, l, p->T);
-        profile_layer(p->profile, l);
+        profile_layer(p->profile, place_of(e, l));
         profile_to(p->profile, e->back && e->spill ? STAGE_DISK : STAGE_POINTWISE);
         TRY(engine_keep(e, l, e->x, p->T, err));
         profile_to(p->profile, STAGE_DISK);
@@ -88,6 +97,20 @@ int engine_run_blocks(struct engine *e, struct pass *p, struct pesc_error *err)
     if (e->block.overflow)
         return FAIL(err, INTERNAL, "a block outgrew its planned memory");
     return gemm_check(m->gemm, err);
+}
+
+int engine_run_blocks(struct engine *e, struct pass *p, struct pesc_error *err)
+{
+    return engine_run_some(e, p, 0, e->m->c.num_layers, err);
+}
+
+/* The forward pass of what has no backward one. */
+static int forward(struct engine *e, const struct batch *b, struct pass *p, struct pesc_error *err)
+{
+    e->back = 0;
+    weights_pass(e->m->weights, 0);
+    TRY(weights_embed(e->m->weights, e->x, b->ids, b->T, e->rows, err));
+    return engine_run_blocks(e, p, err);
 }
 
 /* Final norm in place of e->y; e->x stays the input of it. */
@@ -167,27 +190,27 @@ int engine_loss(struct engine *e, const struct batch *b, struct engine_step *s,
                 struct pesc_error *err)
 {
     TRY(check_batch(e, b, err));
-    struct pass p = begin(e, b, s, 0);
-    TRY(weights_embed(e->m->weights, e->x, b->ids, b->T, e->rows, err));
-    TRY(engine_run_blocks(e, &p, err));
+    struct pass p = begin(e, b, s);
+    TRY(forward(e, b, &p, err));
     final_norm(e, &p, e->h);
     head(e, b, s, 0);
     return gemm_check(e->m->gemm, err);
 }
 
 /* Gives layer l's part memory for its gradients, or takes it away. */
-static int layer_grads(struct model *m, const struct engine_step *s, long l, int begin,
+static int layer_grads(const struct engine *e, const struct engine_step *s, long l, int begin,
                        struct pesc_error *err)
 {
+    struct model *m = e->m;
     float *grad = NULL;
-    if (!s->grad_begin)
+    if (!s->grad_begin || !model_is_adapted(m, l))
         return 0;
     profile_layer(gemm_profile(m->gemm), -1); /* that is the optimiser's work */
     if (begin && !(grad = s->grad_begin(s->grad_ctx, l, err)))
         return -1;
     m->ffn[l].dW = model_adapter_grads(m, grad, 0);
     int rc = begin ? 0 : s->grad_end(s->grad_ctx, l, err);
-    profile_layer(gemm_profile(m->gemm), l);
+    profile_layer(gemm_profile(m->gemm), place_of(e, l));
     return rc;
 }
 
@@ -197,10 +220,11 @@ int engine_train(struct engine *e, const struct batch *b, struct engine_step *s,
     struct model *m = e->m;
     long D = m->c.hidden_size, T = b->T;
     TRY(check_batch(e, b, err));
-    struct pass p = begin(e, b, s, 1);
+    struct pass p = begin(e, b, s);
     p.rng.training = 1;
-    TRY(weights_embed(e->m->weights, e->x, b->ids, b->T, e->rows, err));
-    TRY(engine_run_blocks(e, &p, err));
+    e->back = 1;
+    TRY(engine_prefix(e, b, &p, err));
+    TRY(engine_run_some(e, &p, e->lowest, m->c.num_layers, err));
     float *r = e->h; /* [T] 1/rms of the final norm */
     final_norm(e, &p, r);
     head(e, b, s, 1);
@@ -211,13 +235,13 @@ int engine_train(struct engine *e, const struct batch *b, struct engine_step *s,
     rmsnorm_bwd(e->y, m->grad_norm, e->dx, e->x, weights_outer(m->weights)->norm, r, T, D);
     float *dx = e->y;
     p.recompute = 1;
-    for (long l = m->c.num_layers; l-- > 0;) {
+    for (long l = m->c.num_layers; l-- > e->lowest;) {
         struct layer_weights w;
         size_t mark = arena_mark(&e->block);
         struct block_saved saved = engine_block(e, l, T);
-        int below = l > 0 || m->grad_embed != NULL;
+        int below = l > e->lowest || m->grad_embed != NULL;
         const float *in;
-        profile_layer(p.profile, l);
+        profile_layer(p.profile, place_of(e, l));
         profile_phase(p.profile, PHASE_RECOMPUTE);
         profile_to(p.profile, e->spill ? STAGE_DISK : STAGE_POINTWISE);
         TRY(engine_kept(e, l, e->x, T, &in, err));
@@ -230,9 +254,9 @@ int engine_train(struct engine *e, const struct batch *b, struct engine_step *s,
             m->ffn[l].ops->fwd(&m->ffn[l], &p, saved.ffn, e->dx, saved.h);
         }
         profile_phase(p.profile, PHASE_BACKWARD);
-        TRY(layer_grads(m, s, l, 1, err));
+        TRY(layer_grads(e, s, l, 1, err));
         m->ffn[l].ops->bwd(&m->ffn[l], &p, saved.ffn, dx, saved.h, below);
-        TRY(layer_grads(m, s, l, 0, err));
+        TRY(layer_grads(e, s, l, 0, err));
         m->attn[l].ops->bwd(&m->attn[l], &p, saved.attn, dx, in, below);
         profile_to(p.profile, STAGE_OTHER);
         weights_release(m->weights, l);
@@ -255,9 +279,8 @@ int engine_logits(struct engine *e, const struct batch *b,
                   void *ctx, struct pesc_error *err)
 {
     TRY(check_batch(e, b, err));
-    struct pass p = begin(e, b, NULL, 0);
-    TRY(weights_embed(e->m->weights, e->x, b->ids, b->T, e->rows, err));
-    TRY(engine_run_blocks(e, &p, err));
+    struct pass p = begin(e, b, NULL);
+    TRY(forward(e, b, &p, err));
     final_norm(e, &p, e->h);
     for (long from = 0; from < b->T; from += e->chunk) {
         long k = b->T - from < e->chunk ? b->T - from : e->chunk;

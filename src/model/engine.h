@@ -5,12 +5,17 @@
  * reuses since its inside is recomputed in the backward pass; the insides of those blocks that are
  * kept in full; and a chunk of the head's logits. The [tokens, vocabulary] matrix never exists.
  * In bf16 compute the residual stream is rounded to bf16 between blocks, so
- * that what is kept is exactly what was computed with. */
+ * that what is kept is exactly what was computed with.
+ *
+ * Layers below all that train (model_lowest) keep nothing and have no backward pass. A training
+ * engine computes them so that a sample's values do not depend on what else is in the batch: what
+ * they make of it may then be kept, for epochs to come, without changing a bit. */
 #ifndef PESC_MODEL_ENGINE_H
 #define PESC_MODEL_ENGINE_H
 
 #include "core/batch.h"
 #include "model/model.h"
+#include "model/prefix.h"
 
 /* Where the activations of a training engine are between the passes. The same bits in every case.
  */
@@ -21,6 +26,8 @@ struct engine_choices {
      * hold: memory that the kernel lends, and takes back. keep_dir: its folder. */
     long disk_layers;
     const char *keep_dir;
+    /* What layers below all that train make of a sample, kept for its next time; bytes 0: not. */
+    struct prefix_options prefix;
 };
 
 struct engine;
@@ -37,6 +44,13 @@ size_t engine_bytes(const struct model *m, long max_tokens, long max_samples, in
 /* Bytes of disk that disk_layers take. */
 uint64_t engine_disk_bytes(const struct model *m, long max_tokens,
                            const struct engine_choices *choices);
+/* Whether the engine's products keep a row's bits wherever it stands (linear_rows_alone): without
+ * that, outputs of frozen layers that were kept would not be those computed anew. For a model that
+ * is loaded, with a training engine; E-MEMORY, and what goes wrong with reading weights. */
+int engine_rows_alone(struct engine *e, int *yes, struct pesc_error *err) MUST_USE;
+/* The outputs of frozen layers that are kept; NULL: none are. */
+struct prefix *engine_prefix_of(const struct engine *e);
+void engine_prefix_drop(struct engine *e); /* none are kept from now on */
 /* Bytes of disk that spilling takes. */
 uint64_t engine_spill_bytes(const struct model *m, long max_tokens);
 

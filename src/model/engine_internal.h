@@ -9,6 +9,7 @@ struct engine {
     struct model *m;
     long max_tokens, max_samples, chunk;
     int train;
+    long lowest;               /* layers below train nothing (model_lowest) */
     int back;                  /* this pass has a backward one */
     long keep_from;            /* layers from here on are kept in full */
     long disk_from;            /* and from here on at least in a file */
@@ -26,6 +27,12 @@ struct engine {
     long *rows;            /* [T] scored positions; while embedding, scratch */
     int32_t *target;       /* [T] */
     float *row_x, *row_dx, *logits, *row_loss; /* [chunk, D], [chunk, V] */
+    /* Of a training engine whose lowest is above 0: outputs kept, or NULL; then the samples that
+     * are not there, end to end: */
+    struct prefix *prefix;
+    int32_t *some_ids; /* [T] */
+    long *some_cu;     /* [S+1] */
+    long *some;        /* [S] their numbers in the batch */
 };
 
 /* One block's two parts, both alive during the backward pass of a block, and its middle [T,D]. */
@@ -51,5 +58,21 @@ int engine_kept(struct engine *e, long l, float *buffer, long T, const float **i
 
 /* e->x through all layers, in place; with e->back every block's input is kept. */
 int engine_run_blocks(struct engine *e, struct pass *p, struct pesc_error *err) MUST_USE;
+/* The same from layer from on up to, but without, layer to. */
+int engine_run_some(struct engine *e, struct pass *p, long from, long to,
+                    struct pesc_error *err) MUST_USE;
+/* Positions and rotations of a batch. */
+void engine_positions(struct engine *e, const struct batch *b);
+
+/* engine_prefix.c: rows of a product below e->lowest. */
+enum { PREFIX_ROWS = 256 };
+/* Memory of an engine for what it keeps there, beside its arenas. */
+size_t engine_prefix_bytes(const struct engine *e, const struct prefix_options *o);
+int engine_prefix_open(struct engine *e, const struct prefix_options *o,
+                       struct pesc_error *err) MUST_USE;
+/* e->x[T,D]: what the embedding and the layers below e->lowest make of the batch, computed or read.
+ * p: of the batch; its positions are there. */
+int engine_prefix(struct engine *e, const struct batch *b, struct pass *p,
+                  struct pesc_error *err) MUST_USE;
 
 #endif

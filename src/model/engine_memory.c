@@ -25,10 +25,15 @@ static long kept_slots(const struct engine *e, int spills)
 {
     if (!e->train)
         return 0;
-    return !spills ? e->m->c.num_layers : kept_size(e->m) == 2 ? 1 : 0;
+    return !spills ? e->m->c.num_layers - e->lowest : kept_size(e->m) == 2 ? 1 : 0;
 }
 
-static void lay_out(struct engine *e, int spills)
+static int keeps_prefix(const struct engine *e, const struct prefix_options *o)
+{
+    return e->train && e->lowest > 0 && o->bytes > 0;
+}
+
+static void lay_out(struct engine *e, int spills, const struct prefix_options *prefix)
 {
     const struct model *m = e->m;
     struct arena *a = &e->fixed;
@@ -49,6 +54,11 @@ static void lay_out(struct engine *e, int spills)
     e->row_dx = ARENA_FLOATS(a, e->chunk * D);
     e->logits = ARENA_FLOATS(a, e->chunk * m->c.vocab_size);
     e->row_loss = ARENA_FLOATS(a, e->chunk);
+    if (!keeps_prefix(e, prefix))
+        return;
+    e->some_ids = arena_alloc(a, (size_t)T, sizeof *e->some_ids);
+    e->some_cu = arena_alloc(a, (size_t)e->max_samples + 1, sizeof *e->some_cu);
+    e->some = arena_alloc(a, (size_t)e->max_samples, sizeof *e->some);
 }
 
 enum { SAVED_MAX = 1024 }; /* the parts' own structs are small; while counting they live here */
@@ -77,7 +87,7 @@ static struct block_saved lay_block(struct arena *keep, struct arena *work, cons
     struct block_saved s = {arena_alloc(keep, 1, attn->ops->saved_size),
                             arena_alloc(keep, 1, ffn->ops->saved_size), e->h};
     size_t mark;
-    if (!e->train) {
+    if (!e->train || l < e->lowest) {
         mark = arena_mark(work);
         lay(attn, s.attn, dry[0], work, T, LAY_KEPT);
         lay(attn, s.attn, dry[0], work, T, LAY_FORWARD);
@@ -118,12 +128,15 @@ static void count_memory(struct engine *e, const struct engine_choices *c)
 {
     const struct model *m = e->m;
     size_t most = 0;
-    long keep = e->train ? c->keep_layers : 0;
-    e->keep_from = m->c.num_layers - (keep < m->c.num_layers ? keep : m->c.num_layers);
+    long keep = e->train ? c->keep_layers : 0, most_kept;
+    e->lowest = model_lowest(m);
+    most_kept = m->c.num_layers - e->lowest;
+    e->keep_from = m->c.num_layers - (keep < most_kept ? keep : most_kept);
     long disk = e->train ? c->disk_layers : 0;
-    e->disk_from = e->keep_from - (disk < e->keep_from ? disk : e->keep_from);
+    most_kept = e->keep_from - e->lowest;
+    e->disk_from = e->keep_from - (disk < most_kept ? disk : most_kept);
     arena_count(&e->fixed);
-    lay_out(e, c->spill_dir != NULL);
+    lay_out(e, c->spill_dir != NULL, &c->prefix);
     arena_count(&e->block);
     arena_count(&e->full);
     for (long l = 0; l < m->c.num_layers; l++) {
@@ -132,7 +145,7 @@ static void count_memory(struct engine *e, const struct engine_choices *c)
         arena_count(&work);
         arena_count(&own);
         (void)lay_block(full ? &own : &work, &work, e, l, e->max_tokens);
-        if (m->crafted && e->train)
+        if (model_is_adapted(m, l) && e->train)
             moe_bwd_scratch(&work, e->max_tokens, m->c.hidden_size, &m->moe);
         if (work.peak > most)
             most = work.peak;
@@ -207,8 +220,9 @@ size_t engine_bytes(const struct model *m, long max_tokens, long max_samples, in
                        .max_samples = max_samples,
                        .train = train};
     count_memory(&e, choices ? choices : &nothing_special);
+    const struct engine_choices *c = choices ? choices : &nothing_special;
     return e.fixed.peak + e.block.peak + e.full.peak + e.image.peak + 2 * rounded(&e) + coded(&e) +
-           panel(m);
+           panel(m) + engine_prefix_bytes(&e, &c->prefix);
 }
 
 static uint64_t spill_layer(const struct engine *e)
@@ -219,7 +233,7 @@ static uint64_t spill_layer(const struct engine *e)
 uint64_t engine_spill_bytes(const struct model *m, long max_tokens)
 {
     struct engine e = {.m = (struct model *)m, .max_tokens = max_tokens};
-    return (uint64_t)m->c.num_layers * spill_layer(&e);
+    return (uint64_t)(m->c.num_layers - model_lowest(m)) * spill_layer(&e);
 }
 
 static uint64_t disk_bytes(const struct engine *e)
@@ -254,7 +268,8 @@ int engine_open(struct model *m, long max_tokens, long max_samples, int train,
     TRY_OR(arena_back(&e->block, err), fail);
     TRY_OR(back(&e->full, err), fail);
     TRY_OR(back(&e->image, err), fail);
-    lay_out(e, c->spill_dir != NULL);
+    lay_out(e, c->spill_dir != NULL, &c->prefix);
+    TRY_OR(engine_prefix_open(e, &c->prefix, err), fail);
     TRY_OR(gemm_reserve(m->gemm, rounded(e), err), fail);
     TRY_OR(gemm_reserve_panel(m->gemm, panel(m), err), fail);
     if (coded(e))
@@ -276,6 +291,7 @@ void engine_close(struct engine *e)
 {
     if (!e)
         return;
+    prefix_close(e->prefix);
     tfile_close(e->spill);
     tfile_close(e->insides);
     arena_free(&e->image);
@@ -331,7 +347,7 @@ int engine_get(struct engine *e, long l, struct pesc_error *err)
 
 static void *slot(const struct engine *e, long l)
 {
-    size_t at = e->spill ? 0 : (size_t)l * (size_t)spill_layer(e);
+    size_t at = e->spill ? 0 : (size_t)(l - e->lowest) * (size_t)spill_layer(e);
     return (char *)e->kept + at;
 }
 
@@ -339,18 +355,19 @@ static int spill(struct engine *e, long l, const void *data, long T, struct pesc
 {
     uint64_t size = spill_layer(e);
     size_t n = (size_t)(T * e->m->c.hidden_size) * kept_size(e->m);
-    return tfile_write(e->spill, data, n, (uint64_t)l * size, err);
+    return tfile_write(e->spill, data, n, (uint64_t)(l - e->lowest) * size, err);
 }
 
 int engine_keep(struct engine *e, long l, float *x, long T, struct pesc_error *err)
 {
     long D = e->m->c.hidden_size;
+    int wanted = e->back && l >= e->lowest;
     if (compute_form(e->m->compute) == DT_F32) {
-        if (e->back && !e->spill)
+        if (wanted && !e->spill)
             memcpy(slot(e, l), x, (size_t)(T * D) * sizeof *x);
-        return e->back && e->spill ? spill(e, l, x, T, err) : 0;
+        return wanted && e->spill ? spill(e, l, x, T, err) : 0;
     }
-    uint16_t *to = e->back ? slot(e, l) : NULL;
+    uint16_t *to = wanted ? slot(e, l) : NULL;
 #pragma omp parallel for schedule(static) if (T > 1)
     for (long t = 0; t < T; t++) {
         uint16_t own[4096];
@@ -372,9 +389,10 @@ int engine_kept(struct engine *e, long l, float *buffer, long T, const float **i
     if (e->spill) {
         uint64_t size = spill_layer(e);
         size_t n = (size_t)(T * D) * kept_size(e->m);
-        TRY(tfile_read(e->spill, narrow ? slot(e, l) : buffer, n, (uint64_t)l * size, err));
-        if (l > 0)
-            tfile_soon(e->spill, n, (uint64_t)(l - 1) * size);
+        uint64_t at = (uint64_t)(l - e->lowest) * size;
+        TRY(tfile_read(e->spill, narrow ? slot(e, l) : buffer, n, at, err));
+        if (l > e->lowest)
+            tfile_soon(e->spill, n, at - size);
     }
     *in = narrow || e->spill ? buffer : slot(e, l);
     if (!narrow)

@@ -11,9 +11,24 @@ static float *grad_of(const struct model *m, const char *name)
     return p && m->params.grad ? m->params.grad + p->offset : NULL;
 }
 
-struct moe_weights model_adapter_grads(const struct model *m, float *flat, long layer)
+long model_adapted(const struct model *m)
 {
-    struct moe_weights dW = moe_at(flat, &m->moe, layer, m->c.hidden_size);
+    return m->crafted ? moe_layers(&m->moe, m->c.num_layers) : 0;
+}
+
+int model_is_adapted(const struct model *m, long layer)
+{
+    return m->crafted && moe_has(&m->moe, m->c.num_layers, layer);
+}
+
+long model_lowest(const struct model *m)
+{
+    return m->crafted ? m->moe.first : 0;
+}
+
+struct moe_weights model_adapter_grads(const struct model *m, float *flat, long n)
+{
+    struct moe_weights dW = moe_at(flat, &m->moe, n, m->c.hidden_size);
     if (m->trainable == TRAIN_EXPERTS)
         dW.Wr = NULL;
     return dW;
@@ -44,16 +59,18 @@ static void make_parts(struct model *m)
                               .compute = m->compute,
                               .between = between(m),
                               .trains = trains};
-        *ffn = (struct part){.ops = m->crafted ? &part_ffn_pesc : &part_ffn,
+        int adapted = model_is_adapted(m, l);
+        *ffn = (struct part){.ops = adapted ? &part_ffn_pesc : &part_ffn,
                              .c = &m->c,
                              .compute = m->compute,
                              .between = between(m),
                              .layer = l,
                              .trains = trains};
-        if (m->crafted) {
+        if (adapted) {
+            long n = l - m->moe.first;
             ffn->moe = &m->moe;
-            ffn->W = moe_at(m->params.value, &m->moe, l, m->c.hidden_size);
-            ffn->dW = model_adapter_grads(m, m->params.grad, l);
+            ffn->W = moe_at(m->params.value, &m->moe, n, m->c.hidden_size);
+            ffn->dW = model_adapter_grads(m, m->params.grad, n);
         }
         for (enum layer_tensor t = 0; m->trainable == TRAIN_FULL && t < LT_COUNT; t++) {
             char name[TENSOR_NAME_CAP];
@@ -105,6 +122,10 @@ int model_shape(const struct model_config *c, const struct moe_config *moe,
             err, USAGE_VALUE,
             "int8 products are of frozen weights; where every weight is trained, compute in "
             "bf16 or f32");
+    if (moe && (moe->first < 0 || moe->layers < 0 ||
+                moe->first + (moe->layers ? moe->layers : 1) > c->num_layers))
+        return FAIL(err, CFG_CRAFT, "adapters on layers %ld to %ld: the model has 0 to %ld",
+                    moe->first, moe->first + moe_layers(moe, c->num_layers) - 1, c->num_layers - 1);
     struct model *m = calloc(1, sizeof *m);
     if (!m)
         return FAIL(err, MEMORY, "no memory for a model");
@@ -185,8 +206,12 @@ int model_open(const struct base *b, const struct moe_config *moe, enum trainabl
 int model_knock_out(struct model *m, long layer, long expert, struct pesc_error *err)
 {
     long E = m->moe.experts;
+    char text[MOE_LAYERS_CAP];
     if (!m->crafted)
         return FAIL(err, MODEL_KIND, "a dense model has no experts to knock out");
+    if (layer >= 0 && layer < m->c.num_layers && !model_is_adapted(m, layer))
+        return FAIL(err, USAGE_VALUE, "layer %ld has no experts to knock out: layers %s have",
+                    layer, moe_layers_text(&m->moe, m->c.num_layers, text));
     if (layer >= m->c.num_layers || (layer >= 0 && (expert < 0 || expert >= E)))
         return FAIL(err, USAGE_VALUE,
                     "no expert %ld:%ld to knock out: layers are 0 to %ld, experts 0 to %ld", layer,

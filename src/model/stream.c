@@ -33,7 +33,8 @@ struct stream {
     pthread_cond_t work, ready;
     struct buffer buffer[STREAM_BUFFERS];
     struct turn now; /* what is in use, or comes next */
-    int back, quit;
+    long from, low;  /* where passes begin, and to where they come down */
+    int quit;
     uint64_t bytes;
     struct pesc_error error; /* code 0: none */
 };
@@ -41,10 +42,10 @@ struct stream {
 static struct turn next(const struct stream *s, struct turn t)
 {
     if (t.down)
-        return t.i > 0 ? (struct turn){t.i - 1, 1} : (struct turn){0, 0};
+        return t.i > s->low ? (struct turn){t.i - 1, 1} : (struct turn){s->from, 0};
     if (t.i + 1 < s->n)
         return (struct turn){t.i + 1, 0};
-    return s->back ? (struct turn){t.i, 1} : (struct turn){0, 0};
+    return t.i >= s->low ? (struct turn){t.i, 1} : (struct turn){s->from, 0};
 }
 
 static struct buffer *buffer_of(struct stream *s, long i)
@@ -147,7 +148,7 @@ int stream_open(const struct stream_plan *plan, struct stream **out, struct pesc
         return FAIL(err, MEMORY, "no memory to stream weights");
     s->how = plan->how;
     s->layout = plan->layout;
-    s->n = plan->n;
+    s->n = s->low = plan->n;
     s->n_buffers = s->n < STREAM_BUFFERS ? s->n : STREAM_BUFFERS;
     s->layer = calloc((size_t)s->n, sizeof *s->layer);
     s->checked = calloc((size_t)s->n, 1);
@@ -185,11 +186,14 @@ void stream_close(struct stream *s)
     release(s);
 }
 
-void stream_pass(struct stream *s, int back)
+void stream_pass(struct stream *s, long from, long low)
 {
+    if (from >= s->n) /* nothing of the list is asked for */
+        return;
     pthread_mutex_lock(&s->lock);
-    s->now = (struct turn){0, 0};
-    s->back = back;
+    s->now = (struct turn){from, 0};
+    s->from = from;
+    s->low = low;
     pthread_cond_signal(&s->work);
     pthread_mutex_unlock(&s->lock);
 }

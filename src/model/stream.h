@@ -25,8 +25,10 @@ int stream_open(const struct stream_plan *plan, struct stream **out,
                 struct pesc_error *err) MUST_USE;
 /* Waits for the layer that is being read; NULL is fine. */
 void stream_close(struct stream *s);
-/* A pass begins at the lowest layer; back: it will come down again. */
-void stream_pass(struct stream *s, int back);
+/* A pass begins at number from of the list, goes up, and comes down again to number low; no number
+ * of the list is that high: it does not come down, or does not begin. The next one is expected to
+ * be like it. */
+void stream_pass(struct stream *s, long from, long low);
 /* Layer number i of the list, once it is there; it stays until given back. One thread asks, for one
  * layer at a time. What went wrong in the thread (E-ST-CHANGED, E-IO*, E-MODEL-NONFINITE) comes
  * back from here, and from every later call. */

@@ -278,7 +278,18 @@ uint64_t weights_bytes_read(struct weights *w)
 void weights_pass(struct weights *w, int back)
 {
     if (w->stream)
-        stream_pass(w->stream, back);
+        stream_pass(w->stream, 0, back ? 0 : w->layers);
+}
+
+void weights_pass_part(struct weights *w, long first, long lowest)
+{
+    long from = 0, low = 0;
+    for (long l = 0; l < w->layers && w->stream; l++) {
+        from += l < first && w->streamed[l] >= 0;
+        low += l < lowest && w->streamed[l] >= 0;
+    }
+    if (w->stream)
+        stream_pass(w->stream, from, low);
 }
 
 int weights_layer(struct weights *w, long layer, struct layer_weights *out, struct pesc_error *err)

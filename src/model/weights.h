@@ -51,6 +51,9 @@ size_t weights_bytes(const struct weights *w); /* what it is, of a source */
 /* A pass over the layers begins; back: it is followed by one from the last to the first. What is
  * streamed is read ahead in that order. */
 void weights_pass(struct weights *w, int back);
+/* The same with only the layers from first on going up, and back only to layer lowest; the next
+ * pass is expected to be like it. */
+void weights_pass_part(struct weights *w, long first, long lowest);
 /* A layer's weights, valid until released. Where layers are streamed: one at a time, and what went
  * wrong with reading (E-ST-CHANGED, E-IO*, E-MODEL-NONFINITE). */
 int weights_layer(struct weights *w, long layer, struct layer_weights *out,

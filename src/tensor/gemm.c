@@ -3,6 +3,7 @@
 
 #include "core/machine.h"
 #include "tensor/gemv.h"
+#include "core/xxh64.h"
 #include "tensor/profile.h"
 
 #include <omp.h>
@@ -69,6 +70,8 @@ void gemm_free(struct gemm *g)
     free(g->panel);
     free(g->turned);
     free(g->int8.memory);
+    free(g->in);
+    free(g->out);
     free(g);
 }
 
@@ -146,6 +149,37 @@ int gemm_reserve_few(struct gemm *g, long widest, struct pesc_error *err)
     free(g->turned);
     g->turned = p;
     g->turned_cap = few_floats(widest);
+    return 0;
+}
+
+void gemm_set_rows(struct gemm *g, long rows)
+{
+    g->rows = rows;
+}
+
+size_t gemm_rows_bytes(long rows, long in, long out)
+{
+    return (size_t)rows * (size_t)(in + out) * sizeof(float);
+}
+
+static int grow(float **p, size_t *cap, size_t n)
+{
+    if (n <= *cap)
+        return 0;
+    free(*p);
+    *p = NULL;
+    *cap = 0;
+    if (posix_memalign((void **)p, 64, n * sizeof **p) != 0)
+        return -1;
+    *cap = n;
+    return 0;
+}
+
+int gemm_reserve_rows(struct gemm *g, long rows, long in, long out, struct pesc_error *err)
+{
+    if (grow(&g->in, &g->in_cap, (size_t)(rows * in)) != 0 ||
+        grow(&g->out, &g->out_cap, (size_t)(rows * out)) != 0)
+        return FAIL(err, MEMORY, "no memory for %ld rows of a product", rows);
     return 0;
 }
 
@@ -318,29 +352,55 @@ struct linear_in linear_in(const float *X, long T, long K)
     return (struct linear_in){.x = X, .T = T, .K = K};
 }
 
+/* Y[T, rows] = X[T, K] w^T as a product of by rows; those that there are not are zero. */
+static void forward_rows(struct gemm *g, enum dtype type, int narrow, void *Y, const void *X,
+                         const void *w, long T, long by, long rows, long N, long K)
+{
+    int filled = T < by;
+    size_t size = dtype_size(type), to_size = narrow ? sizeof(uint16_t) : sizeof(float);
+    if (g->failed || (filled && gemm_reserve_rows(g, by, K, rows, NULL) != 0)) {
+        g->failed = g->failed ? g->failed : dnnl_out_of_memory;
+        return;
+    }
+    if (filled) {
+        memcpy(g->in, X, (size_t)(T * K) * size);
+        memset((char *)g->in + (size_t)(T * K) * size, 0, (size_t)((by - T) * K) * size);
+        X = g->in;
+    }
+    void *to = filled ? g->out : Y;
+    struct matmul m = {.M = by,
+                       .N = rows,
+                       .K = K,
+                       .layout = WEIGHTS_NK,
+                       .dst_row = filled ? rows : N,
+                       .type = dnnl_bf16,
+                       .dst_type = narrow ? dnnl_bf16 : dnnl_f32};
+    if (type == DT_F32)
+        sgemm_rows(g, 0, 1, to, m.dst_row, 0, X, K, w, by, rows, K);
+    else
+        gemm_product(g, &m, to, X, w);
+    for (long t = 0; filled && t < T; t++)
+        memcpy((char *)Y + (size_t)(t * N) * to_size, (char *)to + (size_t)(t * rows) * to_size,
+               (size_t)rows * to_size);
+}
+
 static void product_fwd(struct gemm *g, struct linear_in *X, const struct linear *l)
 {
     const struct wmat *W = l->W;
-    long T = X->T, N = W->N, K = W->K, most = panel_rows(N, K);
-    if (W->row_shift && T) {
+    long T = X->T, N = W->N, K = W->K, most = panel_rows(N, K), by = g->rows ? g->rows : T;
+    if (W->row_shift && T) { /* a row of those depends on no other */
         int8_fwd(g, X, l);
         return;
     }
-    const uint16_t *x = W->dtype == DT_BF16 && T ? narrow(g, X) : NULL;
+    const char *x = W->dtype == DT_BF16 && T ? (const char *)narrow(g, X) : (const char *)X->x;
+    size_t size = dtype_size(W->dtype), to = l->Y16 ? sizeof *l->Y16 : sizeof *l->Y;
+    char *y = l->Y16 ? (char *)l->Y16 : (char *)l->Y;
     for (long n = 0; n < N && T; n += most) {
         long rows = N - n < most ? N - n : most;
         const void *w = panel(g, W, n, rows);
-        struct matmul m = {.M = T,
-                           .N = rows,
-                           .K = K,
-                           .layout = WEIGHTS_NK,
-                           .dst_row = N,
-                           .type = dnnl_bf16,
-                           .dst_type = l->Y16 ? dnnl_bf16 : dnnl_f32};
-        if (W->dtype == DT_F32)
-            sgemm_rows(g, 0, 1, l->Y + n, N, 0, X->x, K, w, T, rows, K);
-        else
-            gemm_product(g, &m, l->Y16 ? (void *)(l->Y16 + n) : l->Y + n, x, w);
+        for (long t = 0; t < T && !g->failed; t += by)
+            forward_rows(g, W->dtype, l->Y16 != NULL, y + (size_t)(t * N + n) * to,
+                         x + (size_t)(t * K) * size, w, T - t < by ? T - t : by, by, rows, N, K);
     }
     if (l->bias) {
 #pragma omp parallel for schedule(static)
@@ -419,6 +479,60 @@ void linear_bwd_rows(struct gemm *g, const struct linear_bwd *l)
         else
             gemm_product(g, &m, l->dX16 ? (void *)l->dX16 : l->dX, dy ? dy + n : NULL, w);
     }
+}
+
+/* Numbers of both signs and several sizes, as activations have. */
+static float number_at(long i)
+{
+    uint32_t h = (uint32_t)i * 2654435761u;
+    h ^= h >> 15;
+    h *= 2246822519u;
+    h ^= h >> 13;
+    return (float)((double)(int32_t)h * 0x1p-31 * (h & 16 ? 8 : 1));
+}
+
+/* The product of so many rows, each row standing by places further down, those from some on being
+ * zero: into in and out. */
+static void try_rows(struct gemm *g, const struct wmat *W, long rows, long by, long some)
+{
+    for (long r = 0; r < rows; r++) {
+        float *x = g->in + (r + by) % rows * W->K;
+        for (long k = 0; k < W->K; k++)
+            x[k] = r < some ? number_at(r * W->K + k) : 0;
+    }
+    linear_fwd(g, g->out, g->in, W, NULL, rows);
+}
+
+int linear_rows_alone(struct gemm *g, const struct wmat *W, long rows, int *alone,
+                      struct pesc_error *err)
+{
+    static const long turns[] = {0, 1, 7, 13};
+    long was = g->rows;
+    uint64_t *sum = calloc((size_t)rows, sizeof *sum);
+    *alone = 1;
+    if (!sum)
+        return FAIL(err, MEMORY, "no memory to try %ld rows of a product", rows);
+    if (gemm_reserve_rows(g, rows, W->K, W->N, err) != 0) {
+        free(sum);
+        return -1;
+    }
+    gemm_set_rows(g, rows);
+    for (size_t i = 0; i < sizeof turns / sizeof *turns && *alone; i++) {
+        long by = turns[i] % rows, some = rows - turns[i] / 2 % rows;
+        try_rows(g, W, rows, by, some);
+        for (long r = 0; r < some && !g->failed; r++) {
+            struct xxh64 h;
+            xxh64_init(&h);
+            xxh64_add(&h, g->out + (r + by) % rows * W->N, (size_t)W->N * sizeof *g->out);
+            if (i == 0)
+                sum[r] = xxh64_end(&h);
+            else if (sum[r] != xxh64_end(&h))
+                *alone = 0;
+        }
+    }
+    gemm_set_rows(g, was);
+    free(sum);
+    return gemm_check(g, err);
 }
 
 void linear_bwd_data(struct gemm *g, float *dX, float beta, const float *dY, const struct wmat *W,

@@ -35,6 +35,15 @@ int gemm_reserve_panel(struct gemm *g, size_t bytes, struct pesc_error *err) MUS
  * any matrix. */
 size_t gemm_int8_bytes(long T, long widest);
 int gemm_reserve_int8(struct gemm *g, long T, long widest, struct pesc_error *err) MUST_USE;
+/* From now on linear_fwd multiplies so many rows at a time, no more and no fewer: the last ones are
+ * filled up with zeros. What becomes of a row then does not depend on how many others there are;
+ * that it does not depend on which they are, or on its place, is for gemm_rows_alone to say. 0: all
+ * at once. gemm_reserve_rows: room for that, with matrices of so many columns (in) and rows (out);
+ * gemm_rows_bytes of it. */
+void gemm_set_rows(struct gemm *g, long rows);
+size_t gemm_rows_bytes(long rows, long in, long out);
+int gemm_reserve_rows(struct gemm *g, long rows, long in, long out,
+                      struct pesc_error *err) MUST_USE;
 int gemm_check(const struct gemm *g, struct pesc_error *err) MUST_USE;
 /* Floating point operations of all products so far (2 M N K each). */
 double gemm_flops(const struct gemm *g);
@@ -118,6 +127,11 @@ int gemm_reserve_few(struct gemm *g, long widest, struct pesc_error *err) MUST_U
 /* One product. */
 void linear_fwd(struct gemm *g, float *Y, const float *X, const struct wmat *W, const float *bias,
                 long T);
+/* Whether, so many rows at a time, a row of linear_fwd's result has the same bits wherever it
+ * stands and whatever the others are: tried with values of its own, in the memory of
+ * gemm_reserve_rows. How a library cuts up a product is its own affair. E-MEMORY. */
+int linear_rows_alone(struct gemm *g, const struct wmat *W, long rows, int *alone,
+                      struct pesc_error *err) MUST_USE;
 /* dX[T,K] = beta dX + dY[T,N] W */
 void linear_bwd_data(struct gemm *g, float *dX, float beta, const float *dY, const struct wmat *W,
                      long T);

@@ -31,6 +31,9 @@ struct gemm {
     const struct gemv_kernels *few_kernels;
     float *turned; /* activations in the order of NF4 codes */
     size_t turned_cap;
+    long rows;       /* of a forward product; 0: all */
+    float *in, *out; /* those of the last one, filled up; its result */
+    size_t in_cap, out_cap;
     struct {
         void *memory;
         long T, widest;      /* that there is room for */

@@ -183,7 +183,8 @@ static void list_add(struct name_list *l, const char *name)
 
 struct slot {
     char name[ST_NAME_CAP];
-    const struct param *p;
+    const struct param *p;  /* as the file should have it */
+    const struct param *to; /* NULL: not wanted */
     const struct st_tensor *t;
 };
 
@@ -256,26 +257,48 @@ static int all_finite(const float *x, size_t n)
     return !bad;
 }
 
+/* Which slots are wanted: those of parameters that ps has in the same shape. */
+static void want(struct slot *slots, size_t n, const struct params *ps)
+{
+    for (long i = 0; i < ps->count; i++) {
+        const struct param *p = &ps->p[i];
+        struct slot key, *s;
+        common_name(key.name, sizeof key.name, p->name);
+        s = bsearch(&key, slots, n, sizeof *slots, slot_order);
+        if (s && s->p->n == p->n)
+            s->to = p;
+    }
+}
+
 int params_load(struct params *ps, const char *path, struct pesc_error *err)
 {
+    return params_load_from(ps, ps, path, err);
+}
+
+int params_load_from(struct params *ps, const struct params *table, const char *path,
+                     struct pesc_error *err)
+{
     int rc = -1;
-    size_t n = (size_t)ps->count;
+    size_t n = (size_t)table->count;
     struct st_file *f = NULL;
     struct slot *slots = calloc(n + 1, sizeof *slots);
     struct name_list *lists = calloc(4, sizeof *lists), *nonfinite = lists + 3;
     if (!slots || !lists) {
-        FAIL(err, MEMORY, "%s: no memory for %ld names", path, ps->count);
+        FAIL(err, MEMORY, "%s: no memory for %ld names", path, table->count);
         goto done;
     }
     for (size_t i = 0; i < n; i++) {
-        slots[i].p = &ps->p[i];
-        common_name(slots[i].name, sizeof slots[i].name, ps->p[i].name);
+        slots[i].p = &table->p[i];
+        common_name(slots[i].name, sizeof slots[i].name, table->p[i].name);
     }
     qsort(slots, n, sizeof *slots, slot_order);
+    want(slots, n, ps);
     TRY_OR(st_open(path, ST_BASE, NULL, &f, err), done);
-    TRY_OR(match(slots, ps->count, f, lists, err), done);
+    TRY_OR(match(slots, table->count, f, lists, err), done);
     for (size_t i = 0; i < n; i++) {
-        float *v = ps->value + slots[i].p->offset;
+        if (!slots[i].to)
+            continue;
+        float *v = ps->value + slots[i].to->offset;
         TRY_OR(st_read_f32(f, slots[i].t, v, err), done);
         if (!all_finite(v, slots[i].p->n))
             list_add(nonfinite, slots[i].t->name);

@@ -42,5 +42,9 @@ int params_save(const struct params *ps, const char *path, int bf16, const char 
  * either expert dialect (experts.expert_K. or experts.K.). Every parameter must be there in its
  * shape and finite, and nothing else: E-MODEL-MISSING, E-MODEL-SHAPE, E-MODEL-NONFINITE. */
 int params_load(struct params *ps, const char *path, struct pesc_error *err) MUST_USE;
+/* The same of a file that holds what table (which needs no memory) says and nothing else: those
+ * that ps has too are filled in, ps's others left as they are. */
+int params_load_from(struct params *ps, const struct params *table, const char *path,
+                     struct pesc_error *err) MUST_USE;
 
 #endif

@@ -20,7 +20,7 @@
     X(LOSS, "loss", "cross-entropy")                                                               \
     X(OPTIM, "optimiser", "gradient norm, clipping, update")                                       \
     X(DATA, "data", "batches")                                                                     \
-    X(DISK, "disk", "waiting for weights and kept inputs to be read")                              \
+    X(DISK, "disk", "waiting for weights, kept inputs, outputs of frozen layers")                  \
     X(OTHER, "other", "everything else of a step")
 
 enum stage {
@@ -33,7 +33,7 @@ const char *stage_name(enum stage s);
 
 enum phase { PHASE_FORWARD, PHASE_RECOMPUTE, PHASE_BACKWARD, PHASE_COUNT };
 
-/* The lowest layer is apart: nothing below it wants a gradient of it. */
+/* The lowest layer that trains is apart: nothing below it wants a gradient of it. */
 enum profile_place { PLACE_OUTSIDE, PLACE_LOWEST_LAYER, PLACE_LAYER, PLACE_COUNT };
 
 struct profile {
@@ -52,7 +52,8 @@ void profile_end(struct profile *p);
 /* From here on another stage is at work; the one before is returned. */
 enum stage profile_to(struct profile *p, enum stage s);
 void profile_phase(struct profile *p, enum phase phase);
-void profile_layer(struct profile *p, long layer); /* -1: outside of the layers */
+/* 0: the lowest layer that trains, above: any other; -1: outside of the layers. */
+void profile_layer(struct profile *p, long layer);
 
 double profile_seconds(const struct profile *p);                     /* all stages */
 double profile_stage_seconds(const struct profile *p, enum stage s); /* all phases */

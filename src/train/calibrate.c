@@ -2,6 +2,7 @@
 #include "train/calibrate.h"
 
 #include <omp.h>
+#include <stdlib.h>
 #include <string.h>
 #include <time.h>
 
@@ -40,16 +41,27 @@ static void step_done(void *ctx, const struct step_metrics *s, int logged)
     }
 }
 
+/* A layer with adapters and one without are told apart by the adapters' time, where both measured
+ * have them; else each is one of the two. */
 static void settle(const struct measuring *m, const struct model *few, long layers,
                    struct calibration *c)
 {
     const struct profile *p = &m->profile;
     double steps = (double)m->n, all = 0;
     double update = profile_stage_seconds(p, STAGE_OPTIM) / steps;
+    int mixed = few->crafted && model_adapted(few) < layers;
     for (int k = 0; k < PHASE_COUNT; k++) {
-        double low = p->places[PLACE_LOWEST_LAYER][k], high = p->places[PLACE_LAYER][k];
-        c->layer[k] = (k == PHASE_BACKWARD && layers > 1 ? high : low + high) /
-                      (double)(k == PHASE_BACKWARD ? 1 : layers) / steps;
+        double low = p->places[PLACE_LOWEST_LAYER][k] / steps;
+        double high = p->places[PLACE_LAYER][k] / steps;
+        double moe = p->seconds[STAGE_MOE][k] / (double)layers / steps;
+        if (mixed) {
+            c->layer[k] = low;
+            c->dense[k] = high;
+        } else {
+            c->layer[k] = (k == PHASE_BACKWARD && layers > 1 ? high : low + high) /
+                          (double)(k == PHASE_BACKWARD ? 1 : layers);
+            c->dense[k] = c->layer[k] > moe ? c->layer[k] - moe : 0;
+        }
         all += p->places[PLACE_OUTSIDE][k];
     }
     c->lowest_backward = p->places[PLACE_LOWEST_LAYER][PHASE_BACKWARD] / steps;
@@ -75,6 +87,7 @@ static int train_few(const struct calibrate_what *w, struct model *few, long lay
     o.checkpoint_dir = o.resume_from = NULL;
     o.save_steps = o.eval_steps = o.router_steps = 0;
     o.engine.keep_layers = 0;
+    o.engine.prefix.bytes = 0;
     o.engine.disk_layers = w->place->disk_layers ? layers : 0;
     o.profile = &m.profile;
     o.stop = &m.stop;
@@ -116,6 +129,54 @@ static int time_reading(const struct calibrate_what *w, struct calibration *c,
     return rc;
 }
 
+/* As the run will read them: written, on the disk, and not in the page cache any more. */
+static int time_prefix(const struct calibrate_what *w, struct calibration *c,
+                       struct pesc_error *err)
+{
+    enum { TOKENS = 2048 };
+    const struct model *m = w->like;
+    struct prefix_options o = w->run->engine.prefix;
+    long D = m->c.hidden_size, n = w->data->max_tokens < TOKENS ? w->data->max_tokens : TOKENS;
+    size_t value = m->compute == COMPUTE_BF16 ? 2 : 4;
+    struct prefix *p = NULL;
+    n = w->run->pass_tokens && w->run->pass_tokens < n ? w->run->pass_tokens : n;
+    int32_t *ids = calloc((size_t)n, sizeof *ids);
+    float *x = calloc((size_t)(n * D), sizeof *x);
+    int rc = ids && x ? 0 : FAIL(err, MEMORY, "no memory to measure %ld tokens", n);
+    o.samples = 4;
+    o.bytes = UINT64_MAX;
+    o.notes = NULL;
+    if (rc == 0)
+        rc = prefix_open(&o, n, D, value, &p, err);
+    for (int32_t i = 0; rc == 0 && i < 2; i++) { /* the second waits for the first */
+        ids[0] = i;
+        prefix_put(p, ids, n, x);
+    }
+    if (rc == 0) {
+        ids[0] = 0;
+        double t0 = now();
+        int found = prefix_get(p, ids, n, x);
+        double t = now() - t0;
+        c->prefix_rate = found && t > 0 ? (double)prefix_record(n, D, value) / t : 0;
+    }
+    prefix_close(p);
+    free(x);
+    free(ids);
+    return rc;
+}
+
+/* What is measured, of at most two layers, so that it needs no more memory than the run. */
+static struct moe_config few_adapters(const struct model *like, long layers)
+{
+    struct moe_config moe = like->moe;
+    moe.first = moe.layers = 0;
+    if (like->crafted && model_adapted(like) == 1 && layers > 1) {
+        moe.layers = 1;
+        moe.first = like->moe.first + 1 == like->c.num_layers;
+    }
+    return moe;
+}
+
 int calibrate(const struct calibrate_what *w, struct calibration *out, struct pesc_error *err)
 {
     const struct model *like = w->like;
@@ -125,8 +186,8 @@ int calibrate(const struct calibrate_what *w, struct calibration *out, struct pe
     memset(out, 0, sizeof *out);
     if (c.num_layers > LAYERS)
         c.num_layers = LAYERS;
-    TRY(model_shape(&c, like->crafted ? &like->moe : NULL, like->trainable, like->compute, &few,
-                    err));
+    struct moe_config moe = few_adapters(like, c.num_layers);
+    TRY(model_shape(&c, like->crafted ? &moe : NULL, like->trainable, like->compute, &few, err));
     memory_place(w->place, few);
     few->plan.streamed_layers = 0;
     few->plan.int8_min = like->plan.int8_min;
@@ -137,28 +198,56 @@ int calibrate(const struct calibrate_what *w, struct calibration *out, struct pe
     TRY(rc);
     if (w->place->streamed_layers)
         TRY(time_reading(w, out, err));
+    if (w->place->prefix)
+        TRY(time_prefix(w, out, err));
     out->seconds = now() - t0;
     return 0;
 }
 
-double calibrated_step(const struct calibration *c, const struct model *m, const struct place *p,
-                       const struct memory_terms *t, long batches, double tokens)
+/* Layers below those that train, with adapters (or all of a dense model), and above them. */
+struct kinds {
+    double below, with, above;
+};
+static struct kinds kinds_of(const struct model *m)
 {
-    double L = (double)m->c.num_layers, keep = (double)p->keep_layers;
-    double batch = L * c->layer[PHASE_FORWARD] + (L - keep) * c->layer[PHASE_RECOMPUTE] +
-                   (L - 1) * c->layer[PHASE_BACKWARD] + c->lowest_backward + c->rest;
+    struct kinds k = {.below = (double)model_lowest(m),
+                      .with = (double)(m->crafted ? model_adapted(m) : m->c.num_layers)};
+    k.above = (double)m->c.num_layers - k.below - k.with;
+    return k;
+}
+
+double calibrated_step(const struct calibration *c, const struct model *m, const struct place *p,
+                       const struct memory_terms *t, long batches, double tokens, int kept)
+{
+    struct kinds n = kinds_of(m);
+    double keep = (double)p->keep_layers, keep_above = keep < n.above ? keep : n.above;
+    keep = keep - keep_above < n.with ? keep - keep_above : n.with;
+    double batch =
+        ((kept ? 0 : n.below) + n.above) * c->dense[PHASE_FORWARD] +
+        n.with * c->layer[PHASE_FORWARD] + (n.above - keep_above) * c->dense[PHASE_RECOMPUTE] +
+        (n.with - keep) * c->layer[PHASE_RECOMPUTE] + n.above * c->dense[PHASE_BACKWARD] +
+        (n.with - 1) * c->layer[PHASE_BACKWARD] + c->lowest_backward + c->rest;
     double compute =
         (c->tokens > 0 ? batch * tokens / c->tokens : 0) + c->update * (double)m->params.total;
+    if (kept && c->prefix_rate > 0)
+        compute +=
+            tokens *
+            (double)(prefix_record(2, m->c.hidden_size, m->compute == COMPUTE_BF16 ? 2 : 4) -
+                     prefix_record(1, m->c.hidden_size, m->compute == COMPUTE_BF16 ? 2 : 4)) /
+            c->prefix_rate;
     if (c->read_rate <= 0)
         return compute;
     /* The reading thread is ahead, on a processor that the others then have to share. */
-    double reading = (double)batches * (double)t->weights_read / c->read_rate;
+    double reading =
+        (double)batches * (double)(kept ? t->weights_read_kept : t->weights_read) / c->read_rate;
     double shared = compute + reading / (double)omp_get_max_threads();
     return shared > reading ? shared : reading;
 }
 
 double calibrated_evaluation(const struct calibration *c, const struct model *m, double tokens)
 {
-    double batch = (double)m->c.num_layers * c->layer[PHASE_FORWARD] + c->rest_forward;
+    struct kinds n = kinds_of(m);
+    double batch = n.with * c->layer[PHASE_FORWARD] +
+                   (n.below + n.above) * c->dense[PHASE_FORWARD] + c->rest_forward;
     return c->tokens > 0 ? batch * tokens / c->tokens : 0;
 }

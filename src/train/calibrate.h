@@ -7,9 +7,13 @@
 #include "train/memory_plan.h"
 
 struct calibration {
-    /* seconds of one batch: of a layer by phase, of the lowest one's backward pass, of what is
-     * outside of the layers (of that: in the forward pass), and of the update of one value */
+    /* seconds of one batch: of a layer (with adapters, of a crafted model) by phase, of the lowest
+     * one's backward pass, of what is outside of the layers (of that: in the forward pass), and of
+     * the update of one value */
     double layer[PHASE_COUNT], lowest_backward, rest, rest_forward, update;
+    double dense[PHASE_COUNT]; /* of a layer without adapters (of a crafted model) */
+    double
+        prefix_rate;  /* bytes per second of kept outputs of frozen layers, read; 0: not measured */
     double tokens;    /* of a batch, on average */
     double read_rate; /* bytes per second of layers read from disk; 0: not measured */
     double seconds;   /* that the measuring took */
@@ -28,9 +32,10 @@ struct calibrate_what {
  * beginning. */
 int calibrate(const struct calibrate_what *w, struct calibration *out,
               struct pesc_error *err) MUST_USE;
-/* Seconds of an update of so many batches of so many tokens in all. */
+/* Seconds of an update of so many batches of so many tokens in all; kept: whose samples' outputs of
+ * frozen layers are all read. */
 double calibrated_step(const struct calibration *c, const struct model *m, const struct place *p,
-                       const struct memory_terms *t, long batches, double tokens);
+                       const struct memory_terms *t, long batches, double tokens, int kept);
 /* Seconds of an evaluation of so many tokens. */
 double calibrated_evaluation(const struct calibration *c, const struct model *m, double tokens);
 

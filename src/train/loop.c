@@ -55,13 +55,13 @@ size_t train_bytes(const struct model *m, const struct batch_source *data,
            adamw_bytes(&m->params, adamw->form, adamw->disk != NULL);
 }
 
-/* A layer's gradients of one pass of an update, when they are on disk: stretch l of the optimiser
- * is layer l. */
+/* A layer's gradients of one pass of an update, when they are on disk: stretch n of the optimiser
+ * is the n-th layer with adapters. */
 static float *grad_begin(void *ctx, long l, struct pesc_error *err)
 {
     struct run *u = ctx;
     enum stage was = profile_to(u->o->profile, STAGE_OPTIM);
-    float *g = adamw_take_grad(&u->adamw, l, u->pass > 0, err);
+    float *g = adamw_take_grad(&u->adamw, l - u->m->moe.first, u->pass > 0, err);
     profile_to(u->o->profile, was);
     return g;
 }
@@ -70,7 +70,7 @@ static int grad_end(void *ctx, long l, struct pesc_error *err)
 {
     struct run *u = ctx;
     enum stage was = profile_to(u->o->profile, STAGE_OPTIM);
-    int rc = adamw_put_grad(&u->adamw, l, err);
+    int rc = adamw_put_grad(&u->adamw, l - u->m->moe.first, err);
     profile_to(u->o->profile, was);
     return rc;
 }
@@ -79,6 +79,12 @@ static int grad_end(void *ctx, long l, struct pesc_error *err)
 static double balance_coef(const struct run *u)
 {
     return u->m->crafted && u->m->trainable != TRAIN_EXPERTS ? u->o->balance_coef : 0;
+}
+
+/* The balance loss is a mean over so many layers. */
+static double adapted(const struct model *m)
+{
+    return m->crafted ? (double)model_adapted(m) : 1;
 }
 
 /* Adds the gradient of batch number i to the update's, whose scored and all tokens these are. The
@@ -102,8 +108,7 @@ static int batch_gradient(struct run *u, long i, const struct batch *b, long tot
         s.routed_ctx = &u->routing;
     }
     for (passes_begin(&u->passes, b); passes_next(&u->passes, &part, &s.token); u->pass++) {
-        s.balance_scale =
-            balance_coef(u) / (double)m->c.num_layers * (double)part.T / (double)total_tokens;
+        s.balance_scale = balance_coef(u) / adapted(m) * (double)part.T / (double)total_tokens;
         if (m->crafted)
             routing_batch(&u->routing, &part);
         TRY(engine_train(u->engine, &part, &s, err));
@@ -142,7 +147,7 @@ static int gradients(struct run *u, long step, struct step_sums *sum, struct pes
         profile_to(o->profile, STAGE_OTHER);
         TRY(batch_gradient(u, first + i, &b, total_tokens, sum, err));
     }
-    sum->balance = u->routing.step_balance / (double)m->c.num_layers / (double)sum->tokens;
+    sum->balance = u->routing.step_balance / adapted(m) / (double)sum->tokens;
     return 0;
 }
 
@@ -337,6 +342,32 @@ static int steps(struct run *u, long from, struct pesc_error *err)
     return u->r->steps > saved || from == 0 ? save(u, u->r->steps, err) : 0;
 }
 
+static int open_engine(struct run *u, long tokens, long samples, struct pesc_error *err)
+{
+    struct engine_choices c = u->o->engine;
+    int alone = 1;
+    c.prefix.notes = u->notes;
+    TRY(engine_open(u->m, tokens, samples, 1, &c, &u->engine, err));
+    if (!engine_prefix_of(u->engine))
+        return 0;
+    TRY(engine_rows_alone(u->engine, &alone, err));
+    if (!alone) {
+        engine_prefix_drop(u->engine);
+        note(u->notes, "W-PREFIX-OFF",
+             "outputs of frozen layers are computed each time: on this machine they would differ "
+             "in the last bits from those that were kept");
+    }
+    return 0;
+}
+
+/* The result's share of it; what is found later tells how often it was of use. */
+static void count_prefix(struct run *u)
+{
+    const struct prefix *p = u->engine ? engine_prefix_of(u->engine) : NULL;
+    if (p)
+        u->r->prefix = prefix_counts(p);
+}
+
 int train_run(struct model *m, const struct batch_source *data, const struct train_options *o,
               const struct train_sink *sink, const struct notes *notes, struct train_result *r,
               struct pesc_error *err)
@@ -354,10 +385,10 @@ int train_run(struct model *m, const struct batch_source *data, const struct tra
     }
     if (o->pass_tokens && o->pass_tokens < tokens)
         tokens = o->pass_tokens;
-    TRY_OR(engine_open(m, tokens, samples, 1, &o->engine, &u.engine, err), done);
+    TRY_OR(open_engine(&u, tokens, samples, err), done);
     TRY_OR(passes_open(&u.passes, tokens, samples, err), done);
     TRY_OR(adamw_init(&u.adamw, &o->adamw, &m->params, err), done);
-    if (m->layer_grads ? !o->adamw.disk || u.adamw.n_stretches != m->c.num_layers
+    if (m->layer_grads ? !o->adamw.disk || u.adamw.n_stretches != model_adapted(m)
                        : o->adamw.disk != NULL) {
         FAIL(err, INTERNAL, "gradients are neither all in memory nor all on disk");
         goto done;
@@ -371,6 +402,7 @@ int train_run(struct model *m, const struct batch_source *data, const struct tra
     rc = steps(&u, from, err);
 done:
     gemm_set_profile(m->gemm, NULL);
+    count_prefix(&u);
     if (u.routing.load)
         routing_close(&u.routing);
     adamw_free(&u.adamw);

@@ -49,6 +49,7 @@ struct train_result {
     long tokens, trained_tokens, skipped_steps; /* the first two: also those before a resume */
     long own_tokens, own_trained_tokens;        /* since this call */
     double seconds;                             /* in steps of this call */
+    struct prefix_counts prefix;                /* of frozen layers' outputs, in this call */
     uint64_t peak_rss;
 };
 

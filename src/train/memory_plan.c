@@ -76,10 +76,12 @@ void memory_terms_of(const struct memory_question *q, const struct place *p, str
     struct engine_choices engine = {.keep_layers = p->keep_layers,
                                     .spill_dir = p->spill ? "." : NULL,
                                     .disk_layers = p->disk_layers,
-                                    .keep_dir = "."};
+                                    .keep_dir = ".",
+                                    .prefix = q->prefix};
     struct adamw_options adamw = q->adamw;
     struct batch_source data = q->data;
-    uint64_t passes = 1;
+    uint64_t passes = 1, layer = layer_bytes(q);
+    engine.prefix.bytes = p->prefix;
     if (p->pass_tokens && p->pass_tokens < data.max_tokens) {
         passes = (uint64_t)((data.max_tokens + p->pass_tokens - 1) / p->pass_tokens);
         data.max_tokens = p->pass_tokens;
@@ -110,8 +112,18 @@ void memory_terms_of(const struct memory_question *q, const struct place *p, str
         t->disk += state;
         t->traffic += 2 * state + 2 * (passes - 1) * m->params.total * sizeof(float);
     }
-    t->weights_read = 2 * passes * (uint64_t)p->streamed_layers * layer_bytes(q);
+    /* Layers are streamed evenly (weights.c), and those below all that train read once. */
+    uint64_t streamed = (uint64_t)p->streamed_layers;
+    uint64_t below = (uint64_t)model_lowest(m) * streamed / (uint64_t)m->c.num_layers;
+    t->weights_read_kept = 2 * passes * (streamed - below) * layer;
+    t->weights_read = t->weights_read_kept + passes * below * layer;
     t->traffic += t->weights_read;
+    if (p->prefix) {
+        t->disk += p->prefix;
+        t->prefix_traffic =
+            prefix_record(q->data.max_tokens, m->c.hidden_size, m->compute == COMPUTE_BF16 ? 2 : 4);
+        t->traffic += t->prefix_traffic;
+    }
     if (p->embed_on_disk)
         t->traffic += (uint64_t)(q->data.max_tokens * m->c.hidden_size) * 2;
 }
@@ -167,7 +179,8 @@ static int best_of(const struct memory_question *q, long pass_tokens, struct pla
     for (int i = 0; i < COMBINATIONS; i++) {
         struct place p = {.keep_layers = q->keep_layers > 0 ? q->keep_layers : 0,
                           .disk_layers = q->disk_layers > 0 ? q->disk_layers : 0,
-                          .pass_tokens = pass_tokens};
+                          .pass_tokens = pass_tokens,
+                          .prefix = q->prefix.bytes};
         struct memory_terms now;
         if (!combination(q, i, &p) || !fit(q, &p, &now))
             continue;
@@ -204,7 +217,8 @@ uint64_t memory_smallest(const struct memory_question *q)
     for (int i = 0; i < COMBINATIONS; i++) {
         struct place p = {.keep_layers = q->keep_layers > 0 ? q->keep_layers : 0,
                           .disk_layers = q->disk_layers > 0 ? q->disk_layers : 0,
-                          .pass_tokens = q->pass_tokens < 0 ? longest(q) : q->pass_tokens};
+                          .pass_tokens = q->pass_tokens < 0 ? longest(q) : q->pass_tokens,
+                          .prefix = q->prefix.bytes};
         struct memory_terms t;
         if (!combination(q, i, &p))
             continue;
@@ -221,9 +235,9 @@ uint64_t memory_smallest(const struct memory_question *q)
 /* What is left of the budget keeps activations, from the top down. */
 static void spend(const struct memory_question *q, struct place *p, struct memory_terms *t)
 {
-    if (!q->comfort || q->keep_layers >= 0 || t->traffic > 0)
+    if (!q->comfort || q->keep_layers >= 0 || t->traffic > t->prefix_traffic)
         return;
-    for (long keep = q->m->c.num_layers; keep > 0; keep--) {
+    for (long keep = q->m->c.num_layers - model_lowest(q->m); keep > 0; keep--) {
         struct place more = *p;
         struct memory_terms now;
         more.keep_layers = keep;
@@ -239,11 +253,11 @@ static void spend(const struct memory_question *q, struct place *p, struct memor
 int memory_on_disk(const struct memory_question *q, const struct place *p, uint64_t room,
                    struct place *out, struct memory_terms *t)
 {
-    if (q->disk_layers >= 0 || q->keep_layers >= 0 || !q->comfort ||
-        p->keep_layers >= q->m->c.num_layers)
+    long L = q->m->c.num_layers - model_lowest(q->m);
+    if (q->disk_layers >= 0 || q->keep_layers >= 0 || !q->comfort || p->keep_layers >= L)
         return 0;
     *out = *p;
-    out->disk_layers = q->m->c.num_layers - p->keep_layers;
+    out->disk_layers = L - p->keep_layers;
     memory_terms_of(q, out, t);
     int fits = t->total <= q->budget || fit(q, out, t);
     struct engine_choices engine = {.keep_layers = out->keep_layers,

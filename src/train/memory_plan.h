@@ -14,6 +14,7 @@ struct place {
     int state_on_disk; /* the optimiser's, with the gradients */
     long pass_tokens;  /* of a pass at most (train/passes.h); 0: whole batches */
     long disk_layers;  /* below the kept ones: whose activations a file keeps, in the page cache */
+    uint64_t prefix;   /* bytes of a file at most that keeps outputs of frozen layers; 0: none */
 };
 
 struct memory_question {
@@ -29,6 +30,7 @@ struct memory_question {
     long streamed_layers, keep_layers, embed_on_disk, spill, state_on_disk;
     long disk_layers; /* what the place has; -1: none, but see memory_on_disk */
     long pass_tokens; /* 0: whole batches; -1: free. Alone of all these it changes bits. */
+    struct prefix_options prefix; /* bytes and samples: place.prefix, always as asked for */
 };
 
 struct memory_terms { /* bytes; adapters with those gradients that are in memory */
@@ -37,6 +39,8 @@ struct memory_terms { /* bytes; adapters with those gradients that are in memory
     uint64_t disk;    /* temporary files */
     uint64_t traffic; /* read and written in a step, beside the data; of that: */
     uint64_t weights_read;
+    uint64_t prefix_traffic;    /* and of outputs of frozen layers */
+    uint64_t weights_read_kept; /* the same where outputs of frozen layers are all there */
 };
 /* Those that make up the total, by name; the table ends with a NULL name. */
 struct memory_term {

@@ -8,9 +8,13 @@
 int routing_open(struct routing *r, const struct moe_config *moe, long layers, long n_domains,
                  long max_tokens, struct pesc_error *err)
 {
-    size_t L = (size_t)layers, E = (size_t)moe->experts, N = (size_t)(n_domains ? n_domains : 1);
-    *r = (struct routing){
-        .layers = layers, .experts = moe->experts, .n_domains = n_domains, .moe = moe};
+    size_t L = (size_t)moe_layers(moe, layers), E = (size_t)moe->experts,
+           N = (size_t)(n_domains ? n_domains : 1);
+    *r = (struct routing){.first = moe->first,
+                          .layers = (long)L,
+                          .experts = moe->experts,
+                          .n_domains = n_domains,
+                          .moe = moe};
     r->load = calloc(L * E, sizeof *r->load);
     r->prob = calloc(L * E, sizeof *r->prob);
     r->balance = calloc(L, sizeof *r->balance);
@@ -56,6 +60,7 @@ void routing_add(void *ctx, long layer, const struct moe_saved *s, long T)
     struct routing *r = ctx;
     struct moe_stats st;
     double *load = r->own, *prob = r->own + r->experts;
+    layer -= r->first;
     moe_stats(&st, load, prob, s, r->moe, T);
     for (long e = 0; e < r->experts; e++) {
         r->load[layer * r->experts + e] += load[e] * (double)T;
@@ -83,6 +88,7 @@ static double entropy(const double *load, long n)
 
 static long choices(const struct routing *r, long layer, long rank, long domain, long expert)
 {
+    layer -= r->first;
     return r
         ->by_domain[((layer * r->moe->top_k + rank) * r->n_domains + domain) * r->experts + expert];
 }
@@ -138,7 +144,7 @@ void routing_report(struct routing *r, long step, const char *const *domains,
             prob[e] /= n;
         }
         struct router_metrics m = {.step = step,
-                                   .layer = (int)l,
+                                   .layer = (int)(r->first + l),
                                    .experts = E,
                                    .balance = r->balance[l] / n,
                                    .entropy = entropy(load, E),
@@ -151,8 +157,8 @@ void routing_report(struct routing *r, long step, const char *const *domains,
             if (r->domain_tokens[d] == 0)
                 continue;
             for (long e = 0; e < E; e++)
-                r->own[e] = routing_share(r, l, -1, d, e);
-            sink->router_domain(sink->ctx, step, (int)l, domains[d], E, r->own);
+                r->own[e] = routing_share(r, r->first + l, -1, d, e);
+            sink->router_domain(sink->ctx, step, (int)(r->first + l), domains[d], E, r->own);
         }
     }
     size_t L = (size_t)r->layers, e = (size_t)E, N = (size_t)r->n_domains;

@@ -7,7 +7,7 @@
 #include "train/events.h"
 
 struct routing {
-    long layers, experts, n_domains;
+    long first, layers, experts, n_domains; /* layers: that have adapters, from first on */
     const struct moe_config *moe;
     double *load, *prob;    /* [layers, experts] summed over tokens */
     double *balance, *top1; /* [layers] times tokens */
@@ -18,6 +18,7 @@ struct routing {
     int *group;             /* [max_tokens] domain of each token of the current batch */
     double *own;            /* [2, experts] */
 };
+/* layers: of the model. */
 int routing_open(struct routing *r, const struct moe_config *moe, long layers, long n_domains,
                  long max_tokens, struct pesc_error *err) MUST_USE;
 void routing_close(struct routing *r);
@@ -27,8 +28,9 @@ void routing_add(void *ctx, long layer, const struct moe_saved *s, long T);
 /* Tells the sink and starts anew. */
 void routing_report(struct routing *r, long step, const char *const *domains,
                     const struct train_sink *sink);
-/* Share of a domain (-1: of all) that expert has among the choices of that rank (-1: of any, 0: the
- * most probable one ...) since the last report; sums to 1 over the experts, NaN without tokens. */
+/* layer: its number in the model. Share of a domain (-1: of all) that expert has among the choices
+ * of that rank (-1: of any, 0: the most probable one ...) since the last report; sums to 1 over the
+ * experts, NaN without tokens. */
 double routing_share(const struct routing *r, long layer, long rank, long domain, long expert);
 /* How far the domains differ in it: the mean over domains with tokens of the Kullback-Leibler
  * divergence of their shares from the average of these shares, in nats: the generalised

@@ -24,9 +24,10 @@ engine=$(ls src/core/file.c src/core/hash.c src/core/json.c src/core/machine.c s
     src/core/xxh64.c \
     src/tensor/dtype.c src/tensor/gemm*.c src/tensor/params.c src/tensor/profile.c src/tensor/quant*.c src/tensor/st_*.c \
     src/tensor/safetensors*.c src/model/*.c src/train/*.c)
-engine_tests="model_grad engine loop_sums loop engine_memory loop_state optim_forms"
+engine_tests="model_grad engine loop_sums loop engine_memory loop_state optim_forms layers"
 wrap="-Wl,--wrap=malloc -Wl,--wrap=calloc -Wl,--wrap=realloc -Wl,--wrap=aligned_alloc"
 wrap="$wrap -Wl,--wrap=posix_memalign"
+wrap_io="-Wl,--wrap=pread -Wl,--wrap=pread64 -Wl,--wrap=pwrite -Wl,--wrap=pwrite64"
 object()
 {
     echo "$1" | tr / _ | sed 's/$/.o/'
@@ -51,6 +52,7 @@ run()
     case $1 in
     kernels | attention | attention_bf16 | moe) with="tests_unit_plain_gemm.c.o -lm" ;;
     engine_memory) with="$engine_objects $wrap $libs" ;;
+    layers) with="$engine_objects $wrap_io $libs" ;;
     *) with="$engine_objects $libs" ;;
     esac
     # shellcheck disable=SC2086 # lists
@@ -67,7 +69,7 @@ run_group()
     done
 }
 wanted="kernels attention attention_bf16 moe all"
-case ${1:-} in 'all '* | 'optim_forms '* | 'loop_state '*) wanted=${1%% *} ;; esac
+case ${1:-} in 'all '* | 'optim_forms '* | 'loop_state '* | 'layers '*) wanted=${1%% *} ;; esac
 for t in $wanted; do
     run_group "$t" || { echo "test_$ran fails before any mutation"; exit 1; }
 done
@@ -250,7 +252,7 @@ all src/model/engine.c s/rope_inv_freq(&m->c, n, e->inv_freq)/rope_inv_freq(\&m-
 all src/model/engine.c s/t = b->cu\[s\]; t + 1 < b->cu\[s + 1\]/t = 0; t + 1 < b->cu[s + 1]/
 all src/model/engine.c s/e->target\[n++\] = b->labels\[t + 1\]/e->target[n++] = b->labels[t]/
 all src/model/engine.c s/m->grad_norm, e->dx/NULL, e->dx/
-all src/model/engine.c s/int below = l > 0/int below = l > 1/
+all src/model/engine.c s/int below = l > e->lowest/int below = l > e->lowest + 1/
 all src/model/engine.c s/memset(e->dx, 0/(void)(e->dx/
 all src/model/engine.c s/embed_bwd(m->grad_embed, dx/embed_bwd(m->grad_embed, e->dx/
 all src/model/engine.c s/p.recompute = 1/p.recompute = 0/
@@ -260,7 +262,7 @@ all src/model/engine.c s/e->target + from, scale/e->target, scale/
 all src/model/engine.c s/memcpy(e->dx + e->rows\[from + i\]/memcpy(e->dx + e->rows[i]/
 all src/model/engine_memory.c s/return e->m->compute == COMPUTE_BF16 ? (n > head ? n : head) : 0/return 0/
 all src/model/engine_memory.c s/+ 2 \* rounded(&e)/+ rounded(\&e)/
-all src/model/engine_memory.c s/if (m->crafted && e->train)/if (0)/
+all src/model/engine_memory.c s/if (model_is_adapted(m, l) \&\& e->train)/if (0)/
 all src/model/rope.c s/-2.0 \* (double)i \/ C/-2.0 * (double)(i + 1) \/ C/
 all src/model/rope.c s/C \/ (C - 2)/1/
 all src/model/rope.c s/length > c->max_positions/length > 0/
@@ -277,7 +279,7 @@ all src/model/model.c s/layer + E \* D + E \* A \* D}/layer + E * D}/
 all src/model/model.c s/m->grad_head = m->c.tied ? m->grad_embed : /m->grad_head = /
 all src/train/loop.c s/1.0 \/ (double)sum->scored/1.0 \/ (double)batch_scored(\&b)/
 all src/train/loop.c s/(double)b.T \/ (double)total_tokens/1/
-all src/train/loop.c s/o->balance_coef \/ (double)m->c.num_layers/o->balance_coef/
+all src/train/loop.c s/balance_coef(u) \/ adapted(m)/balance_coef(u)/
 all src/train/loop.c s/.number = (uint32_t)(first + i)/.number = (uint32_t)i/
 all src/train/loop.c s/first = (step - 1) \* o->accumulation/first = step - 1/
 all src/train/loop.c s/u->adamw.updates = (long)json/long unused = (long)json/
@@ -320,6 +322,20 @@ loop_state src/model/engine.c s/model_adapter_grads(m, grad, 0/model_adapter_gra
 loop_state src/train/checkpoint.c s/c->adamw, part - 1, param, dst/c->adamw, 0, param, dst/
 loop_state src/train/checkpoint.c s/other_form(f, c, p))/0)/
 optim_forms src/train/optim.c s/(on_disk ? x->largest : all) + 1/all + 1/
+layers adapters/init.c s/c->first + n, D/n, D/
+layers adapters/init.c s/c->layers = all ? 0/c->layers = 0 ? 0/
+layers src/model/model.c s/long n = l - m->moe.first/long n = l/
+layers src/model/engine.c s/l-- > e->lowest/l-- > 0/
+layers src/model/engine.c s/engine_run_some(e, \&p, e->lowest/engine_run_some(e, \&p, 0/
+layers src/model/engine_prefix.c s/has_prefix(e) ? PREFIX_ROWS : 0/0/
+layers src/model/engine_prefix.c s/engine_positions(e, b)/(void)0/
+layers src/model/engine_prefix.c s/engine_positions(e, \&some)/(void)0/
+layers src/model/engine_prefix.c s/b->cu\[e->some\[i\]\]/b->cu[i]/
+layers src/model/prefix.c s/head\[0\] != sum_of(p->record, bytes)/0/
+layers src/model/prefix.c s/at->at |= LOST/(void)0/
+layers src/model/prefix.c s/p->end + bytes > p->o.bytes/0/
+layers src/model/prefix.c s/p->end += again ? 0 : bytes/p->end += bytes/
+layers src/model/prefix.c s/p->counts.damaged++ == 0/0/
 all src/train/routing.c s/load\[e\] \/= n \* (double)r->moe->top_k/load[e] \/= n/
 all src/train/routing.c s/r->top1\[layer\] += st.top1 \* (double)T/r->top1[layer] += st.top1/
 all src/train/routing.c s/memset(r->by_domain, 0/(void)(r->by_domain/

@@ -74,8 +74,9 @@ static void test_engine(const char *what, const struct small *o, const struct mo
     counted.bytes = 0;
     must_do(engine_open(m, g.b.T, 3, train, choices, &e, &err), &err);
     size_t got = counted.bytes - sizeof *e;
-    size_t beside =
-        choices && (choices->spill_dir || choices->disk_layers) ? 8192 : 0; /* the file's struct */
+    size_t beside = choices && (choices->spill_dir || choices->disk_layers || choices->prefix.bytes)
+                        ? 8192 /* the file's struct */
+                        : 0;
     ok(got >= want && got - want <= beside, "%s: engine_bytes is what is allocated", what);
     if (got != want)
         diag("%zu bytes planned, %zu allocated", want, got);
@@ -206,6 +207,19 @@ static void test_type(enum compute compute)
                 compute, many, &(struct engine_choices){.keep_layers = 3, .spill_dir = gen_dir});
     test_engine(b ? "bf16 kept in a file" : "kept in a file", &SMALL(.layers = 3), &pesc, 1,
                 compute, many, &(struct engine_choices){.disk_layers = 2, .keep_dir = gen_dir});
+    struct moe_config upper = pesc;
+    upper.first = 2;
+    upper.layers = 1;
+    test_engine(b ? "bf16 upper layer" : "upper layer", &SMALL(.layers = 3), &upper, 1, compute,
+                many, &(struct engine_choices){.keep_layers = 3});
+    test_engine(
+        b ? "bf16 upper layer, prefix kept" : "upper layer, prefix kept", &SMALL(.layers = 3),
+        &upper, 1, compute, many,
+        &(struct engine_choices){.spill_dir = gen_dir,
+                                 .prefix = {.dir = gen_dir, .bytes = 1 << 20, .samples = 3}});
+    upper.first = 1;
+    test_engine(b ? "bf16 middle layer" : "middle layer", &SMALL(.layers = 3), &upper, 1, compute,
+                many, &(struct engine_choices){.disk_layers = 2, .keep_dir = gen_dir});
     test_engine(b ? "bf16 all weights, spilled" : "all weights, spilled", &SMALL(.layers = 3), NULL,
                 1, compute, many, &(struct engine_choices){.spill_dir = gen_dir});
     test_model_bytes(b ? "bf16 adapters" : "adapters", &pesc, TRAIN_ADAPTERS, compute, 0);

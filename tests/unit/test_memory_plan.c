@@ -211,6 +211,40 @@ static void test_terms(struct model *m)
             (long)(engine_spill_bytes(m, 256) + adamw_disk_bytes(&m->params, ADAMW_F32)), "disk");
 }
 
+/* Adapters on the upper half: half the inputs, parameters and moments; layers below are read once a
+ * step, and not at all where their outputs are kept. */
+static void test_upper(const struct base *b, struct model *all)
+{
+    struct pesc_error err = {0};
+    struct moe_config half = moe;
+    struct model *m;
+    struct memory_terms t, whole, kept;
+    struct place p = {.streamed_layers = 6, .spill = 1};
+    half.first = half.layers = 3;
+    must_do(model_shape(base_config(b), &half, TRAIN_ADAPTERS, COMPUTE_F32, &m, &err), &err);
+    struct memory_question q = question(m), qa = question(all);
+    memory_terms_of(&q, &p, &t);
+    memory_terms_of(&qa, &p, &whole);
+    ok(2 * t.adapters == whole.adapters && t.optimiser < whole.optimiser &&
+           engine_spill_bytes(m, 256) * 2 == engine_spill_bytes(all, 256),
+       "half the layers have adapters, moments and inputs");
+    ok(4 * t.weights_read == 3 * whole.weights_read &&
+           2 * t.weights_read_kept == whole.weights_read,
+       "the others are read once, or not at all");
+    q.prefix = (struct prefix_options){.dir = ".", .bytes = 12345, .samples = 40};
+    p.prefix = 12345;
+    memory_terms_of(&q, &p, &kept);
+    ok(kept.activations > t.activations + prefix_memory(&q.prefix, 256, 64, 4) &&
+           kept.disk == t.disk + 12345 && kept.traffic == t.traffic + prefix_record(256, 64, 4),
+       "a file for outputs counts on the disk, in memory and in traffic");
+    q.comfort = 1;
+    struct place chosen;
+    ok(memory_choose(&q, &chosen, &t, &err) == 0 && chosen.keep_layers == 3 &&
+           chosen.prefix == 12345,
+       "what is left keeps the activations of layers that train, beside the file");
+    model_close(m);
+}
+
 int main(void)
 {
     static const struct small shapes[] = {
@@ -229,6 +263,7 @@ int main(void)
         test_on_disk(m);
         test_passes(m);
         test_terms(m);
+        test_upper(b, m);
         model_close(m);
         base_close(b);
     }

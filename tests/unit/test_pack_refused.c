@@ -38,7 +38,8 @@ static void test_flips(void)
             pack_close(k);
         }
     close(fd);
-    ok(accepted == 0 && tried > 100, "none of %zu bytes, inverted or with a bit flipped, is accepted", tried);
+    ok(accepted == 0 && tried > 100,
+       "none of %zu bytes, inverted or with a bit flipped, is accepted", tried);
     ok(other == 0, "nor opened as another pack");
     ok(same_files(at("flip"), at("a.pescpack")), "all were undone");
     is_long(left_behind(), 0, "nothing left");
@@ -328,6 +329,11 @@ static void test_manifest(void)
     manifest_value("adapter", -1, "top_k", json_integer(3), "E-PK-CONFIG", "P18 top_k > experts");
     manifest_value("adapter", -1, "top_k", json_integer(0), "E-PK-CONFIG", "P18 top_k 0");
     manifest_value("adapter", -1, "dim", json_integer(4), "E-PK-CONFIG", "P18 dim");
+    manifest_value("adapter", -1, "layers", json_string("0-0"), "E-PK-CONFIG",
+                   "P18 layers that are all of them");
+    manifest_value("adapter", -1, "layers", json_string("1-1"), "E-PK-CONFIG",
+                   "P18 layers that there are not");
+    manifest_value("adapter", -1, "layers", json_integer(0), "E-PK-CONFIG", "P18 layers as number");
     manifest_value("adapter", -1, "act", json_string("relu"), "E-PK-CONFIG", "activation");
     manifest_value("adapter", -1, "scaling", json_string("nan"), "E-PK-CONFIG", "scaling nan");
     manifest_value("adapter", -1, "scaling", json_string("1e999"), "E-PK-CONFIG", "scaling inf");
