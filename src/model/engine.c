@@ -142,6 +142,12 @@ static int32_t largest(const float *v, long n)
     return (int32_t)best;
 }
 
+/* Whether the head's gradient is rounded where it is made. */
+static int head_narrow(const struct model *m)
+{
+    return compute_form(m->compute) == DT_BF16 && !m->grad_head;
+}
+
 /* Head and cross-entropy over chunks of scored rows of e->y; with want_grad their gradient becomes
  * e->dx (zero elsewhere) and the head's adds. */
 static void head(struct engine *e, const struct batch *b, struct engine_step *s, int want_grad)
@@ -150,6 +156,7 @@ static void head(struct engine *e, const struct batch *b, struct engine_step *s,
     const struct wmat *W = &weights_outer(m->weights)->head;
     long D = m->c.hidden_size, V = m->c.vocab_size, n = find_scored(e, b);
     float scale = want_grad ? (float)s->loss_scale : 0;
+    int narrow = head_narrow(m) && scale != 0;
     struct profile *profile = gemm_profile(m->gemm);
     s->scored = n;
     s->loss_sum = 0;
@@ -166,7 +173,8 @@ static void head(struct engine *e, const struct batch *b, struct engine_step *s,
         if (s->argmax)
             for (long i = 0; i < k; i++)
                 s->argmax[e->rows[from + i]] = largest(e->logits + i * V, V);
-        cross_entropy(e->logits, e->row_loss, e->target + from, scale, k, V);
+        (narrow ? cross_entropy_bf16 : cross_entropy)(e->logits, e->row_loss, e->target + from,
+                                                      scale, k, V);
         for (long i = 0; i < k; i++) {
             s->loss_sum += e->row_loss[i];
             if (s->losses)
@@ -178,7 +186,12 @@ static void head(struct engine *e, const struct batch *b, struct engine_step *s,
         profile_to(profile, STAGE_HEAD);
         if (m->grad_head)
             linear_bwd_weight(m->gemm, m->grad_head, NULL, e->logits, e->row_x, k, V, D);
-        linear_bwd_data(m->gemm, e->row_dx, 0, e->logits, W, k);
+        linear_bwd_rows(m->gemm, &(struct linear_bwd){.dX = e->row_dx,
+                                                      .dY = e->logits,
+                                                      .dY16 = narrow ? (uint16_t *)e->logits : NULL,
+                                                      .dY16_row = 2 * V,
+                                                      .W = W,
+                                                      .T = k});
         profile_to(profile, STAGE_POINTWISE);
         profile_phase(profile, PHASE_FORWARD);
         for (long i = 0; i < k; i++)

@@ -10,7 +10,7 @@
 /* Rows of logits at a time: enough for the product to be efficient, little against the model. */
 static long chunk_rows(const struct model *m, long T)
 {
-    long n = (8L << 20) / m->c.vocab_size;
+    long n = (16L << 20) / m->c.vocab_size;
     n = n < 64 ? 64 : n > 512 ? 512 : n;
     return n < T ? n : T;
 }
@@ -178,11 +178,13 @@ static size_t widest(const struct model *m, int int8)
     return (size_t)most;
 }
 
-/* Activations that oneDNN sees rounded; the head's gradient rows are vocabulary wide. */
+/* Activations that oneDNN sees rounded. The head's gradient rows are vocabulary wide; they are made
+ * in bf16 unless they are needed as floats, too. */
 static size_t rounded(const struct engine *e)
 {
-    size_t n = (size_t)e->max_tokens * widest(e->m, 0);
-    size_t head = (size_t)e->chunk * (size_t)e->m->c.vocab_size;
+    size_t n = (size_t)e->max_tokens * widest(e->m, 0), head = 0;
+    if (e->m->trainable == TRAIN_FULL)
+        head = (size_t)e->chunk * (size_t)e->m->c.vocab_size;
     return compute_form(e->m->compute) == DT_BF16 ? (n > head ? n : head) : 0;
 }
 

@@ -471,7 +471,7 @@ void linear_bwd_rows(struct gemm *g, const struct linear_bwd *l)
                            .K = rows,
                            .layout = WEIGHTS_KN,
                            .add = add,
-                           .src_row = N,
+                           .src_row = l->dY16_row ? l->dY16_row : N,
                            .type = dnnl_bf16,
                            .dst_type = l->dX16 ? dnnl_bf16 : dnnl_f32};
         if (W->dtype == DT_F32)

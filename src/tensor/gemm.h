@@ -145,6 +145,7 @@ struct linear_bwd {
     long T;
     uint16_t *dX16;
     const uint16_t *dY16;
+    long dY16_row; /* from one row to the next, not of codes; 0: N */
 };
 void linear_bwd_rows(struct gemm *g, const struct linear_bwd *l);
 /* dW[N,K] += dY[T,N]^T X[T,K];  dbias[N] += sum_t dY (may be NULL) */

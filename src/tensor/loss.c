@@ -1,4 +1,5 @@
 #include "config.h"
+#include "tensor/dtype.h"
 #include "tensor/kernels.h"
 #include "tensor/vecmath.h"
 
@@ -51,7 +52,28 @@ static HOT void row_scale(float *restrict l, float c, long V)
         l[v] *= c;
 }
 
-void cross_entropy(float *logits, float *loss, const int32_t *target, float scale, long n, long V)
+static HOT void scaled(float *restrict to, const float *restrict l, float c, long n)
+{
+#pragma omp simd
+    for (long i = 0; i < n; i++)
+        to[i] = l[i] * c;
+}
+
+/* What is written never reaches what is still to be read. */
+static void row_gradient_bf16(float *l, long y, float c, float scale, long V)
+{
+    float piece[RUN];
+    for (long v = 0; v < V; v += RUN) {
+        long n = V - v < RUN ? V - v : RUN;
+        scaled(piece, l + v, c, n);
+        if (y >= v && y < v + n)
+            piece[y - v] -= scale;
+        dtype_from_f32((uint16_t *)l + v, piece, DT_BF16, (size_t)n);
+    }
+}
+
+static void rows(float *logits, float *loss, const int32_t *target, float scale, long n, long V,
+                 int narrow)
 {
 #pragma omp parallel for schedule(static)
     for (long r = 0; r < n; r++) {
@@ -65,8 +87,23 @@ void cross_entropy(float *logits, float *loss, const int32_t *target, float scal
         loss[r] = (float)(log(sum) - own);
         if (scale == 0)
             continue;
+        if (narrow) {
+            row_gradient_bf16(l, inside ? y : -1, (float)(scale / sum), scale, V);
+            continue;
+        }
         row_scale(l, (float)(scale / sum), V);
         if (inside)
             l[y] -= scale;
     }
+}
+
+void cross_entropy(float *logits, float *loss, const int32_t *target, float scale, long n, long V)
+{
+    rows(logits, loss, target, scale, n, V, 0);
+}
+
+void cross_entropy_bf16(float *logits, float *loss, const int32_t *target, float scale, long n,
+                        long V)
+{
+    rows(logits, loss, target, scale, n, V, 1);
 }

@@ -65,7 +65,8 @@ BLOCKS(1)
 BLOCKS(2)
 BLOCKS(3)
 BLOCKS(4)
-BLOCKS(5) BLOCKS(6)
+BLOCKS(5)
+BLOCKS(6)
 
     typedef void block_fn(float *C, long ldc, const uint32_t *A, long a_row, long a_pair,
                           const uint32_t *B, long ldb, long K, int add);
