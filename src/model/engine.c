@@ -173,8 +173,11 @@ static void head(struct engine *e, const struct batch *b, struct engine_step *s,
         if (s->argmax)
             for (long i = 0; i < k; i++)
                 s->argmax[e->rows[from + i]] = largest(e->logits + i * V, V);
-        (narrow ? cross_entropy_bf16 : cross_entropy)(e->logits, e->row_loss, e->target + from,
-                                                      scale, k, V);
+        uint16_t *grad = narrow ? gemm_narrow(m->gemm, (size_t)(k * V)) : NULL;
+        if (grad)
+            cross_entropy_bf16(grad, e->logits, e->row_loss, e->target + from, scale, k, V);
+        else
+            cross_entropy(e->logits, e->row_loss, e->target + from, scale, k, V);
         for (long i = 0; i < k; i++) {
             s->loss_sum += e->row_loss[i];
             if (s->losses)
@@ -186,12 +189,9 @@ static void head(struct engine *e, const struct batch *b, struct engine_step *s,
         profile_to(profile, STAGE_HEAD);
         if (m->grad_head)
             linear_bwd_weight(m->gemm, m->grad_head, NULL, e->logits, e->row_x, k, V, D);
-        linear_bwd_rows(m->gemm, &(struct linear_bwd){.dX = e->row_dx,
-                                                      .dY = e->logits,
-                                                      .dY16 = narrow ? (uint16_t *)e->logits : NULL,
-                                                      .dY16_row = 2 * V,
-                                                      .W = W,
-                                                      .T = k});
+        linear_bwd_rows(
+            m->gemm,
+            &(struct linear_bwd){.dX = e->row_dx, .dY = e->logits, .dY16 = grad, .W = W, .T = k});
         profile_to(profile, STAGE_POINTWISE);
         profile_phase(profile, PHASE_FORWARD);
         for (long i = 0; i < k; i++)

@@ -10,7 +10,7 @@
 /* Rows of logits at a time: enough for the product to be efficient, little against the model. */
 static long chunk_rows(const struct model *m, long T)
 {
-    long n = (16L << 20) / m->c.vocab_size;
+    long n = (12L << 20) / m->c.vocab_size;
     n = n < 64 ? 64 : n > 512 ? 512 : n;
     return n < T ? n : T;
 }
@@ -178,13 +178,11 @@ static size_t widest(const struct model *m, int int8)
     return (size_t)most;
 }
 
-/* Activations that oneDNN sees rounded. The head's gradient rows are vocabulary wide; they are made
- * in bf16 unless they are needed as floats, too. */
+/* Activations that oneDNN sees rounded; the head's gradient rows are vocabulary wide. */
 static size_t rounded(const struct engine *e)
 {
-    size_t n = (size_t)e->max_tokens * widest(e->m, 0), head = 0;
-    if (e->m->trainable == TRAIN_FULL)
-        head = (size_t)e->chunk * (size_t)e->m->c.vocab_size;
+    size_t n = (size_t)e->max_tokens * widest(e->m, 0);
+    size_t head = (size_t)e->chunk * (size_t)e->m->c.vocab_size;
     return compute_form(e->m->compute) == DT_BF16 ? (n > head ? n : head) : 0;
 }
 
@@ -212,6 +210,21 @@ static size_t panel(const struct model *m)
     return most;
 }
 
+/* The most of any matrix that is packed for a product. */
+static size_t packed(const struct model *m)
+{
+    const struct model_config *c = &m->c;
+    size_t most = gemm_packed_bytes(c->vocab_size, c->hidden_size);
+    for (enum layer_tensor t = 0; t < LT_COUNT; t++) {
+        long rows, cols;
+        if (layer_tensor_shape(c, t, &rows, &cols) && cols > 1) {
+            size_t n = gemm_packed_bytes(rows, cols);
+            most = n > most ? n : most;
+        }
+    }
+    return m->compute == COMPUTE_F32 ? 0 : most;
+}
+
 static const struct engine_choices nothing_special;
 
 size_t engine_bytes(const struct model *m, long max_tokens, long max_samples, int train,
@@ -224,7 +237,7 @@ size_t engine_bytes(const struct model *m, long max_tokens, long max_samples, in
     count_memory(&e, choices ? choices : &nothing_special);
     const struct engine_choices *c = choices ? choices : &nothing_special;
     return e.fixed.peak + e.block.peak + e.full.peak + e.image.peak + 2 * rounded(&e) + coded(&e) +
-           panel(m) + engine_prefix_bytes(&e, &c->prefix);
+           panel(m) + packed(m) + engine_prefix_bytes(&e, &c->prefix);
 }
 
 static uint64_t spill_layer(const struct engine *e)
@@ -274,6 +287,7 @@ int engine_open(struct model *m, long max_tokens, long max_samples, int train,
     TRY_OR(engine_prefix_open(e, &c->prefix, err), fail);
     TRY_OR(gemm_reserve(m->gemm, rounded(e), err), fail);
     TRY_OR(gemm_reserve_panel(m->gemm, panel(m), err), fail);
+    TRY_OR(gemm_reserve_packed(m->gemm, packed(m), err), fail);
     if (coded(e))
         TRY_OR(gemm_reserve_int8(m->gemm, max_tokens, (long)widest(m, 1), err), fail);
     if (train && c->spill_dir)

@@ -4,40 +4,9 @@
 
 #ifdef PESC_HAVE_AVX512_BF16
 
-#include <string.h>
+#include "tensor/turn16.h"
 
-/* 16 x 16 words. */
-BF16_INLINE void transpose(__m512i r[LANES])
-{
-    __m512i t[LANES];
-#pragma GCC unroll 8
-    for (int i = 0; i < LANES; i += 2) {
-        t[i] = _mm512_unpacklo_epi32(r[i], r[i + 1]);
-        t[i + 1] = _mm512_unpackhi_epi32(r[i], r[i + 1]);
-    }
-#pragma GCC unroll 4
-    for (int i = 0; i < LANES; i += 4) {
-        r[i] = _mm512_unpacklo_epi64(t[i], t[i + 2]);
-        r[i + 1] = _mm512_unpackhi_epi64(t[i], t[i + 2]);
-        r[i + 2] = _mm512_unpacklo_epi64(t[i + 1], t[i + 3]);
-        r[i + 3] = _mm512_unpackhi_epi64(t[i + 1], t[i + 3]);
-    }
-    /* r[4 b + i], 128-bit part p: rows 4 b .. 4 b + 3 of column 4 p + i */
-#pragma GCC unroll 4
-    for (int i = 0; i < 4; i++) {
-        __m512i ab = _mm512_shuffle_i32x4(r[i], r[4 + i], 0x88);
-        __m512i cd = _mm512_shuffle_i32x4(r[8 + i], r[12 + i], 0x88);
-        __m512i ef = _mm512_shuffle_i32x4(r[i], r[4 + i], 0xdd);
-        __m512i gh = _mm512_shuffle_i32x4(r[8 + i], r[12 + i], 0xdd);
-        t[i] = _mm512_shuffle_i32x4(ab, cd, 0x88);
-        t[8 + i] = _mm512_shuffle_i32x4(ab, cd, 0xdd);
-        t[4 + i] = _mm512_shuffle_i32x4(ef, gh, 0x88);
-        t[12 + i] = _mm512_shuffle_i32x4(ef, gh, 0xdd);
-    }
-#pragma GCC unroll 16
-    for (int i = 0; i < LANES; i++)
-        r[i] = t[i];
-}
+#include <string.h>
 
 BF16_ISA void bf16_pack_rows(uint16_t *dst, const uint16_t *src, long stride, long n, long C)
 {
@@ -72,7 +41,7 @@ BF16_ISA void bf16_pack_columns(uint16_t *dst, const uint16_t *src, long stride,
 #pragma GCC unroll 16
             for (int i = 0; i < LANES; i++)
                 r[i] = zip(row[2 * i] + c, row[2 * i + 1] + c, m);
-            transpose(r);
+            turn16(r);
             m = bf16_lanes(pairs - p);
 #pragma GCC unroll 16
             for (int i = 0; i < LANES; i++)
@@ -111,7 +80,7 @@ BF16_ISA void bf16_pack_channel_pairs(uint16_t *dst, long ld, const uint16_t *sr
 #pragma GCC unroll 16
             for (int i = 0; i < LANES; i++)
                 r[i] = _mm512_maskz_loadu_epi16(m, row[i] + c);
-            transpose(r);
+            turn16(r);
 #pragma GCC unroll 16
             for (int i = 0; i < LANES; i++)
                 if (p + i < half)
@@ -143,7 +112,7 @@ BF16_ISA void bf16_store_transposed(float *dst, const long *at, long n, long C, 
 #pragma GCC unroll 16
             for (int i = 0; i < LANES; i++)
                 r[i] = (__m512i)_mm512_mul_ps(_mm512_load_ps(src + (c + i) * ld + r0), by);
-            transpose(r);
+            turn16(r);
 #pragma GCC unroll 16
             for (int i = 0; i < LANES; i++)
                 if (r0 + i < n)

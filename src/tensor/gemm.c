@@ -3,7 +3,7 @@
 
 #include "core/machine.h"
 #include "tensor/gemv.h"
-#include "core/xxh64.h"
+
 #include "tensor/profile.h"
 
 #include <omp.h>
@@ -68,6 +68,7 @@ void gemm_free(struct gemm *g)
         dnnl_engine_destroy(g->engine);
     free(g->narrow);
     free(g->panel);
+    free(g->packed);
     free(g->turned);
     free(g->int8.memory);
     free(g->in);
@@ -90,7 +91,7 @@ int gemm_reserve(struct gemm *g, size_t activations, struct pesc_error *err)
 }
 
 /* Rows of a panel: as even as can be, so that there is no thin last one. */
-static long panel_rows(long N, long K)
+long gemm_panel_rows(long N, long K)
 {
     long most = PANEL / (K ? K : 1), panels, rows;
     most = most < 64 ? 64 : most;
@@ -101,13 +102,13 @@ static long panel_rows(long N, long K)
 
 size_t gemm_panel_bytes(long N, long K, enum dtype type)
 {
-    return (size_t)panel_rows(N, K) * (size_t)K * dtype_size(type);
+    return (size_t)gemm_panel_rows(N, K) * (size_t)K * dtype_size(type);
 }
 
 size_t gemm_copy_bytes(long N, long K)
 {
     enum { DEPTH = 768 }; /* columns at a time, of oneDNN's bf16 products with rows apart */
-    long rows = panel_rows(N, K);
+    long rows = gemm_panel_rows(N, K);
     return rows < N ? (size_t)rows * (size_t)(K < DEPTH ? K : DEPTH) * sizeof(uint16_t) : 0;
 }
 
@@ -285,6 +286,14 @@ static struct matmul *plan_find(struct gemm *g, const struct matmul *want)
     return matmul_make(&oldest->m, g->engine) == 0 ? &oldest->m : NULL;
 }
 
+uint16_t *gemm_narrow(struct gemm *g, size_t n)
+{
+    if (!g->failed && gemm_reserve(g, n, NULL) != 0)
+        g->failed = dnnl_out_of_memory;
+    g->narrow_of = ++g->made;
+    return g->failed ? NULL : g->narrow;
+}
+
 /* An input's rows in bf16; NULL without memory. */
 static const uint16_t *narrow(struct gemm *g, struct linear_in *in)
 {
@@ -307,6 +316,12 @@ static const uint16_t *narrow(struct gemm *g, struct linear_in *in)
     profile_to(g->profile, was);
     in->narrow = g->narrow_of = ++g->made;
     return g->narrow;
+}
+
+int gemm_is_fast(struct gemm *g, const struct matmul *want)
+{
+    const struct matmul *m = g->failed ? NULL : plan_find(g, want);
+    return m && m->fast;
 }
 
 void gemm_product(struct gemm *g, const struct matmul *want, void *C, const void *A, const void *W)
@@ -352,55 +367,85 @@ struct linear_in linear_in(const float *X, long T, long K)
     return (struct linear_in){.x = X, .T = T, .K = K};
 }
 
+/* Some rows of a matrix, w, at row n of l's. */
+struct piece {
+    const void *w;
+    enum matmul_weights layout;
+    long n, rows;
+};
+
 /* Y[T, rows] = X[T, K] w^T as a product of by rows; those that there are not are zero. */
-static void forward_rows(struct gemm *g, enum dtype type, int narrow, void *Y, const void *X,
-                         const void *w, long T, long by, long rows, long N, long K)
+static void forward_rows(struct gemm *g, const struct linear *l, const struct piece *w,
+                         const void *X, long from, long T, long by)
 {
+    const enum dtype type = l->W->dtype;
+    const long N = l->W->N, K = l->W->K, rows = w->rows;
+    size_t size = l->Y16 ? sizeof *l->Y16 : sizeof *l->Y;
+    char *Y = (l->Y16 ? (char *)l->Y16 : (char *)l->Y) + (size_t)(from * N + w->n) * size;
+    size_t in = (size_t)K * dtype_size(type);
     int filled = T < by;
-    size_t size = dtype_size(type), to_size = narrow ? sizeof(uint16_t) : sizeof(float);
     if (g->failed || (filled && gemm_reserve_rows(g, by, K, rows, NULL) != 0)) {
         g->failed = g->failed ? g->failed : dnnl_out_of_memory;
         return;
     }
     if (filled) {
-        memcpy(g->in, X, (size_t)(T * K) * size);
-        memset((char *)g->in + (size_t)(T * K) * size, 0, (size_t)((by - T) * K) * size);
+        memcpy(g->in, X, (size_t)T * in);
+        memset((char *)g->in + (size_t)T * in, 0, (size_t)(by - T) * in);
         X = g->in;
     }
-    void *to = filled ? g->out : Y;
+    void *to = filled ? (void *)g->out : Y;
     struct matmul m = {.M = by,
                        .N = rows,
                        .K = K,
-                       .layout = WEIGHTS_NK,
+                       .layout = w->layout,
                        .dst_row = filled ? rows : N,
                        .type = dnnl_bf16,
-                       .dst_type = narrow ? dnnl_bf16 : dnnl_f32};
+                       .dst_type = l->Y16 ? dnnl_bf16 : dnnl_f32};
     if (type == DT_F32)
-        sgemm_rows(g, 0, 1, to, m.dst_row, 0, X, K, w, by, rows, K);
+        sgemm_rows(g, 0, 1, to, m.dst_row, 0, X, K, w->w, by, rows, K);
     else
-        gemm_product(g, &m, to, X, w);
+        gemm_product(g, &m, to, X, w->w);
     for (long t = 0; filled && t < T; t++)
-        memcpy((char *)Y + (size_t)(t * N) * to_size, (char *)to + (size_t)(t * rows) * to_size,
-               (size_t)rows * to_size);
+        memcpy(Y + (size_t)(t * N) * size, (char *)to + (size_t)(t * rows) * size,
+               (size_t)rows * size);
+}
+
+/* Rows n.. of the matrix, packed where they are all of it. */
+static void forward_panel(struct gemm *g, const struct linear *l, const void *X, const void *w,
+                          long n, long rows)
+{
+    const enum dtype type = l->W->dtype;
+    long N = l->W->N, K = l->W->K, T = l->T, by = g->rows ? g->rows : T;
+    size_t in = (size_t)K * dtype_size(type);
+    struct piece p = {w, WEIGHTS_NK, n, rows};
+    struct matmul m = {.M = by,
+                       .N = N,
+                       .K = K,
+                       .dst_row = N,
+                       .type = dnnl_bf16,
+                       .dst_type = l->Y16 ? dnnl_bf16 : dnnl_f32};
+    void *room = type == DT_BF16 && rows == N ? gemm_packed(g, &m) : NULL;
+    if (room) {
+        pack_rows(room, w, K, N, K, sizeof(uint16_t));
+        p.w = room;
+        p.layout = m.layout;
+    }
+    for (long t = 0; t < T && !g->failed; t += by)
+        forward_rows(g, l, &p, (const char *)X + (size_t)t * in, t, T - t < by ? T - t : by, by);
 }
 
 static void product_fwd(struct gemm *g, struct linear_in *X, const struct linear *l)
 {
     const struct wmat *W = l->W;
-    long T = X->T, N = W->N, K = W->K, most = panel_rows(N, K), by = g->rows ? g->rows : T;
+    long T = X->T, N = W->N, K = W->K, most = gemm_panel_rows(N, K);
     if (W->row_shift && T) { /* a row of those depends on no other */
         int8_fwd(g, X, l);
         return;
     }
-    const char *x = W->dtype == DT_BF16 && T ? (const char *)narrow(g, X) : (const char *)X->x;
-    size_t size = dtype_size(W->dtype), to = l->Y16 ? sizeof *l->Y16 : sizeof *l->Y;
-    char *y = l->Y16 ? (char *)l->Y16 : (char *)l->Y;
-    for (long n = 0; n < N && T; n += most) {
+    const void *x = W->dtype == DT_BF16 && T ? (const void *)narrow(g, X) : X->x;
+    for (long n = 0; n < N && T && !g->failed; n += most) {
         long rows = N - n < most ? N - n : most;
-        const void *w = panel(g, W, n, rows);
-        for (long t = 0; t < T && !g->failed; t += by)
-            forward_rows(g, W->dtype, l->Y16 != NULL, y + (size_t)(t * N + n) * to,
-                         x + (size_t)(t * K) * size, w, T - t < by ? T - t : by, by, rows, N, K);
+        forward_panel(g, l, x, panel(g, W, n, rows), n, rows);
     }
     if (l->bias) {
 #pragma omp parallel for schedule(static)
@@ -451,88 +496,45 @@ void linear_fwd(struct gemm *g, float *Y, const float *X, const struct wmat *W, 
     linear_fwd_in(g, Y, &in, W, bias);
 }
 
+/* dX (+)= dY[T, rows] w[rows, K] */
+static void backward_panel(struct gemm *g, const struct linear_bwd *l, const uint16_t *dY,
+                           const void *w, long rows, int add)
+{
+    long N = l->W->N, K = l->W->K, T = l->T;
+    struct matmul m = {.M = T,
+                       .N = K,
+                       .K = rows,
+                       .layout = WEIGHTS_KN,
+                       .add = add,
+                       .src_row = N,
+                       .type = dnnl_bf16,
+                       .dst_type = l->dX16 ? dnnl_bf16 : dnnl_f32};
+    void *room = rows == N ? gemm_packed(g, &m) : NULL;
+    if (room)
+        pack_columns(room, w, K, N, K, sizeof(uint16_t));
+    gemm_product(g, &m, l->dX16 ? (void *)l->dX16 : l->dX, dY, room ? room : w);
+}
+
 void linear_bwd_rows(struct gemm *g, const struct linear_bwd *l)
 {
     /* Y = X W^T  =>  dX = dY W, a sum over panels */
     const struct wmat *W = l->W;
-    long T = l->T, N = W->N, K = W->K, most = panel_rows(N, K);
+    long T = l->T, N = W->N, K = W->K, most = gemm_panel_rows(N, K);
     if (W->column_shift && T) {
         int8_bwd_data(g, l);
         return;
     }
     struct linear_in in = {.x = l->dY, .x16 = l->dY16, .T = T, .K = N};
     const uint16_t *dy = W->dtype == DT_BF16 && T ? narrow(g, &in) : NULL;
-    for (long n = 0; n < N && T; n += most) {
+    for (long n = 0; n < N && T && !g->failed; n += most) {
         long rows = N - n < most ? N - n : most;
         int add = l->beta != 0 || n > 0;
         const void *w = panel(g, W, n, rows);
-        struct matmul m = {.M = T,
-                           .N = K,
-                           .K = rows,
-                           .layout = WEIGHTS_KN,
-                           .add = add,
-                           .src_row = l->dY16_row ? l->dY16_row : N,
-                           .type = dnnl_bf16,
-                           .dst_type = l->dX16 ? dnnl_bf16 : dnnl_f32};
         if (W->dtype == DT_F32)
             sgemm_rows(g, 0, 0, l->dX, K, (float)add, l->dY + n, N, w, T, K, rows);
         else
-            gemm_product(g, &m, l->dX16 ? (void *)l->dX16 : l->dX, dy ? dy + n : NULL, w);
+            backward_panel(g, l, dy ? dy + n : NULL, w, rows, add);
     }
-}
-
-/* Numbers of both signs and several sizes, as activations have. */
-static float number_at(long i)
-{
-    uint32_t h = (uint32_t)i * 2654435761u;
-    h ^= h >> 15;
-    h *= 2246822519u;
-    h ^= h >> 13;
-    return (float)((double)(int32_t)h * 0x1p-31 * (h & 16 ? 8 : 1));
-}
-
-/* The product of so many rows, each row standing by places further down, those from some on being
- * zero: into in and out. */
-static void try_rows(struct gemm *g, const struct wmat *W, long rows, long by, long some)
-{
-    for (long r = 0; r < rows; r++) {
-        float *x = g->in + (r + by) % rows * W->K;
-        for (long k = 0; k < W->K; k++)
-            x[k] = r < some ? number_at(r * W->K + k) : 0;
-    }
-    linear_fwd(g, g->out, g->in, W, NULL, rows);
-}
-
-int linear_rows_alone(struct gemm *g, const struct wmat *W, long rows, int *alone,
-                      struct pesc_error *err)
-{
-    static const long turns[] = {0, 1, 7, 13};
-    long was = g->rows;
-    uint64_t *sum = calloc((size_t)rows, sizeof *sum);
-    *alone = 1;
-    if (!sum)
-        return FAIL(err, MEMORY, "no memory to try %ld rows of a product", rows);
-    if (gemm_reserve_rows(g, rows, W->K, W->N, err) != 0) {
-        free(sum);
-        return -1;
-    }
-    gemm_set_rows(g, rows);
-    for (size_t i = 0; i < sizeof turns / sizeof *turns && *alone; i++) {
-        long by = turns[i] % rows, some = rows - turns[i] / 2 % rows;
-        try_rows(g, W, rows, by, some);
-        for (long r = 0; r < some && !g->failed; r++) {
-            struct xxh64 h;
-            xxh64_init(&h);
-            xxh64_add(&h, g->out + (r + by) % rows * W->N, (size_t)W->N * sizeof *g->out);
-            if (i == 0)
-                sum[r] = xxh64_end(&h);
-            else if (sum[r] != xxh64_end(&h))
-                *alone = 0;
-        }
-    }
-    gemm_set_rows(g, was);
-    free(sum);
-    return gemm_check(g, err);
 }
 
 void linear_bwd_data(struct gemm *g, float *dX, float beta, const float *dY, const struct wmat *W,

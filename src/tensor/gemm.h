@@ -44,6 +44,12 @@ void gemm_set_rows(struct gemm *g, long rows);
 size_t gemm_rows_bytes(long rows, long in, long out);
 int gemm_reserve_rows(struct gemm *g, long rows, long in, long out,
                       struct pesc_error *err) MUST_USE;
+/* Room in which n activations may be rounded that are then given as X16 or dY16: until the next
+ * product with floats. NULL (and gemm_check fails) without memory; gemm_reserve plans it. */
+uint16_t *gemm_narrow(struct gemm *g, size_t n);
+/* Room for weights of a matrix [N, K] that are packed for a product with many rows. */
+size_t gemm_packed_bytes(long N, long K);
+int gemm_reserve_packed(struct gemm *g, size_t bytes, struct pesc_error *err) MUST_USE;
 int gemm_check(const struct gemm *g, struct pesc_error *err) MUST_USE;
 /* Floating point operations of all products so far (2 M N K each). */
 double gemm_flops(const struct gemm *g);
@@ -145,7 +151,6 @@ struct linear_bwd {
     long T;
     uint16_t *dX16;
     const uint16_t *dY16;
-    long dY16_row; /* from one row to the next, not of codes; 0: N */
 };
 void linear_bwd_rows(struct gemm *g, const struct linear_bwd *l);
 /* dW[N,K] += dY[T,N]^T X[T,K];  dbias[N] += sum_t dY (may be NULL) */

@@ -252,6 +252,7 @@ void int8_fwd(struct gemm *g, struct linear_in *X, const struct linear *l)
     }
     for (long n = 0; n < N; n += most) {
         long some = N - n < most ? N - n : most;
+        const signed char *w = (const signed char *)W->q.code + n * K;
         struct matmul m = {.M = T,
                            .N = some,
                            .K = K,
@@ -259,7 +260,10 @@ void int8_fwd(struct gemm *g, struct linear_in *X, const struct linear *l)
                            .type = dnnl_u8,
                            .weights_type = dnnl_s8,
                            .dst_type = dnnl_s32};
-        gemm_product(g, &m, g->int8.result, g->int8.code, (const signed char *)W->q.code + n * K);
+        void *room = gemm_packed(g, &m);
+        if (room)
+            pack_rows(room, w, K, some, K, 1);
+        gemm_product(g, &m, g->int8.result, g->int8.code, room ? room : w);
         if (g->failed)
             return;
         enum stage was = profile_to(g->profile, STAGE_ROUND);
@@ -288,6 +292,7 @@ void int8_bwd_data(struct gemm *g, const struct linear_bwd *l)
     g->int8.code_of = ++g->made;
     for (long k = 0; k < K; k += most) {
         long some = K - k < most ? K - k : most;
+        const signed char *w = (const signed char *)W->q.code + k;
         struct matmul m = {.M = T,
                            .N = some,
                            .K = N,
@@ -296,7 +301,10 @@ void int8_bwd_data(struct gemm *g, const struct linear_bwd *l)
                            .type = dnnl_u8,
                            .weights_type = dnnl_s8,
                            .dst_type = dnnl_s32};
-        gemm_product(g, &m, g->int8.result, g->int8.code, (const signed char *)W->q.code + k);
+        void *room = gemm_packed(g, &m);
+        if (room)
+            pack_columns(room, w, K, N, some, 1);
+        gemm_product(g, &m, g->int8.result, g->int8.code, room ? room : w);
         if (g->failed)
             return;
         enum stage was = profile_to(g->profile, STAGE_ROUND);

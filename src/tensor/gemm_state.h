@@ -10,7 +10,7 @@ struct plan {
     unsigned long used; /* for replacing the oldest */
 };
 
-enum { PLANS = 32 };
+enum { PLANS = 48 };
 
 struct gemm {
     int failed;
@@ -27,6 +27,9 @@ struct gemm {
     size_t narrow_cap;
     void *panel; /* rows of a quantised matrix, expanded */
     size_t panel_cap;
+    int packs[2]; /* whether oneDNN takes packed bf16, and bytes: 0 not tried, 1, -1 */
+    void *packed;
+    size_t packed_cap;
     int few;
     const struct gemv_kernels *few_kernels;
     float *turned; /* activations in the order of NF4 codes */
@@ -44,8 +47,25 @@ struct gemm {
     } int8;
 };
 
+/* Rows of [N, K] that are taken at a time. */
+long gemm_panel_rows(long N, long K);
 /* A product as planned, weights and results where given; counts it. */
 void gemm_product(struct gemm *g, const struct matmul *want, void *C, const void *A, const void *W);
+
+/* Weights packed for WEIGHTS_PACKED (gemm_pack.c), at most PACKED bytes. size: of a number, 2
+ * (bf16) or
+ * 1. pack_rows: from the N rows of B^T; pack_columns: from the K rows of B; row: numbers from one
+ * to the next. */
+enum { PACKED = 64 << 20 };
+int packed_usable(void);
+size_t packed_bytes(long K, long N, long size);
+void pack_rows(void *packed, const void *w, long row, long N, long K, long size);
+void pack_columns(void *packed, const void *w, long row, long K, long N, long size);
+/* Room for the weights of such a product, whose layout becomes WEIGHTS_PACKED, where that pays;
+ * else NULL, and nothing changes. */
+void *gemm_packed(struct gemm *g, struct matmul *m);
+/* Whether the product is made by code for this CPU. */
+int gemm_is_fast(struct gemm *g, const struct matmul *want);
 
 /* Products with W's codes (gemm.h: struct wmat, row_shift); beta is 0 or 1. */
 void int8_fwd(struct gemm *g, struct linear_in *X, const struct linear *l);

@@ -78,10 +78,9 @@ void attention_bwd_bf16(float *dq, float *dk, float *dv, float *delta, const uin
  * becomes (softmax - onehot) * scale. With scale 0 the logits are left alone. */
 void cross_entropy(float *logits, float *loss, const int32_t *target, float scale, long n, long V);
 
-/* The same with a scale, and the gradient rounded to bf16: row r begins where the row of logits
- * did, at logits + r V, and takes the first half of its memory. */
-void cross_entropy_bf16(float *logits, float *loss, const int32_t *target, float scale, long n,
-                        long V);
+/* The same with a scale, the gradient rounded to grad[n,V] and the logits used up. */
+void cross_entropy_bf16(uint16_t *grad, float *logits, float *loss, const int32_t *target,
+                        float scale, long n, long V);
 
 /* x[T,D] = table[ids[t]]; dtable[ids[t]] adds dx[t], in token order. */
 void embed_fwd(float *x, const float *table, const int32_t *ids, long T, long D);

@@ -59,8 +59,7 @@ static HOT void scaled(float *restrict to, const float *restrict l, float c, lon
         to[i] = l[i] * c;
 }
 
-/* What is written never reaches what is still to be read. */
-static void row_gradient_bf16(float *l, long y, float c, float scale, long V)
+static void row_gradient_bf16(uint16_t *grad, const float *l, long y, float c, float scale, long V)
 {
     float piece[RUN];
     for (long v = 0; v < V; v += RUN) {
@@ -68,12 +67,12 @@ static void row_gradient_bf16(float *l, long y, float c, float scale, long V)
         scaled(piece, l + v, c, n);
         if (y >= v && y < v + n)
             piece[y - v] -= scale;
-        dtype_from_f32((uint16_t *)l + v, piece, DT_BF16, (size_t)n);
+        dtype_from_f32(grad + v, piece, DT_BF16, (size_t)n);
     }
 }
 
-static void rows(float *logits, float *loss, const int32_t *target, float scale, long n, long V,
-                 int narrow)
+static void rows(uint16_t *grad, float *logits, float *loss, const int32_t *target, float scale,
+                 long n, long V)
 {
 #pragma omp parallel for schedule(static)
     for (long r = 0; r < n; r++) {
@@ -87,8 +86,8 @@ static void rows(float *logits, float *loss, const int32_t *target, float scale,
         loss[r] = (float)(log(sum) - own);
         if (scale == 0)
             continue;
-        if (narrow) {
-            row_gradient_bf16(l, inside ? y : -1, (float)(scale / sum), scale, V);
+        if (grad) {
+            row_gradient_bf16(grad + r * V, l, inside ? y : -1, (float)(scale / sum), scale, V);
             continue;
         }
         row_scale(l, (float)(scale / sum), V);
@@ -99,11 +98,11 @@ static void rows(float *logits, float *loss, const int32_t *target, float scale,
 
 void cross_entropy(float *logits, float *loss, const int32_t *target, float scale, long n, long V)
 {
-    rows(logits, loss, target, scale, n, V, 0);
+    rows(NULL, logits, loss, target, scale, n, V);
 }
 
-void cross_entropy_bf16(float *logits, float *loss, const int32_t *target, float scale, long n,
-                        long V)
+void cross_entropy_bf16(uint16_t *grad, float *logits, float *loss, const int32_t *target,
+                        float scale, long n, long V)
 {
-    rows(logits, loss, target, scale, n, V, 1);
+    rows(grad, logits, loss, target, scale, n, V);
 }

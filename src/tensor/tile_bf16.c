@@ -4,7 +4,7 @@
 #include <string.h>
 
 #ifdef PESC_HAVE_AVX512_BF16
-#include <immintrin.h>
+#include "tensor/turn16.h"
 
 #define TARGET __attribute__((target("avx512f,avx512bw,avx512vl,avx512dq,avx512bf16,fma")))
 #define INLINE static inline __attribute__((always_inline)) TARGET
@@ -68,8 +68,8 @@ BLOCKS(4)
 BLOCKS(5)
 BLOCKS(6)
 
-    typedef void block_fn(float *C, long ldc, const uint32_t *A, long a_row, long a_pair,
-                          const uint32_t *B, long ldb, long K, int add);
+typedef void block_fn(float *C, long ldc, const uint32_t *A, long a_row, long a_pair,
+                      const uint32_t *B, long ldb, long K, int add);
 #define NAMES(rows)                                                                                \
     {                                                                                              \
         block_##rows##_1, block_##rows##_2, block_##rows##_3, block_##rows##_4                     \
@@ -109,36 +109,6 @@ TARGET void tile_bf16_rows(uint32_t *dst, long ld, const float *src, long src_ro
         }
 }
 
-/* 16 words of each of 16 rows change places. */
-INLINE void transpose16(__m512i r[16])
-{
-    __m512i t[16];
-#pragma GCC unroll 16
-    for (int i = 0; i < 16; i += 2) {
-        t[i] = _mm512_unpacklo_epi32(r[i], r[i + 1]);
-        t[i + 1] = _mm512_unpackhi_epi32(r[i], r[i + 1]);
-    }
-#pragma GCC unroll 4
-    for (int i = 0; i < 16; i += 4) {
-        r[i] = _mm512_unpacklo_epi64(t[i], t[i + 2]);
-        r[i + 1] = _mm512_unpackhi_epi64(t[i], t[i + 2]);
-        r[i + 2] = _mm512_unpacklo_epi64(t[i + 1], t[i + 3]);
-        r[i + 3] = _mm512_unpackhi_epi64(t[i + 1], t[i + 3]);
-    }
-#pragma GCC unroll 4
-    for (int i = 0; i < 4; i++) {
-        t[i] = _mm512_shuffle_i32x4(r[i], r[i + 4], 0x88);
-        t[i + 4] = _mm512_shuffle_i32x4(r[i], r[i + 4], 0xdd);
-        t[i + 8] = _mm512_shuffle_i32x4(r[i + 8], r[i + 12], 0x88);
-        t[i + 12] = _mm512_shuffle_i32x4(r[i + 8], r[i + 12], 0xdd);
-    }
-#pragma GCC unroll 8
-    for (int i = 0; i < 8; i++) {
-        r[i] = _mm512_shuffle_i32x4(t[i], t[i + 8], 0x88);
-        r[i + 8] = _mm512_shuffle_i32x4(t[i], t[i + 8], 0xdd);
-    }
-}
-
 TARGET void tile_bf16_rows_t(uint32_t *dst, long ld, const float *src, long src_row, long rows,
                              long cols)
 {
@@ -150,7 +120,7 @@ TARGET void tile_bf16_rows_t(uint32_t *dst, long ld, const float *src, long src_
             for (int i = 0; i < 16; i++)
                 w[i] = at + i < rows ? narrow32(src + (at + i) * src_row + 2 * k, cols - 2 * k)
                                      : _mm512_setzero_si512();
-            transpose16(w);
+            turn16(w);
 #pragma GCC unroll 16
             for (int i = 0; i < 16; i++)
                 if (k + i < pairs)
