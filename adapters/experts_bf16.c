@@ -194,7 +194,7 @@ static void fwd_block(const struct experts_pass *p, float *y, const uint32_t *dn
     _Alignas(64) uint32_t in[TILE_WORDS];
     _Alignas(64) float pre[TILE_WORDS];
     uint32_t *act = in; /* the inputs are used up by then */
-    in[0] = 0; /* compilers do not see that there are rows */
+    in[0] = 0;          /* compilers do not see that there are rows */
     gather(in, p, p->s->zb, e, at, n, w.d2, 1);
     tile_bf16_mm(pre, w.a16, in, w.d2, 1, dn, w.a16, n, w.a16, w.d2, 0);
     for (long r = 0; r < n; r++) {

@@ -55,7 +55,7 @@ static void add_adapters(struct bound *b, const struct model *m, long T)
     add_experts(b, m, L * more, rows + 1);
 }
 
-void bound_count(struct bound *b, const struct model *m, long T, long scored)
+void bound_count(struct bound *b, const struct model *m, long T, long scored, double pairs)
 {
     long D = m->c.hidden_size, V = m->c.vocab_size;
     enum compute type = rest(m);
@@ -72,9 +72,24 @@ void bound_count(struct bound *b, const struct model *m, long T, long scored)
     add(b, "head", STAGE_HEAD, PHASE_BACKWARD, 1, GEMM_NN, type, more, D, V);
     if (m->crafted)
         add_adapters(b, m, T);
+    /* forward q k^T and p v, backward dp, dv, dq, dk: 2 C each for a pair and head */
+    b->attention = pairs * (double)(m->c.num_heads * m->c.head_dim) *
+                   (4 * (double)m->c.num_layers + 8 * (double)(m->c.num_layers - 1));
     for (int stage = 0; stage < STAGE_COUNT; stage++)
         for (int phase = 0; phase < PHASE_COUNT; phase++)
             b->flops += bound_flops(b, (enum stage)stage, (enum phase)phase);
+}
+
+double bound_attention(const struct bound *b)
+{
+    double best = 0; /* operations a second */
+    for (long i = 0; i < b->n; i++) {
+        const struct gemm_probe *p = &b->p[i].probe;
+        double speed = 2.0 * (double)p->M * (double)p->N * (double)p->K / gemm_probe_best(p);
+        if (p->type != COMPUTE_INT8 && speed > best)
+            best = speed;
+    }
+    return best > 0 ? b->attention / best : 0;
 }
 
 double bound_flops(const struct bound *b, enum stage s, enum phase phase)

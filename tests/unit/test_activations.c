@@ -133,8 +133,8 @@ static void test_spill_file(void)
     struct pesc_error err = {0}, none = {0}, full = {0};
     struct engine *e;
     struct engine_choices c = {.spill_dir = gen_path("spill")};
-    is_error(engine_open(m, 25, 3, 1, &c, &e, &none), &none, "E-IO-MISSING",
-             9, "no folder to spill to");
+    is_error(engine_open(m, 25, 3, 1, &c, &e, &none), &none, "E-IO-MISSING", 9,
+             "no folder to spill to");
     must_do(dir_make(c.spill_dir, &err), &err);
     must_do(engine_open(m, 25, 3, 1, &c, &e, &err), &err);
     ok(is_empty(c.spill_dir), "the file has no name");

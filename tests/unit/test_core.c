@@ -63,14 +63,10 @@ static void test_json(void)
     static const struct {
         const char *text;
         enum json_fault fault;
-    } bad[] = {{"{\"a\":1,\"a\":2}", JSON_FAULT_DUP},
-               {"{\"t\":1,\"\\u0074\":2}", JSON_FAULT_DUP},
-               {"{\"a\":NaN}", JSON_FAULT_SYNTAX},
-               {"{\"a\":1} x", JSON_FAULT_SYNTAX},
-               {"{\"a\":007}", JSON_FAULT_SYNTAX},
-               {"\"\\ud800\"", JSON_FAULT_UTF8},
-               {"\"\xc0\xaf\"", JSON_FAULT_UTF8},
-               {"\"\\u0000\"", JSON_FAULT_NUL},
+    } bad[] = {{"{\"a\":1,\"a\":2}", JSON_FAULT_DUP}, {"{\"t\":1,\"\\u0074\":2}", JSON_FAULT_DUP},
+               {"{\"a\":NaN}", JSON_FAULT_SYNTAX},    {"{\"a\":1} x", JSON_FAULT_SYNTAX},
+               {"{\"a\":007}", JSON_FAULT_SYNTAX},    {"\"\\ud800\"", JSON_FAULT_UTF8},
+               {"\"\xc0\xaf\"", JSON_FAULT_UTF8},     {"\"\\u0000\"", JSON_FAULT_NUL},
                {"{\"a\":1e999}", JSON_FAULT_SYNTAX}};
     for (size_t i = 0; i < sizeof bad / sizeof *bad; i++) {
         json_t *v = json_parse(bad[i].text, strlen(bad[i].text), &f, NULL, 0);
@@ -90,7 +86,8 @@ static void test_files(void)
     ok(file_read("test_core.tmp", 100, &data, &n, &err) == 0 && n == 5 && !memcmp(data, "hello", 6),
        "file read back");
     free(data);
-    ok(file_read("test_core.tmp", 4, &data, &n, &err) != 0 && err.code == PESC_E_LIMIT, "cap holds");
+    ok(file_read("test_core.tmp", 4, &data, &n, &err) != 0 && err.code == PESC_E_LIMIT,
+       "cap holds");
     err.code = 0;
     ok(file_read("/dev/zero", 4, &data, &n, &err) != 0 && err.code == PESC_E_IO_TYPE,
        "a device is refused");

@@ -9,6 +9,8 @@ from tokenizers import Tokenizer
 tokenizer, records, out = sys.argv[1:4]
 length = int(sys.argv[4]) if len(sys.argv) > 4 else 512
 t = Tokenizer.from_file(tokenizer)
+t.no_padding()
+t.no_truncation()
 text = open(records).read()
 rows = json.loads(text) if text.lstrip().startswith("[") else [json.loads(line) for line in text.splitlines() if line]
 kept = 0
