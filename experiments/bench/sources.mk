@@ -13,6 +13,8 @@ experiments_bench_decode_SOURCES = experiments/bench/decode.c \
   experiments/bench/folder.c experiments/bench/folder.h \
   experiments/bench/shape.c experiments/bench/shape.h experiments/bench/shape_tokenizer.c
 EXTRA_DIST += experiments/bench/run.sh experiments/bench/plan.sh experiments/bench/NOTES.md
+EXTRA_DIST += experiments/bench/peer/run.sh experiments/bench/peer/pesc_step.py \
+  experiments/bench/peer/data.py
 
 # make bench SHAPES="tinyllama-1.1b" COMPUTES=bf16 CACHE=DIR BENCH_OPTIONS="--steps 3"
 # make bench-plan runs its last part alone: plans against what comes of them.
