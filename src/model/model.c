@@ -41,10 +41,12 @@ static int has_grads(const struct model *m)
 }
 
 /* bf16 where products round to it anyway: not where gradients of weights are sums over rows, nor
- * where the few rows of generating are read by kernels for floats. */
-static enum dtype between(const struct model *m)
+ * where the few rows of generating are read by kernels for floats, nor of matrices so large that
+ * they are taken in panels; wide: rows of the part's widest matrix. */
+static enum dtype between(const struct model *m, long wide)
 {
-    int floats = m->trainable == TRAIN_FULL || m->generates || m->c.mlp_bias;
+    int floats = m->trainable == TRAIN_FULL || m->generates || m->c.mlp_bias ||
+                 gemm_in_panels(wide, m->c.hidden_size);
     return floats ? DT_F32 : compute_form(m->compute);
 }
 
@@ -57,13 +59,13 @@ static void make_parts(struct model *m)
                               .c = &m->c,
                               .layer = l,
                               .compute = m->compute,
-                              .between = between(m),
+                              .between = between(m, m->c.num_heads * m->c.head_dim),
                               .trains = trains};
         int adapted = model_is_adapted(m, l);
         *ffn = (struct part){.ops = adapted ? &part_ffn_pesc : &part_ffn,
                              .c = &m->c,
                              .compute = m->compute,
-                             .between = between(m),
+                             .between = between(m, m->c.intermediate_size),
                              .layer = l,
                              .trains = trains};
         if (adapted) {

@@ -105,6 +105,11 @@ size_t gemm_panel_bytes(long N, long K, enum dtype type)
     return (size_t)gemm_panel_rows(N, K) * (size_t)K * dtype_size(type);
 }
 
+int gemm_in_panels(long N, long K)
+{
+    return gemm_panel_rows(N, K) < N || gemm_panel_rows(K, N) < K;
+}
+
 size_t gemm_copy_bytes(long N, long K)
 {
     enum { DEPTH = 768 }; /* columns at a time, of oneDNN's bf16 products with rows apart */

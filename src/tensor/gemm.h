@@ -27,6 +27,8 @@ void gemm_free(struct gemm *g);
 int gemm_reserve(struct gemm *g, size_t activations, struct pesc_error *err) MUST_USE;
 /* Bytes of the panel that a quantised matrix [N, K] is expanded into, and room for the largest. */
 size_t gemm_panel_bytes(long N, long K, enum dtype type);
+/* Whether it is multiplied in panels: then results of bf16 would cost oneDNN a copy in floats. */
+int gemm_in_panels(long N, long K);
 /* Bytes that oneDNN copies of a bf16 matrix [N, K], whatever the threads, where it is multiplied in
  * panels; 0 for one that is not. */
 size_t gemm_copy_bytes(long N, long K);
