@@ -23,7 +23,7 @@ int experts_bwd(const struct experts_pass *p, struct gemm *g, float *dz, float *
                 struct moe_weights *dW, const float *dy, struct arena *scratch);
 void experts_bwd_scratch(struct arena *a, long T, long D, const struct moe_config *c);
 
-/* The same with bf16 factors, where tile_bf16_usable and experts_bf16_fit. */
+/* The same with bf16 factors, where isa_avx512_bf16 and experts_bf16_fit. */
 int experts_bf16_fit(const struct moe_config *c, long D);
 void experts_bf16_layout(struct moe_saved *s, struct arena *a, long T, long D,
                          const struct moe_config *c);

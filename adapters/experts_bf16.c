@@ -5,6 +5,7 @@
  * with g = Up_e^T dy also the routing weights' gradient needs no output: dy . A_e(z) = act . g. */
 #include "config.h"
 #include "adapters/experts.h"
+#include "core/isa.h"
 #include "tensor/dtype.h"
 #include "tensor/tile_bf16.h"
 
@@ -39,7 +40,7 @@ static long block_rows(const struct widths *w)
 int experts_bf16_fit(const struct moe_config *c, long D)
 {
     struct widths w = widths_of(D, c->dim);
-    return tile_bf16_usable() && c->dim <= WIDEST_DIM && block_rows(&w) >= 6;
+    return isa_avx512_bf16() && c->dim <= WIDEST_DIM && block_rows(&w) >= 6;
 }
 
 void experts_bf16_layout(struct moe_saved *s, struct arena *a, long T, long D,

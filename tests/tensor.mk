@@ -23,3 +23,7 @@ tests_unit_test_few_SOURCES = tests/unit/test_few.c tests/unit/twin.h
 check_PROGRAMS += tests/unit/test_rows16
 TESTS += tests/unit/test_rows16
 tests_unit_test_rows16_SOURCES = tests/unit/test_rows16.c tests/unit/twin.h
+# products with packed weights
+check_PROGRAMS += tests/unit/test_packed
+TESTS += tests/unit/test_packed
+tests_unit_test_packed_SOURCES = tests/unit/test_packed.c tests/unit/twin.h

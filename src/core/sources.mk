@@ -8,7 +8,7 @@ libpesc_a_SOURCES += \
   src/core/file.c src/core/file.h \
   src/core/gunzip.c src/core/gunzip.h \
   src/core/hash.c src/core/hash.h \
-  src/core/hot.h \
+  src/core/hot.h src/core/isa.h \
   src/core/json.c src/core/json.h \
   src/core/machine.c src/core/machine.h \
   src/core/number.c src/core/number.h \

@@ -3,6 +3,7 @@
 #include "config.h"
 #include "model/part.h"
 
+#include "core/isa.h"
 #include "tensor/kernels.h"
 
 #include <math.h>
@@ -32,7 +33,7 @@ static struct attn_dims dims(const struct part *p)
 
 static int narrow(const struct part *p)
 {
-    return p->between == DT_BF16 && attention_has_bf16();
+    return p->between == DT_BF16 && isa_avx512_bf16();
 }
 
 static uint16_t *rows16(struct arena *a, long n)

@@ -214,15 +214,17 @@ static size_t panel(const struct model *m)
 static size_t packed(const struct model *m)
 {
     const struct model_config *c = &m->c;
-    size_t most = gemm_packed_bytes(c->vocab_size, c->hidden_size);
+    int bf16 = compute_form(m->compute) == DT_BF16;
+    size_t most = bf16 ? gemm_packed_bytes(c->vocab_size, c->hidden_size, 0) : 0;
     for (enum layer_tensor t = 0; t < LT_COUNT; t++) {
         long rows, cols;
-        if (layer_tensor_shape(c, t, &rows, &cols) && cols > 1) {
-            size_t n = gemm_packed_bytes(rows, cols);
-            most = n > most ? n : most;
-        }
+        if (!layer_tensor_shape(c, t, &rows, &cols) || cols <= 1)
+            continue;
+        int codes = is_int8(m, rows, cols);
+        size_t n = codes || bf16 ? gemm_packed_bytes(rows, cols, codes) : 0;
+        most = n > most ? n : most;
     }
-    return m->compute == COMPUTE_F32 ? 0 : most;
+    return most;
 }
 
 static const struct engine_choices nothing_special;

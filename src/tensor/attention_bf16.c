@@ -8,13 +8,6 @@
 
 #ifdef PESC_HAVE_AVX512_BF16
 
-int attention_has_bf16(void)
-{
-    return __builtin_cpu_supports("avx512f") && __builtin_cpu_supports("avx512bw") &&
-           __builtin_cpu_supports("avx512dq") && __builtin_cpu_supports("avx512vl") &&
-           __builtin_cpu_supports("avx512bf16");
-}
-
 /* Backward: rows of keys and of values, columns of keys. Forward needs less. */
 size_t attention_packed(long T, const struct attn_dims *d)
 {
@@ -167,11 +160,6 @@ void attention_fwd_bf16(float *o, float *lse, const uint16_t *q, const uint16_t 
 }
 
 #else
-
-int attention_has_bf16(void)
-{
-    return 0;
-}
 
 size_t attention_packed(long T, const struct attn_dims *d)
 {

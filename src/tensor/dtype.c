@@ -2,6 +2,7 @@
 #include "tensor/dtype.h"
 
 #include "core/hot.h"
+#include "core/isa.h"
 
 #include <string.h>
 #ifdef PESC_HAVE_AVX512_BF16
@@ -169,21 +170,12 @@ narrow_bf16_fast(unsigned char *restrict p, const float *restrict src, size_t n)
     narrow_bf16(p + 2 * i, src + i, n - i);
 }
 
-static int has_fast(void)
-{
-    return __builtin_cpu_supports("avx512bf16") && __builtin_cpu_supports("avx512dq") &&
-           __builtin_cpu_supports("avx512vl") && __builtin_cpu_supports("avx512bw");
-}
 #else
 static void narrow_bf16_fast(unsigned char *p, const float *src, size_t n)
 {
     narrow_bf16(p, src, n);
 }
 
-static int has_fast(void)
-{
-    return 0;
-}
 #endif
 
 static HOT void narrow_half(unsigned char *restrict p, const float *restrict src, size_t n)
@@ -210,7 +202,7 @@ void dtype_from_f32(void *dst, const float *src, enum dtype d, size_t n)
     if (n == 0)
         return;
     if (d == DT_BF16)
-        has_fast() ? narrow_bf16_fast(dst, src, n) : narrow_bf16(dst, src, n);
+        isa_avx512_bf16() ? narrow_bf16_fast(dst, src, n) : narrow_bf16(dst, src, n);
     else if (d == DT_F16)
         narrow_half(dst, src, n);
     else

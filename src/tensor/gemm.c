@@ -24,6 +24,11 @@ static int has_room(struct gemm *g, uint64_t bytes)
     return !g->failed;
 }
 
+int gemm_has_room(struct gemm *g)
+{
+    return has_room(g, CODE);
+}
+
 /* The code of all f32 products is made for the first of them: before there are threads. */
 static int make_code(struct gemm *g)
 {
@@ -233,7 +238,7 @@ static void sgemm_rows(struct gemm *g, int ta, int tb, float *C, long c_row, flo
                 memset(C + m * c_row, 0, (size_t)N * sizeof *C);
         return;
     }
-    if (!has_room(g, CODE))
+    if (!gemm_has_room(g))
         return;
     dnnl_status_t s = dnnl_sgemm(ta ? 'T' : 'N', tb ? 'T' : 'N', M, N, K, 1.0f, A, a_row, B,
                                  tb ? K : N, beta, C, c_row);
@@ -284,7 +289,7 @@ static struct matmul *plan_find(struct gemm *g, const struct matmul *want)
             oldest = p;
     }
     matmul_free(&oldest->m);
-    if (!has_room(g, CODE))
+    if (!gemm_has_room(g))
         return NULL;
     oldest->used = g->clock;
     oldest->m = *want;

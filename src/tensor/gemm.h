@@ -49,8 +49,9 @@ int gemm_reserve_rows(struct gemm *g, long rows, long in, long out,
 /* Room in which n activations may be rounded that are then given as X16 or dY16: until the next
  * product with floats. NULL (and gemm_check fails) without memory; gemm_reserve plans it. */
 uint16_t *gemm_narrow(struct gemm *g, size_t n);
-/* Room for weights of a matrix [N, K] that are packed for a product with many rows. */
-size_t gemm_packed_bytes(long N, long K);
+/* Room for weights of a matrix [N, K] that are packed for a product with many rows: codes of int8,
+ * or bf16. 0: it is not packed. */
+size_t gemm_packed_bytes(long N, long K, int codes);
 int gemm_reserve_packed(struct gemm *g, size_t bytes, struct pesc_error *err) MUST_USE;
 int gemm_check(const struct gemm *g, struct pesc_error *err) MUST_USE;
 /* Floating point operations of all products so far (2 M N K each). */
@@ -98,17 +99,6 @@ size_t int8_shift_bytes(long N, long K);                   /* multiples of 64 */
 void int8_shift_place(struct wmat *w, const void *memory); /* points them into so many bytes */
 void int8_shifts(const struct wmat *w);                    /* fills them from the codes */
 
-/* X[T,K] for several products: what it is rounded to is made once for all of them, as long as no
- * other input comes in between. X must not change meanwhile. */
-struct linear_in {
-    const float *x;
-    const uint16_t *x16; /* bf16 instead of x, where the matrix is multiplied so or as codes */
-    long T, K;
-    unsigned long narrow, code; /* gemm's: what was made of it; 0: nothing */
-};
-struct linear_in linear_in(const float *X, long T, long K);
-void linear_fwd_in(struct gemm *g, float *Y, struct linear_in *X, const struct wmat *W,
-                   const float *bias);
 /* Y[T,N] = X[T,K] W^T (+ bias[N], may be NULL) */
 struct linear {
     float *Y;
@@ -119,7 +109,8 @@ struct linear {
     uint16_t *Y16;       /* bf16 instead of Y, without a bias, from a matrix that is not float */
     const uint16_t *X16; /* instead of X, with such a one */
 };
-/* n products, none the input of another. */
+/* n products, none the input of another. What an input is rounded or quantised to is made once for
+ * neighbours that share it. */
 void linears_fwd(struct gemm *g, const struct linear *l, int n);
 
 /* For generating: while few is on, forward products of at most GEMM_FEW rows are not oneDNN's but

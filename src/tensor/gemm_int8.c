@@ -123,23 +123,6 @@ static int has_room(struct gemm *g, long T, long widest)
 
 /* --- activations --- */
 
-/* The largest magnitude; what is not a number makes it infinite. */
-static HOT float magnitude(const float *restrict x, long n)
-{
-    uint32_t most = 0;
-#pragma omp simd reduction(max : most)
-    for (long i = 0; i < n; i++) {
-        uint32_t u;
-        memcpy(&u, x + i, sizeof u);
-        u &= 0x7fffffff;
-        most = u > most ? u : most;
-    }
-    float m;
-    most = most > 0x7f800000 ? 0x7f800000 : most;
-    memcpy(&m, &most, sizeof m);
-    return m;
-}
-
 static HOT float magnitude_scaled(const float *restrict x, const float *restrict s, long n)
 {
     uint32_t most = 0;
@@ -188,7 +171,7 @@ static void quantise(struct gemm *g, const float *x, const uint16_t *x16, const 
         const float *row = x ? x + t * n : wide;
         if (!x)
             dtype_to_f32(wide, x16 + t * n, DT_BF16, (size_t)n);
-        float most = s ? magnitude_scaled(row, s, n) : magnitude(row, n);
+        float most = s ? magnitude_scaled(row, s, n) : quant_magnitude(row, (size_t)n);
         g->int8.scale[t] = most > FLT_MAX ? NAN : most > TINY ? most / 127 : 0;
         if (!(g->int8.scale[t] > 0))
             memset(code, ZERO, (size_t)n);

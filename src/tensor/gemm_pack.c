@@ -7,6 +7,7 @@
  * bf16, four bytes): word (k, n) of a block at 64 k + n, zeros up to multiples of 64 columns and 16
  * words (oneDNN's BA16a64b2a and BA16a64b4a). */
 #include "config.h"
+#include "core/isa.h"
 #include "tensor/gemm_state.h"
 
 #include <stdlib.h>
@@ -43,7 +44,8 @@ static int takes(struct gemm *g, long size)
                        .weights_type = size == 2 ? dnnl_bf16 : dnnl_s8,
                        .dst_type = size == 2 ? dnnl_f32 : dnnl_s32};
     if (*known == 0) {
-        *known = packed_usable() && matmul_make(&m, g->engine) == 0 && m.fast ? 1 : -1;
+        *known =
+            isa_avx512() && gemm_has_room(g) && matmul_make(&m, g->engine) == 0 && m.fast ? 1 : -1;
         matmul_free(&m);
     }
     return *known > 0;
@@ -57,41 +59,47 @@ static int fits(long N, long K, long size)
            packed_bytes(K, N, size) <= PACKED;
 }
 
-size_t gemm_packed_bytes(long N, long K)
+size_t gemm_packed_bytes(long N, long K, int codes)
 {
-    size_t most = 0;
-    for (long size = 1; size <= 2 && packed_usable(); size++) {
-        size_t fwd = packed_bytes(K, N, size), bwd = packed_bytes(N, K, size);
-        if (fits(N, K, size))
-            most = fwd > bwd ? fwd : bwd;
-    }
-    return most;
+    long size = codes ? 1 : 2;
+    size_t fwd = packed_bytes(K, N, size), bwd = packed_bytes(N, K, size);
+    return isa_avx512() && fits(N, K, size) ? fwd > bwd ? fwd : bwd : 0;
 }
 
-int gemm_reserve_packed(struct gemm *g, size_t bytes, struct pesc_error *err)
+static int grow(struct gemm *g, size_t bytes)
 {
     void *p = NULL;
     if (bytes <= g->packed_cap)
         return 0;
     if (posix_memalign(&p, 64, bytes) != 0)
-        return FAIL(err, MEMORY, "no memory for %zu bytes of packed weights", bytes);
+        return -1;
     free(g->packed);
     g->packed = p;
     g->packed_cap = bytes;
     return 0;
 }
 
+int gemm_reserve_packed(struct gemm *g, size_t bytes, struct pesc_error *err)
+{
+    g->packed_is_planned = 1;
+    return grow(g, bytes) == 0
+               ? 0
+               : FAIL(err, MEMORY, "no memory for %zu bytes of packed weights", bytes);
+}
+
 void *gemm_packed(struct gemm *g, struct matmul *m)
 {
     enum { FEWEST = 16 }; /* rows that are worth it */
     long size = m->type == dnnl_bf16 ? 2 : 1;
+    size_t bytes = packed_bytes(m->K, m->N, size);
     struct matmul packed = *m;
     packed.layout = WEIGHTS_PACKED;
     packed.weights_row = 0;
-    if (g->failed || m->M < FEWEST || !fits(m->N, m->K, size) || !takes(g, size) ||
+    if (g->failed || m->M < FEWEST || !fits(m->N, m->K, size) ||
+        (g->packed_is_planned && bytes > g->packed_cap) || !takes(g, size) ||
         !gemm_is_fast(g, &packed))
         return NULL;
-    if (gemm_reserve_packed(g, packed_bytes(m->K, m->N, size), NULL) != 0) {
+    if (grow(g, bytes) != 0) {
         g->failed = dnnl_out_of_memory;
         return NULL;
     }
@@ -104,12 +112,6 @@ void *gemm_packed(struct gemm *g, struct matmul *m)
 
 #define TARGET __attribute__((target("avx512f,avx512bw,avx512vl,avx512dq")))
 #define INLINE static inline __attribute__((always_inline)) TARGET
-
-int packed_usable(void)
-{
-    return __builtin_cpu_supports("avx512f") && __builtin_cpu_supports("avx512bw") &&
-           __builtin_cpu_supports("avx512vl") && __builtin_cpu_supports("avx512dq");
-}
 
 /* The first n bytes of 64. */
 INLINE __mmask64 bytes(long n)
@@ -190,11 +192,6 @@ void pack_columns(void *packed, const void *w, long row, long K, long N, long si
 }
 
 #else
-
-int packed_usable(void)
-{
-    return 0;
-}
 
 void pack_rows(void *packed, const void *w, long row, long N, long K, long size)
 {

@@ -30,6 +30,7 @@ struct gemm {
     int packs[2]; /* whether oneDNN takes packed bf16, and bytes: 0 not tried, 1, -1 */
     void *packed;
     size_t packed_cap;
+    int packed_is_planned; /* gemm_reserve_packed: it does not grow any more */
     int few;
     const struct gemv_kernels *few_kernels;
     float *turned; /* activations in the order of NF4 codes */
@@ -47,6 +48,19 @@ struct gemm {
     } int8;
 };
 
+/* X[T,K] for several products: what it is rounded to is made once for all of them, as long as no
+ * other input comes in between. X must not change meanwhile. */
+struct linear_in {
+    const float *x;
+    const uint16_t *x16; /* bf16 instead of x, where the matrix is multiplied so or as codes */
+    long T, K;
+    unsigned long narrow, code; /* gemm's: what was made of it; 0: nothing */
+};
+struct linear_in linear_in(const float *X, long T, long K);
+void linear_fwd_in(struct gemm *g, float *Y, struct linear_in *X, const struct wmat *W,
+                   const float *bias);
+/* Whether the address space has room for the code of a product; else the product has failed. */
+int gemm_has_room(struct gemm *g);
 /* Rows of [N, K] that are taken at a time. */
 long gemm_panel_rows(long N, long K);
 /* A product as planned, weights and results where given; counts it. */
@@ -57,7 +71,6 @@ void gemm_product(struct gemm *g, const struct matmul *want, void *C, const void
  * 1. pack_rows: from the N rows of B^T; pack_columns: from the K rows of B; row: numbers from one
  * to the next. */
 enum { PACKED = 64 << 20 };
-int packed_usable(void);
 size_t packed_bytes(long K, long N, long size);
 void pack_rows(void *packed, const void *w, long row, long N, long K, long size);
 void pack_columns(void *packed, const void *w, long row, long K, long N, long size);

@@ -63,8 +63,7 @@ void attention_bwd(float *dq, float *dk, float *dv, float *delta, const float *d
                    long S, const struct attn_dims *d);
 
 /* The same on q, k, v and do_ of bf16, with bf16 products and float sums; only where
- * attention_has_bf16: this CPU and this build have them. */
-int attention_has_bf16(void);
+ * isa_avx512_bf16 (core/isa.h). */
 /* Numbers of d->packed for T keys in any number of sequences. */
 size_t attention_packed(long T, const struct attn_dims *d);
 void attention_fwd_bf16(float *o, float *lse, const uint16_t *q, const uint16_t *k,

@@ -69,4 +69,7 @@ int int8_quantise(const float *x, long rows, long K, signed char *code, float *s
 float int8_scale(const float *x, size_t n);
 void int8_codes(const float *x, size_t n, float scale, signed char *code);
 
+/* The largest magnitude of n numbers; a NaN or infinity makes it infinite. */
+float quant_magnitude(const float *x, size_t n);
+
 #endif

@@ -12,8 +12,7 @@
 #define TINY 1e-38f /* a smaller scale's inverse would overflow */
 enum { ZERO = 7 };  /* the code of 0 */
 
-/* The largest magnitude; a NaN or infinity makes it infinite. */
-static HOT float magnitude(const float *x, size_t n)
+HOT float quant_magnitude(const float *x, size_t n)
 {
     uint32_t most = 0;
 #pragma omp simd reduction(max : most)
@@ -34,7 +33,7 @@ int nf4_scales(const float *x, size_t n, long block, float *absmax)
     size_t b = (size_t)block;
     int finite = 1;
     for (size_t i = 0; i < n; i += b) {
-        absmax[i / b] = magnitude(x + i, n - i < b ? n - i : b);
+        absmax[i / b] = quant_magnitude(x + i, n - i < b ? n - i : b);
         finite &= absmax[i / b] <= FLT_MAX;
     }
     return finite ? 0 : -1;
@@ -223,7 +222,7 @@ static HOT void round_row(signed char *restrict code, const float *restrict x, f
 
 float int8_scale(const float *x, size_t n)
 {
-    return magnitude(x, n) / 127;
+    return quant_magnitude(x, n) / 127;
 }
 
 void int8_codes(const float *x, size_t n, float scale, signed char *code)

@@ -9,13 +9,6 @@
 #define TARGET __attribute__((target("avx512f,avx512bw,avx512vl,avx512dq,avx512bf16,fma")))
 #define INLINE static inline __attribute__((always_inline)) TARGET
 
-int tile_bf16_usable(void)
-{
-    return __builtin_cpu_supports("avx512f") && __builtin_cpu_supports("avx512bw") &&
-           __builtin_cpu_supports("avx512vl") && __builtin_cpu_supports("avx512dq") &&
-           __builtin_cpu_supports("avx512bf16");
-}
-
 enum { ROWS = 6, VECS = 4 }; /* 24 sums, 4 columns of B and a broadcast fill the 32 registers */
 
 INLINE __m512bh words(const uint32_t *p)
@@ -163,11 +156,6 @@ TARGET void tile_bf16_zip(uint32_t *dst, const uint16_t *a, const uint16_t *b, l
 }
 
 #else
-
-int tile_bf16_usable(void)
-{
-    return 0;
-}
 
 void tile_bf16_mm(float *C, long ldc, const uint32_t *A, long a_row, long a_pair, const uint32_t *B,
                   long ldb, long M, long N, long K, int add)

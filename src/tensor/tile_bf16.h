@@ -1,6 +1,7 @@
 /* Products of tiles too thin, or of too many shapes, for oneDNN: bf16 factors, float sums
  * (AVX512-BF16's dot products of pairs). Factors are words of two bf16 that are neighbours along
- * the sum, the first in the lower half. */
+ * the sum, the first in the lower half. Only where isa_avx512_bf16
+ * (core/isa.h). */
 #ifndef PESC_TENSOR_TILE_BF16_H
 #define PESC_TENSOR_TILE_BF16_H
 
@@ -8,9 +9,6 @@
 
 /* Columns of B and C come in multiples of this; rows of C in any number. */
 enum { BF16_COLS = 16 };
-
-/* Whether this CPU can, and the compiler could: without, nothing below may be called. */
-int tile_bf16_usable(void);
 
 /* C[M,N] (+)= A B, sums over pairs k = 0..K-1 in that order. Word (m, k) of A is
  * A[m * a_row + k * a_pair], word (k, n) of B is B[k * ldb + n]. B and C need no alignment. */

@@ -5,6 +5,7 @@
  *
  * GFLOP/s count what causal attention needs: 4 C a visible pair and head forward, 10 C backward. */
 #include "config.h"
+#include "core/isa.h"
 #include "tensor/dtype.h"
 #include "tensor/kernels.h"
 
@@ -87,7 +88,7 @@ static void measure(long H, long G, long C, long n, long S, double seconds)
 int main(int argc, char **argv)
 {
     double seconds = argc > 1 ? atof(argv[1]) : 1;
-    if (!attention_has_bf16())
+    if (!isa_avx512_bf16())
         printf("no bf16 products here\n");
     measure(9, 3, 64, 512, 4, seconds);
     measure(9, 3, 64, 2048, 1, seconds);

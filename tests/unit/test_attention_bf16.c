@@ -5,6 +5,7 @@
 #include "config.h"
 #include "tests/unit/twin.h"
 
+#include "core/isa.h"
 #include "tensor/dtype.h"
 
 enum { MAX_S = 64 };
@@ -86,7 +87,7 @@ static uint16_t *halves(const float *x, long n)
 static void fwd(struct att *a, float *o, float *lse, const float *q, const float *k, const float *v,
                 const long *cq, const long *ck, long S)
 {
-    if (!attention_has_bf16()) {
+    if (!isa_avx512_bf16()) {
         attention_fwd(o, lse, q, k, v, cq, ck, S, &a->d);
         return;
     }
@@ -100,7 +101,7 @@ static void bwd(struct att *a, float *dq, float *dk, float *dv, const float *do_
                 const float *k, const float *v, const float *o, const float *lse, const long *cu,
                 long S)
 {
-    if (!attention_has_bf16()) {
+    if (!isa_avx512_bf16()) {
         attention_bwd(dq, dk, dv, a->delta, do_, q, k, v, o, lse, cu, S, &a->d);
         return;
     }
@@ -216,7 +217,7 @@ static void test_float_kernels(void)
            near(a.fdv, a.dv, a.K, "dv"),
        "as the float kernels");
     int same = !memcmp(o, a.fo, (size_t)a.Q * sizeof *o);
-    ok(same == !attention_has_bf16(), "and other bits where the CPU has bf16 products");
+    ok(same == !isa_avx512_bf16(), "and other bits where the CPU has bf16 products");
     free(o), free(lse), free(dq), free(dk), free(dv);
     att_free(&a);
 }
@@ -348,7 +349,7 @@ int main(void)
     static const long packed[] = {7, 65, 1, 0, 20}, longer[] = {201}, longest[] = {300, 129};
     long ones[MAX_S];
     omp_set_dynamic(0);
-    diag(attention_has_bf16() ? "with bf16 products" : "no bf16 products: float kernels");
+    diag(isa_avx512_bf16() ? "with bf16 products" : "no bf16 products: float kernels");
     test_derivatives(1, 1, 8, 0);
     test_derivatives(4, 2, 6, 0);
     test_derivatives(4, 1, 8, 2);

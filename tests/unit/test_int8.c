@@ -1,5 +1,6 @@
 /* int8 products against their definition in double precision, and models computed with them. */
 #include "config.h"
+#include "tensor/gemm_state.h"
 #include "core/rng.h"
 #include "model/convert.h"
 #include "model/save.h"

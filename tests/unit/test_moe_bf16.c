@@ -2,6 +2,7 @@
  * what is left is the rounding of the adapters' inside, 2^-9 of each of its values. And the tiles
  * that they are made of, against the formula. */
 #include "config.h"
+#include "core/isa.h"
 #include "tensor/tile_bf16.h"
 #include "tests/unit/moe_twin.h"
 
@@ -239,7 +240,7 @@ int main(void)
     struct moe_config small = {.experts = 2, .top_k = 1, .dim = 8};
     omp_set_dynamic(0);
     if (!moe_has_bf16(&small, 16)) {
-        ok(!tile_bf16_usable(), "no AVX512-BF16 here: the experts stay in floats");
+        ok(!isa_avx512_bf16(), "no AVX512-BF16 here: the experts stay in floats");
         return tap_done();
     }
     struct moe_config wide = {.experts = 2, .top_k = 1, .dim = 1025};
