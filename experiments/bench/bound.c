@@ -31,16 +31,19 @@ static void add_matrix(struct bound *b, const struct model *m, const char *name,
     add(b, name, stage, PHASE_BACKWARD, (L - 1) * times, GEMM_NN, type, T, cols, rows);
 }
 
-/* n experts with so many rows each. */
+/* n experts with so many rows each; their weights' gradients, which in bf16 oneDNN has no
+ * transposed form for, as products of the same size. */
 static void add_experts(struct bound *b, const struct model *m, long n, long rows)
 {
     long D = m->c.hidden_size, A = m->moe.dim;
-    add(b, "adapter down", STAGE_MOE, PHASE_FORWARD, n, GEMM_NT, COMPUTE_F32, rows, A, D);
-    add(b, "adapter up", STAGE_MOE, PHASE_FORWARD, n, GEMM_NT, COMPUTE_F32, rows, D, A);
-    add(b, "adapter up gradient", STAGE_MOE, PHASE_BACKWARD, n, GEMM_TN, COMPUTE_F32, D, A, rows);
-    add(b, "adapter up", STAGE_MOE, PHASE_BACKWARD, n, GEMM_NN, COMPUTE_F32, rows, A, D);
-    add(b, "adapter down gradient", STAGE_MOE, PHASE_BACKWARD, n, GEMM_TN, COMPUTE_F32, A, D, rows);
-    add(b, "adapter down", STAGE_MOE, PHASE_BACKWARD, n, GEMM_NN, COMPUTE_F32, rows, D, A);
+    enum compute type = m->moe.bf16 ? COMPUTE_BF16 : COMPUTE_F32;
+    enum gemm_form turned = m->moe.bf16 ? GEMM_NT : GEMM_TN;
+    add(b, "adapter down", STAGE_MOE, PHASE_FORWARD, n, GEMM_NT, type, rows, A, D);
+    add(b, "adapter up", STAGE_MOE, PHASE_FORWARD, n, GEMM_NT, type, rows, D, A);
+    add(b, "adapter up gradient", STAGE_MOE, PHASE_BACKWARD, n, turned, type, D, A, rows);
+    add(b, "adapter up", STAGE_MOE, PHASE_BACKWARD, n, GEMM_NN, type, rows, A, D);
+    add(b, "adapter down gradient", STAGE_MOE, PHASE_BACKWARD, n, turned, type, A, D, rows);
+    add(b, "adapter down", STAGE_MOE, PHASE_BACKWARD, n, GEMM_NN, type, rows, D, A);
 }
 
 /* The rows are taken as evenly routed, as training drives them to be. */

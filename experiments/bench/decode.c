@@ -6,10 +6,9 @@
 #include "core/hot.h"
 #include "core/machine.h"
 #include "core/rng.h"
-#include "experiments/bench/folder.h"
+#include "experiments/bench/options.h"
 #include "model/decode.h"
 
-#include <errno.h>
 #include <omp.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -31,12 +30,12 @@ struct options {
 #define PESC_X(name, value, what) long name;
     OPTIONS(PESC_X)
 #undef PESC_X
-    const char *compute, *dir, *base, *embed;
 };
 
 enum { ROUNDS = 64, PASSES = 3 };
 
 struct bench {
+    struct bench_options with;
     struct options o;
     const struct shape *shape;
     struct base *base;
@@ -155,11 +154,11 @@ static int open_model(struct bench *b, struct pesc_error *err)
                              .dim = b->o.dim,
                              .scaling = 1,
                              .balance = BALANCE_SWITCH};
-    enum compute compute = strcmp(b->o.compute, "f32") ? COMPUTE_BF16 : COMPUTE_F32;
-    if (compute == COMPUTE_BF16 && !gemm_has_bf16(NULL, 0))
-        return FAIL(err, USAGE_VALUE, "this processor has no bf16 products");
-    TRY(bench_folder(&(struct bench_base){b->shape, b->o.layers, b->o.dir, b->o.base, b->o.embed},
-                     path, err));
+    enum compute compute = b->with.compute;
+    if ((compute == COMPUTE_BF16 && !gemm_has_bf16(NULL, 0)) ||
+        (compute == COMPUTE_INT8 && !gemm_has_int8(NULL, 0)))
+        return FAIL(err, USAGE_VALUE, "this processor has no %s products", compute_name(compute));
+    TRY(bench_folder(&b->with.base, path, err));
     TRY(base_open(path, NULL, &b->base, err));
     TRY(model_shape(base_config(b->base), &moe, TRAIN_NOTHING, compute, &b->model, err));
     model_for_generating(b->model);
@@ -231,7 +230,7 @@ static int report(const struct bench *b)
         bytes / b->processor * median(b->used, b->passes) / ((double)b->floats * sizeof *b->buffer);
     json_t *o = json_pack(
         "{s:s, s:s, s:s, s:I, s:I, s:I, s:I, s:I, s:I, s:I, s:s, s:I}", "shape", b->shape->name,
-        "compute", b->o.compute, "base", base_stored(b->base), "layers",
+        "compute", compute_name(b->with.compute), "base", base_stored(b->base), "layers",
         (json_int_t)b->model->c.num_layers, "experts", (json_int_t)b->o.experts, "top_k",
         (json_int_t)b->o.top_k, "adapter_dim", (json_int_t)b->o.dim, "prompt",
         (json_int_t)b->o.prompt, "decode", (json_int_t)b->o.decode, "rounds", (json_int_t)n, "cpu",
@@ -254,64 +253,14 @@ static int report(const struct bench *b)
             "%s %s %s: %.1f tokens/s (best round %.1f), %.1f MB a token (weights %.1f, adapters "
             "%.1f, cache %.1f)\nreading: %.2f GB/s (best %.2f); %.1f%% of that reached, %.1f%% by "
             "rounds, %.1f%% of the best, %.1f%% by processor time\n",
-            b->shape->name, b->o.compute, base_stored(b->base), 1 / token, 1 / best, bytes * 1e-6,
-            b->weights * 1e-6, b->adapters * 1e-6, b->cache * 1e-6, read * 1e-9,
-            b->best_read * 1e-9, 100 * bytes / token / read, 100 * median(paired, n),
+            b->shape->name, compute_name(b->with.compute), base_stored(b->base), 1 / token,
+            1 / best, bytes * 1e-6, b->weights * 1e-6, b->adapters * 1e-6, b->cache * 1e-6,
+            read * 1e-9, b->best_read * 1e-9, 100 * bytes / token / read, 100 * median(paired, n),
             100 * bytes / token / b->best_read, 100 * by_processor);
     return fflush(stdout) != 0 ? 9 : 0;
 }
 
 /* --- the command line --- */
-
-static int usage(void)
-{
-    fprintf(stderr, "usage: decode NAME [options]\n"
-                    "  --compute f32|bf16  type of the products (bf16)\n"
-                    "  --base-dtype stored|nf4|int8   how the base is held (stored)\n"
-                    "  --embed stored|quantised       embedding and head of such a base (stored)\n"
-                    "  --dir DIR           where the shapes' folders are, or are made (.)\n");
-#define PESC_X(name, value, what) fprintf(stderr, "  --%-18s%s (%d)\n", #name " N", what, value);
-    OPTIONS(PESC_X)
-#undef PESC_X
-    return 2;
-}
-
-static int is_one_of(const char *value, const char *a, const char *b, const char *c)
-{
-    return !strcmp(value, a) || !strcmp(value, b) || !strcmp(value, c);
-}
-
-static int set_option(struct options *o, const char *name, const char *value)
-{
-    char *end;
-    errno = 0;
-    long n = strtol(value, &end, 10);
-    int is_number = *value && !*end && errno == 0 && n > 0 && n <= 1 << 20;
-    if (!strcmp(name, "--compute")) {
-        o->compute = value;
-        return is_one_of(value, "f32", "bf16", "bf16");
-    }
-    if (!strcmp(name, "--base-dtype")) {
-        o->base = value;
-        return is_one_of(value, "stored", "nf4", "int8");
-    }
-    if (!strcmp(name, "--embed")) {
-        o->embed = value;
-        return is_one_of(value, "stored", "quantised", "quantised");
-    }
-    if (!strcmp(name, "--dir")) {
-        o->dir = value;
-        return *value != 0;
-    }
-#define PESC_X(field, dflt, what)                                                                  \
-    if (!strcmp(name, "--" #field)) {                                                              \
-        o->field = n;                                                                              \
-        return is_number;                                                                          \
-    }
-    OPTIONS(PESC_X)
-#undef PESC_X
-    return 0;
-}
 
 static int run(struct bench *b, struct pesc_error *err)
 {
@@ -323,17 +272,21 @@ int main(int argc, char **argv)
 {
     struct pesc_error err = {0};
 #define PESC_X(field, dflt, what) .field = dflt,
-    struct bench b = {
-        .o = {OPTIONS(PESC_X).compute = "bf16", .dir = ".", .base = "stored", .embed = "stored"}};
+    struct bench b = {.o = {OPTIONS(PESC_X)}};
 #undef PESC_X
-    if (argc < 2 || argc % 2)
-        return usage();
-    for (int i = 2; i < argc; i += 2)
-        if (!set_option(&b.o, argv[i], argv[i + 1]))
-            return usage();
-    b.shape = shape_find(argv[1]);
-    if (!b.shape || b.o.rounds > ROUNDS || b.o.top_k > b.o.experts)
-        return usage();
+#define PESC_X(field, dflt, what) {#field, what, &b.o.field},
+    const struct bench_number numbers[] = {OPTIONS(PESC_X)};
+#undef PESC_X
+    long n = (long)(sizeof numbers / sizeof *numbers);
+    if (bench_options_read(&b.with, "decode", numbers, n, argc, argv) != 0)
+        return 2;
+    b.with.base.layers = b.o.layers;
+    b.shape = b.with.base.shape;
+    if (b.o.rounds > ROUNDS || b.o.top_k > b.o.experts || b.with.spill) {
+        fprintf(stderr, "decode: at most %d rounds, as many experts as a token has, no spilling\n",
+                ROUNDS);
+        return 2;
+    }
     omp_set_num_threads((int)(b.o.threads ? b.o.threads : machine_cores()));
     int rc = run(&b, &err) == 0 ? report(&b) : err.exit_status;
     if (err.code)

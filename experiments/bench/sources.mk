@@ -6,11 +6,13 @@ noinst_PROGRAMS += experiments/bench/bench
 experiments_bench_bench_SOURCES = experiments/bench/bench.c \
   experiments/bench/bound.c experiments/bench/bound.h \
   experiments/bench/folder.c experiments/bench/folder.h \
+  experiments/bench/options.c experiments/bench/options.h \
   experiments/bench/shape.c experiments/bench/shape.h experiments/bench/shape_tokenizer.c \
   src/cli/profile_report.c src/cli/profile_report.h
 noinst_PROGRAMS += experiments/bench/decode
 experiments_bench_decode_SOURCES = experiments/bench/decode.c \
   experiments/bench/folder.c experiments/bench/folder.h \
+  experiments/bench/options.c experiments/bench/options.h \
   experiments/bench/shape.c experiments/bench/shape.h experiments/bench/shape_tokenizer.c
 EXTRA_DIST += experiments/bench/run.sh experiments/bench/plan.sh experiments/bench/NOTES.md
 EXTRA_DIST += experiments/bench/peer/run.sh experiments/bench/peer/pesc_step.py \

@@ -217,6 +217,27 @@ static HOT void finish_bwd_add(float *restrict y, const int32_t *restrict sum,
         y[i] += (float)(sum[i] - shift[i]) * t;
 }
 
+/* The sums of T rows of codes, each of length numbers, with some of the matrix's rows (WEIGHTS_NK)
+ * or columns from w on; row: numbers from one of its rows to the next. */
+static void sums(struct gemm *g, const signed char *w, enum matmul_weights layout, long row, long T,
+                 long some, long length)
+{
+    struct matmul m = {.M = T,
+                       .N = some,
+                       .K = length,
+                       .layout = layout,
+                       .weights_row = row,
+                       .type = dnnl_u8,
+                       .weights_type = dnnl_s8,
+                       .dst_type = dnnl_s32};
+    void *room = gemm_packed(g, &m);
+    if (room && layout == WEIGHTS_NK)
+        pack_rows(room, w, row, some, length, 1);
+    else if (room)
+        pack_columns(room, w, row, length, some, 1);
+    gemm_product(g, &m, g->int8.result, g->int8.code, room ? room : w);
+}
+
 /* A row's piece to bf16. */
 static void narrow(uint16_t *dst, const float *src, long n)
 {
@@ -235,18 +256,7 @@ void int8_fwd(struct gemm *g, struct linear_in *X, const struct linear *l)
     }
     for (long n = 0; n < N; n += most) {
         long some = N - n < most ? N - n : most;
-        const signed char *w = (const signed char *)W->q.code + n * K;
-        struct matmul m = {.M = T,
-                           .N = some,
-                           .K = K,
-                           .layout = WEIGHTS_NK,
-                           .type = dnnl_u8,
-                           .weights_type = dnnl_s8,
-                           .dst_type = dnnl_s32};
-        void *room = gemm_packed(g, &m);
-        if (room)
-            pack_rows(room, w, K, some, K, 1);
-        gemm_product(g, &m, g->int8.result, g->int8.code, room ? room : w);
+        sums(g, (const signed char *)W->q.code + n * K, WEIGHTS_NK, K, T, some, K);
         if (g->failed)
             return;
         enum stage was = profile_to(g->profile, STAGE_ROUND);
@@ -275,19 +285,7 @@ void int8_bwd_data(struct gemm *g, const struct linear_bwd *l)
     g->int8.code_of = ++g->made;
     for (long k = 0; k < K; k += most) {
         long some = K - k < most ? K - k : most;
-        const signed char *w = (const signed char *)W->q.code + k;
-        struct matmul m = {.M = T,
-                           .N = some,
-                           .K = N,
-                           .layout = WEIGHTS_KN,
-                           .weights_row = K,
-                           .type = dnnl_u8,
-                           .weights_type = dnnl_s8,
-                           .dst_type = dnnl_s32};
-        void *room = gemm_packed(g, &m);
-        if (room)
-            pack_columns(room, w, K, N, some, 1);
-        gemm_product(g, &m, g->int8.result, g->int8.code, room ? room : w);
+        sums(g, (const signed char *)W->q.code + k, WEIGHTS_KN, K, T, some, N);
         if (g->failed)
             return;
         enum stage was = profile_to(g->profile, STAGE_ROUND);

@@ -185,4 +185,27 @@ static inline void fast_bwd(struct fast *f, const struct moe_case *m)
             m->balance, &f->scratch, m->T, m->D);
 }
 
+/* Whether output and gradients have the same bits for 1 to 5 threads. */
+static inline int same_for_threads(const struct moe_case *m)
+{
+    enum { MOST = 5 };
+    struct fast f[MOST];
+    int same = 1;
+    for (int i = 0; i < MOST; i++) {
+        omp_set_num_threads(i + 1);
+        f[i] = fast_new(m);
+        fast_fwd(&f[i], m);
+        fast_bwd(&f[i], m);
+        same &= !memcmp(f[0].y, f[i].y, (size_t)(m->T * m->D) * sizeof(float));
+        for (int k = 0; k < INPUTS; k++) {
+            long n;
+            (void)input(m, k, &n);
+            same &= !memcmp(f[0].grad[k], f[i].grad[k], (size_t)n * sizeof(float));
+        }
+    }
+    for (int i = 0; i < MOST; i++)
+        fast_free(&f[i]);
+    return same;
+}
+
 #endif

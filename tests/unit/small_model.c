@@ -3,6 +3,7 @@
 
 #include "core/file.h"
 #include "core/rng.h"
+#include "model/save.h"
 #include "tests/tap.h"
 
 #include <jansson.h>
@@ -220,4 +221,29 @@ double small_diff(const float *a, const float *b, size_t n)
         size = fmax(size, fabs((double)b[i]));
     }
     return diff == 0 ? 0 : diff / size;
+}
+
+struct values {
+    const struct base *b;
+    float *v;
+};
+
+static const float *value(void *ctx, const char *name)
+{
+    struct values *g = ctx;
+    struct pesc_error err = {0};
+    must_do(base_read_f32(g->b, name, g->v, &err), &err);
+    return g->v;
+}
+
+struct base *small_expanded(const char *dir, const struct base *plain, const struct base *q)
+{
+    enum { LARGEST = 1 << 20 }; /* numbers of a tensor */
+    struct pesc_error err = {0};
+    struct values g = {q, malloc(LARGEST * sizeof *g.v)};
+    struct base *b;
+    must_do(base_save(dir, plain, value, &g, DT_F32, &err), &err);
+    must_do(base_open(dir, NULL, &b, &err), &err);
+    free(g.v);
+    return b;
 }

@@ -58,4 +58,7 @@ void small_train(struct model *m, const struct batch *b, struct engine_step *s, 
 /* Largest difference of a from b relative to b's largest value. */
 double small_diff(const float *a, const float *b, size_t n);
 
+/* A base of numbers with the values of a quantised one, in dir; plain is what that was made of. */
+struct base *small_expanded(const char *dir, const struct base *plain, const struct base *q);
+
 #endif

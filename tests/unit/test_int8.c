@@ -279,30 +279,6 @@ static struct base *convert(const char *to, const struct base *b, enum quant kin
     return q;
 }
 
-struct values {
-    const struct base *b;
-    float *v;
-};
-
-static const float *get(void *ctx, const char *name)
-{
-    struct values *g = ctx;
-    struct pesc_error err = {0};
-    must_do(base_read_f32(g->b, name, g->v, &err), &err);
-    return g->v;
-}
-
-static struct base *expanded(const char *dir, const struct base *plain, const struct base *q)
-{
-    struct pesc_error err = {0};
-    struct values g = {q, malloc(4 << 20)};
-    struct base *b;
-    must_do(base_save(dir, plain, get, &g, DT_F32, &err), &err);
-    must_do(base_open(dir, NULL, &b, &err), &err);
-    free(g.v);
-    return b;
-}
-
 /* Logits of a and of b, losses and gradients: the same bits, or near. */
 static void compare(const struct base *a, enum compute ca, const struct base *b, enum compute cb,
                     struct weights_plan plan, int same, const char *what)
@@ -370,7 +346,7 @@ static void test_models(const char *what, const struct small *o)
         /* Codes of codes are those of what they stand for; of a mixed base some are taken as they
          * are. */
         q = convert(gen_path(dir[2]), plain, QUANT_NF4, mixed ? 1280 : 0);
-        struct base *numbers = expanded(gen_path(dir[3]), plain, q);
+        struct base *numbers = small_expanded(gen_path(dir[3]), plain, q);
         snprintf(text, sizeof text, "%s: its %s base", what, mixed ? "mixed" : "nf4");
         compare(numbers, COMPUTE_INT8, q, COMPUTE_INT8, all, 1, text);
         snprintf(text, sizeof text, "%s: that streamed", what);

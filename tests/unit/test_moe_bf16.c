@@ -159,23 +159,7 @@ static void test_threads(void)
     m.c.dropout = 0.1;
     m.rng.training = 1;
     m.balance = 1;
-    struct fast f[5];
-    int same = 1;
-    for (int i = 0; i < 5; i++) {
-        omp_set_num_threads(i + 1);
-        f[i] = fast_new(&m);
-        fast_fwd(&f[i], &m);
-        fast_bwd(&f[i], &m);
-        same &= !memcmp(f[0].y, f[i].y, 700 * 72 * sizeof(float));
-        for (int k = 0; k < INPUTS; k++) {
-            long n;
-            (void)input(&m, k, &n);
-            same &= !memcmp(f[0].grad[k], f[i].grad[k], (size_t)n * sizeof(float));
-        }
-    }
-    ok(same, "mixture in bf16: same bits for 1 to 5 threads");
-    for (int i = 0; i < 5; i++)
-        fast_free(&f[i]);
+    ok(same_for_threads(&m), "mixture in bf16: same bits for 1 to 5 threads");
     case_free(&m);
 }
 

@@ -31,31 +31,6 @@ static struct convert how_of(enum quant kind, int outer)
         .quant = kind, .dtype = DT_COUNT, .outer = outer, .fingerprint = "pesc-fp1:x", .name = "x"};
 }
 
-struct values {
-    const struct base *b;
-    float *v;
-};
-
-static const float *get(void *ctx, const char *name)
-{
-    struct values *g = ctx;
-    struct pesc_error err = {0};
-    must_do(base_read_f32(g->b, name, g->v, &err), &err);
-    return g->v;
-}
-
-/* A base of numbers with the values of a quantised one. */
-static struct base *expanded(const char *dir, const struct base *plain, const struct base *q)
-{
-    struct pesc_error err = {0};
-    struct values g = {q, malloc(1 << 20)};
-    struct base *b;
-    must_do(base_save(dir, plain, get, &g, DT_F32, &err), &err);
-    must_do(base_open(dir, NULL, &b, &err), &err);
-    free(g.v);
-    return b;
-}
-
 static const struct moe_config moe = {.experts = 3, .top_k = 2, .dim = 4, .scaling = 1};
 
 static struct model *open_model(const struct base *b, enum compute compute, long streamed,
@@ -109,7 +84,7 @@ static void test_identity(enum quant kind, int outer, int tied, int bf16)
     struct convert how = how_of(kind, outer);
     struct base *plain = small_base(gen_path(dir[0]), &o);
     struct base *q = convert(gen_path(dir[1]), plain, &how);
-    struct base *numbers = expanded(gen_path(dir[2]), plain, q);
+    struct base *numbers = small_expanded(gen_path(dir[2]), plain, q);
     is_str(base_stored(q), quant_name(kind), "it says what it is");
     ok(base_param_count(q) == base_param_count(plain), "as many weights as the original");
     ok((base_config(q)->embed_form.kind == kind) == outer, "the embedding is quantised when asked");
@@ -184,7 +159,7 @@ static void test_small(void)
     const json_t *say = json_object_get(base_config_json(q), "quantization_config");
     is_str(json_string_value(json_object_get(say, "quant_method")), "pesc_mixed",
            "which the config says");
-    struct base *numbers = expanded(gen_path("size-numbers"), plain, q);
+    struct base *numbers = small_expanded(gen_path("size-numbers"), plain, q);
     test_same(numbers, q, COMPUTE_F32, 0, 0, "nf4 and int8");
     test_same(numbers, q, COMPUTE_F32, 2, 1, "nf4 and int8, streamed");
     base_close(numbers);
@@ -401,7 +376,7 @@ static void test_spoiled(void)
     /* one matrix of a kind stored as numbers: all of its kind are held so, with the same values */
     float *v = calloc(1, 32 * 40 * sizeof *v);
     struct pesc_error err = {0};
-    struct base *mixed, *numbers = expanded(gen_path("n"), plain, q);
+    struct base *mixed, *numbers = small_expanded(gen_path("n"), plain, q);
     take(q);
     must_do(base_read_f32(q, Q, v, &err), &err);
     list[at(Q)] = (struct st_out){names[at(Q)], DT_F32, 2, {32, 40}};
