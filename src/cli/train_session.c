@@ -204,7 +204,7 @@ static void choose_prefix(struct train_session *s, const struct train_cli *o)
     const struct dataset_counts *c = dataset_counts(s->data);
     const struct model *m = s->model;
     long D = m->c.hidden_size, epoch = batcher_batches_per_epoch(s->batcher);
-    size_t value = m->compute == COMPUTE_BF16 ? 2 : 4;
+    size_t value = dtype_size(compute_form(m->compute));
     uint64_t wish = 0, free_now = dir_free(s->ckpt_dir);
     int given = opts_size(o->prefix_cache, &wish) == 0;
     s->prefix = (struct prefix_options){.dir = s->ckpt_dir, .samples = c->samples};

@@ -8,7 +8,7 @@
 
 static size_t value_size(const struct engine *e)
 {
-    return e->m->compute == COMPUTE_BF16 ? 2 : 4;
+    return dtype_size(compute_form(e->m->compute));
 }
 
 static int has_prefix(const struct engine *e)

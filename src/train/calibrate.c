@@ -137,7 +137,7 @@ static int time_prefix(const struct calibrate_what *w, struct calibration *c,
     const struct model *m = w->like;
     struct prefix_options o = w->run->engine.prefix;
     long D = m->c.hidden_size, n = w->data->max_tokens < TOKENS ? w->data->max_tokens : TOKENS;
-    size_t value = m->compute == COMPUTE_BF16 ? 2 : 4;
+    size_t value = dtype_size(compute_form(m->compute));
     struct prefix *p = NULL;
     n = w->run->pass_tokens && w->run->pass_tokens < n ? w->run->pass_tokens : n;
     int32_t *ids = calloc((size_t)n, sizeof *ids);
@@ -232,8 +232,8 @@ double calibrated_step(const struct calibration *c, const struct model *m, const
     if (kept && c->prefix_rate > 0)
         compute +=
             tokens *
-            (double)(prefix_record(2, m->c.hidden_size, m->compute == COMPUTE_BF16 ? 2 : 4) -
-                     prefix_record(1, m->c.hidden_size, m->compute == COMPUTE_BF16 ? 2 : 4)) /
+            (double)(prefix_record(2, m->c.hidden_size, dtype_size(compute_form(m->compute))) -
+                     prefix_record(1, m->c.hidden_size, dtype_size(compute_form(m->compute)))) /
             c->prefix_rate;
     if (c->read_rate <= 0)
         return compute;

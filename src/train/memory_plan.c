@@ -120,8 +120,8 @@ void memory_terms_of(const struct memory_question *q, const struct place *p, str
     t->traffic += t->weights_read;
     if (p->prefix) {
         t->disk += p->prefix;
-        t->prefix_traffic =
-            prefix_record(q->data.max_tokens, m->c.hidden_size, m->compute == COMPUTE_BF16 ? 2 : 4);
+        t->prefix_traffic = prefix_record(q->data.max_tokens, m->c.hidden_size,
+                                          dtype_size(compute_form(m->compute)));
         t->traffic += t->prefix_traffic;
     }
     if (p->embed_on_disk)

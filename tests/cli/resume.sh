@@ -10,7 +10,7 @@ opts="--data tune.json --eval-data heldout.json --eval-steps 1 --batch-size 4 --
 --router-steps 10 --json"
 
 # Starts a run in the background, waits for its step 8, and sends it a signal. Nobody reads what it
-# prints then, so that it cannot come much further than a full pipe lets it.
+# prints then, so that it cannot come further than a full pipe lets it, some 40 steps.
 strike() { # SIGNAL RUN OPTIONS
     rm -f lines
     mkfifo lines
@@ -26,6 +26,14 @@ strike() { # SIGNAL RUN OPTIONS
     [ $((0x0$cgt & 0x4003)) -eq 0 ]
     ok $? "no handler of SIGHUP, SIGINT or SIGTERM"
     kill "-$1" $pid
+    # Its thread for signals takes it up while the pipe holds the run back; on a busy machine that
+    # may take longer than all the steps that are left.
+    tries=0
+    while [ $tries -lt 100 ] && grep -q '^ShdPnd:.*[1-9a-f]' /proc/$pid/status 2>/dev/null; do
+        tries=$((tries + 1))
+        sleep 0.1
+    done
+    sleep 0.2
     cat <&3 >out
     exec 3<&-
     wait $pid

@@ -275,10 +275,17 @@ static int same(const struct trace *a, const struct trace *b)
 static void test_kept(const char *what, const struct small *o, enum compute compute)
 {
     struct moe_config moe = on_layers("2-");
-    struct model *m = small_open(gen_path("m"), o, &moe, TRAIN_ADAPTERS, compute);
+    struct base *b = small_base(gen_path("m"), o);
+    struct pesc_error err = {0};
+    struct model *m;
     struct small_batch g;
     struct trace off, on, part;
-    size_t value = compute == COMPUTE_BF16 ? 2 : 4;
+    size_t value = dtype_size(compute_form(compute));
+    must_do(model_shape(base_config(b), &moe, TRAIN_ADAPTERS, compute, &m, &err), &err);
+    m->plan.int8_min = 1; /* every matrix, small as they are */
+    must_do(model_load(m, b, DT_COUNT, 3, &err), &err);
+    small_adapters(m);
+    base_close(b);
     small_batch(&g, m->c.vocab_size, 1, SAMPLES, lengths);
     look(&off, m, &g.b, 0, NULL);
     look(&on, m, &g.b, 1 << 20, NULL);
@@ -399,6 +406,8 @@ int main(void)
                          .rope = "{\"rope_type\":\"dynamic\",\"factor\":2.0}"),
                   c);
     }
+    if (gemm_has_int8(NULL, 0))
+        test_kept("llama in int8", &SMALL(.layers = LAYERS), COMPUTE_INT8);
     test_products();
     test_harm();
     test_streamed();
