@@ -24,6 +24,6 @@ check_PROGRAMS += tests/unit/test_rows16
 TESTS += tests/unit/test_rows16
 tests_unit_test_rows16_SOURCES = tests/unit/test_rows16.c tests/unit/twin.h
 # products with packed weights
-check_PROGRAMS += tests/unit/test_packed
-TESTS += tests/unit/test_packed
-tests_unit_test_packed_SOURCES = tests/unit/test_packed.c tests/unit/twin.h
+check_PROGRAMS += tests/unit/test_gemm_own
+TESTS += tests/unit/test_gemm_own
+tests_unit_test_gemm_own_SOURCES = tests/unit/test_gemm_own.c tests/unit/twin.h

@@ -14,6 +14,16 @@ static inline int isa_avx512(void)
 #endif
 }
 
+/* That with products of bytes. */
+static inline int isa_avx512_vnni(void)
+{
+#ifdef PESC_HAVE_AVX512_BF16
+    return isa_avx512() && __builtin_cpu_supports("avx512vnni");
+#else
+    return 0;
+#endif
+}
+
 /* That with products of pairs of bf16. */
 static inline int isa_avx512_bf16(void)
 {

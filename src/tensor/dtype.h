@@ -26,8 +26,9 @@
     X("F64", 64)                                                                                   \
     X("C64", 64)                                                                                   \
     X("F8_E4M3", 8)                                                                                \
-    X("F8_E5M2", 8) X("F8_E8M0", 8) X("F8_E4M3FNUZ", 8) X("F8_E5M2FNUZ", 8) X("F4", 4)             \
-        X("F6_E2M3", 6) X("F6_E3M2", 6)
+    X("F8_E5M2", 8)                                                                                \
+    X("F8_E8M0", 8) X("F8_E4M3FNUZ", 8) X("F8_E5M2FNUZ", 8) X("F4", 4) X("F6_E2M3", 6)             \
+        X("F6_E3M2", 6)
 
 enum dtype {
 #define PESC_X(id, st, size, cli) DT_##id,

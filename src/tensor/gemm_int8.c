@@ -7,6 +7,7 @@
 #include "core/hot.h"
 #include "tensor/gemm_state.h"
 #include "tensor/profile.h"
+#include "tensor/vecmath.h"
 
 #include <float.h>
 #include <math.h>
@@ -16,8 +17,8 @@
 enum { ZERO = 128, LANES = 64 };
 /* Sums of 255 x 128 over so many stay below 2^31. */
 enum { LONGEST = 65536 };
-/* Results at a time, 2 MiB. Forward a part of them: weights are taken by rows then, and fewer cost
- * nothing, while towards data short pieces of rows would. */
+/* Results of oneDNN's products at a time, 2 MiB. Forward a part of them: weights are taken by rows
+ * then, and fewer cost nothing, while towards data short pieces of rows would. */
 enum { RESULTS = 512 << 10, RESULTS_FWD = 128 << 10 };
 
 int linear_int8(long N, long K, long least)
@@ -82,25 +83,53 @@ static long columns(long T, long N, long results)
     return parts > 1 ? ((N + parts - 1) / parts + LANES - 1) / LANES * LANES : N;
 }
 
+/* From one row of codes to the next: whole words. */
+static long code_row(long n)
+{
+    return (n + 3) / 4 * 4;
+}
+
 static size_t code_bytes(long T, long widest)
 {
-    return padded((size_t)T * (size_t)widest);
+    return padded((size_t)T * (size_t)code_row(widest));
+}
+
+/* Of oneDNN's products; our own have none. */
+static size_t result_count(long T, long widest)
+{
+    struct own p = {.M = T, .N = widest, .K = widest, .size = 1};
+    return gemm_own_usable(1) && gemm_own_fits(&p) ? 0 : (size_t)results(T, widest);
 }
 
 size_t gemm_int8_bytes(long T, long widest)
 {
     return code_bytes(T, widest) + padded((size_t)T * sizeof(float)) +
-           (size_t)results(T, widest) * sizeof(int32_t);
+           result_count(T, widest) * sizeof(int32_t);
+}
+
+static int grow_results(struct gemm *g, size_t n)
+{
+    void *p = NULL;
+    if (n <= g->int8.results)
+        return 0;
+    if (posix_memalign(&p, 64, n * sizeof(int32_t)) != 0)
+        return -1;
+    free(g->int8.result);
+    g->int8.result = p;
+    g->int8.results = n;
+    return 0;
 }
 
 int gemm_reserve_int8(struct gemm *g, long T, long widest, struct pesc_error *err)
 {
     void *p = NULL;
-    if (T <= g->int8.T && widest <= g->int8.widest)
-        return 0;
     T = T > g->int8.T ? T : g->int8.T;
     widest = widest > g->int8.widest ? widest : g->int8.widest;
-    if (posix_memalign(&p, 64, gemm_int8_bytes(T, widest)) != 0)
+    if (grow_results(g, result_count(T, widest)) != 0)
+        return FAIL(err, MEMORY, "no memory for %ld x %ld results", T, widest);
+    if (T == g->int8.T && widest == g->int8.widest)
+        return 0;
+    if (posix_memalign(&p, 64, code_bytes(T, widest) + padded((size_t)T * sizeof(float))) != 0)
         return FAIL(err, MEMORY, "no memory for %ld x %ld activations", T, widest);
     free(g->int8.memory);
     g->int8.memory = p;
@@ -109,8 +138,6 @@ int gemm_reserve_int8(struct gemm *g, long T, long widest, struct pesc_error *er
     g->int8.code = p;
     g->int8.code_of = 0;
     g->int8.scale = (float *)(g->int8.code + code_bytes(T, widest));
-    g->int8.result =
-        (int32_t *)(g->int8.code + code_bytes(T, widest) + padded((size_t)T * sizeof(float)));
     return 0;
 }
 
@@ -163,10 +190,11 @@ static HOT void encode_scaled(unsigned char *restrict code, const float *restric
 static void quantise(struct gemm *g, const float *x, const uint16_t *x16, const float *s, long T,
                      long n)
 {
+    long row_bytes = code_row(n);
     enum stage was = profile_to(g->profile, STAGE_ROUND);
 #pragma omp parallel for schedule(static)
     for (long t = 0; t < T; t++) {
-        unsigned char *code = g->int8.code + t * n;
+        unsigned char *code = g->int8.code + t * row_bytes;
         float wide[LONGEST];
         const float *row = x ? x + t * n : wide;
         if (!x)
@@ -179,124 +207,153 @@ static void quantise(struct gemm *g, const float *x, const uint16_t *x16, const 
             encode_scaled(code, row, s, 127 / most, n);
         else
             encode(code, row, 127 / most, n);
+        memset(code + n, ZERO, (size_t)(row_bytes - n));
     }
     profile_to(g->profile, was);
 }
 
 /* --- results --- */
 
-/* y[n] = (sum - shift) t s (+ bias) */
-static HOT void finish_fwd(float *restrict y, const int32_t *restrict sum,
-                           const int32_t *restrict shift, float t, const float *restrict s, long n)
+/* Sums of codes become y[rows,cols] = (sum - shift[n]) t[m] s[n]; s NULL: without it. */
+static HOT void scale_rows(float *restrict y, long y_row, const int32_t *restrict sum, long ld,
+                           const int32_t *restrict shift, const float *restrict t,
+                           const float *restrict s, long rows, long cols)
 {
+    for (long r = 0; r < rows; r++)
 #pragma omp simd
-    for (long i = 0; i < n; i++)
-        y[i] = (float)(sum[i] - shift[i]) * (t * s[i]);
+        for (long i = 0; i < cols; i++)
+            y[r * y_row + i] = (float)(sum[r * ld + i] - shift[i]) * (t[r] * s[i]);
 }
 
-static HOT void add_bias(float *restrict y, const float *restrict bias, long n)
+static HOT void scale_rows_bf16(uint16_t *restrict y, long y_row, const int32_t *restrict sum,
+                                long ld, const int32_t *restrict shift, const float *restrict t,
+                                const float *restrict s, long rows, long cols)
 {
+    for (long r = 0; r < rows; r++)
 #pragma omp simd
-    for (long i = 0; i < n; i++)
-        y[i] += bias[i];
+        for (long i = 0; i < cols; i++)
+            y[r * y_row + i] = vm_narrow((float)(sum[r * ld + i] - shift[i]) * (t[r] * s[i]));
 }
 
-static HOT void finish_bwd(float *restrict y, const int32_t *restrict sum,
-                           const int32_t *restrict shift, float t, long n)
+static HOT void scale_rows_add(float *restrict y, long y_row, const int32_t *restrict sum, long ld,
+                               const int32_t *restrict shift, const float *restrict t,
+                               const float *restrict s, long rows, long cols)
 {
+    for (long r = 0; r < rows; r++)
 #pragma omp simd
-    for (long i = 0; i < n; i++)
-        y[i] = (float)(sum[i] - shift[i]) * t;
+        for (long i = 0; i < cols; i++)
+            y[r * y_row + i] += (float)(sum[r * ld + i] - shift[i]) * (t[r] * s[i]);
 }
 
-static HOT void finish_bwd_add(float *restrict y, const int32_t *restrict sum,
-                               const int32_t *restrict shift, float t, long n)
+void int8_results(const struct own *p, const int32_t *sums, long ld, long r, long n, long rows,
+                  long cols)
 {
-#pragma omp simd
-    for (long i = 0; i < n; i++)
-        y[i] += (float)(sum[i] - shift[i]) * t;
+    enum { MOST = 64 };
+    static const float ones[MOST] = {
+#define EIGHT 1, 1, 1, 1, 1, 1, 1, 1
+        EIGHT, EIGHT, EIGHT, EIGHT, EIGHT,
+        EIGHT, EIGHT, EIGHT
+#undef EIGHT
+    };
+    for (long c = 0; c < cols; c += MOST) {
+        long some = cols - c < MOST ? cols - c : MOST, at = r * p->c_row + n + c;
+        const float *s = p->column_scale ? p->column_scale + n + c : ones;
+        const int32_t *shift = p->shift + n + c, *sum = sums + c;
+        if (p->C16)
+            scale_rows_bf16(p->C16 + at, p->c_row, sum, ld, shift, p->row_scale + r, s, rows, some);
+        else
+            (p->add ? scale_rows_add : scale_rows)(p->C + at, p->c_row, sum, ld, shift,
+                                                   p->row_scale + r, s, rows, some);
+    }
 }
 
-/* The sums of T rows of codes, each of length numbers, with some of the matrix's rows (WEIGHTS_NK)
- * or columns from w on; row: numbers from one of its rows to the next. */
-static void sums(struct gemm *g, const signed char *w, enum matmul_weights layout, long row, long T,
-                 long some, long length)
+/* By oneDNN: sums of some columns at a time. */
+static void product_of_sums(struct gemm *g, const struct own *p, long at_once)
 {
-    struct matmul m = {.M = T,
-                       .N = some,
-                       .K = length,
-                       .layout = layout,
-                       .weights_row = row,
-                       .type = dnnl_u8,
-                       .weights_type = dnnl_s8,
-                       .dst_type = dnnl_s32};
-    void *room = gemm_packed(g, &m);
-    if (room && layout == WEIGHTS_NK)
-        pack_rows(room, w, row, some, length, 1);
-    else if (room)
-        pack_columns(room, w, row, length, some, 1);
-    gemm_product(g, &m, g->int8.result, g->int8.code, room ? room : w);
+    long most = columns(p->M, p->N, at_once);
+    if (grow_results(g, (size_t)(p->M * most)) != 0) {
+        g->failed = dnnl_out_of_memory;
+        return;
+    }
+    for (long n = 0; n < p->N; n += most) {
+        long some = p->N - n < most ? p->N - n : most;
+        struct matmul m = {.M = p->M,
+                           .N = some,
+                           .K = p->K,
+                           .layout = p->by_rows ? WEIGHTS_NK : WEIGHTS_KN,
+                           .src_row = p->a_row,
+                           .weights_row = p->w_row,
+                           .type = dnnl_u8,
+                           .weights_type = dnnl_s8,
+                           .dst_type = dnnl_s32};
+        gemm_product(g, &m, g->int8.result, p->A,
+                     (const signed char *)p->w + (p->by_rows ? n * p->w_row : n));
+        if (g->failed)
+            return;
+        enum stage was = profile_to(g->profile, STAGE_ROUND);
+#pragma omp parallel for schedule(static)
+        for (long t = 0; t < p->M; t++)
+            int8_results(p, g->int8.result + t * some, some, t, n, 1, some);
+        profile_to(g->profile, was);
+    }
 }
 
-/* A row's piece to bf16. */
-static void narrow(uint16_t *dst, const float *src, long n)
+static void product(struct gemm *g, const struct own *p)
 {
-    dtype_from_f32(dst, src, DT_BF16, (size_t)n);
+    if (gemm_own(g, p))
+        gemm_own_product(g, p);
+    else
+        product_of_sums(g, p, p->by_rows ? RESULTS_FWD : RESULTS);
 }
 
 void int8_fwd(struct gemm *g, struct linear_in *X, const struct linear *l)
 {
     const struct wmat *W = l->W;
-    long T = X->T, N = W->N, K = W->K, most = columns(T, N, RESULTS_FWD);
+    long T = X->T, N = W->N, K = W->K;
     if (!has_room(g, T, N > K ? N : K))
         return;
     if (!X->code || X->code != g->int8.code_of) {
         quantise(g, X->x16 ? NULL : X->x, X->x16, NULL, T, K);
         X->code = g->int8.code_of = ++g->made;
     }
-    for (long n = 0; n < N; n += most) {
-        long some = N - n < most ? N - n : most;
-        sums(g, (const signed char *)W->q.code + n * K, WEIGHTS_NK, K, T, some, K);
-        if (g->failed)
-            return;
-        enum stage was = profile_to(g->profile, STAGE_ROUND);
-#pragma omp parallel for schedule(static)
-        for (long t = 0; t < T; t++) {
-            int32_t *sum = g->int8.result + t * some;
-            float wide[LONGEST], *y = l->Y16 ? wide : l->Y + t * N + n;
-            finish_fwd(y, sum, W->row_shift + n, g->int8.scale[t], W->q.scale + n, some);
-            if (l->bias)
-                add_bias(y, l->bias + n, some);
-            if (l->Y16)
-                narrow(l->Y16 + t * N + n, y, some);
-        }
-        profile_to(g->profile, was);
-    }
+    product(g, &(struct own){.M = T,
+                             .N = N,
+                             .K = K,
+                             .size = 1,
+                             .A = g->int8.code,
+                             .a_row = code_row(K),
+                             .w = W->q.code,
+                             .w_row = K,
+                             .by_rows = 1,
+                             .C = l->Y16 ? NULL : l->Y,
+                             .C16 = l->Y16,
+                             .c_row = N,
+                             .shift = W->row_shift,
+                             .row_scale = g->int8.scale,
+                             .column_scale = W->q.scale});
 }
 
 void int8_bwd_data(struct gemm *g, const struct linear_bwd *l)
 {
     const struct wmat *W = l->W;
-    long T = l->T, N = W->N, K = W->K, most = columns(T, K, RESULTS);
+    long T = l->T, N = W->N, K = W->K;
     if (!has_room(g, T, N > K ? N : K))
         return;
     /* W = diag(s) codes: the scales go to the other factor. */
     quantise(g, l->dY16 ? NULL : l->dY, l->dY16, W->q.scale, T, N);
     g->int8.code_of = ++g->made;
-    for (long k = 0; k < K; k += most) {
-        long some = K - k < most ? K - k : most;
-        sums(g, (const signed char *)W->q.code + k, WEIGHTS_KN, K, T, some, N);
-        if (g->failed)
-            return;
-        enum stage was = profile_to(g->profile, STAGE_ROUND);
-#pragma omp parallel for schedule(static)
-        for (long t = 0; t < T; t++) {
-            float wide[LONGEST], *dx = l->dX16 ? wide : l->dX + t * K + k;
-            (l->beta == 0 ? finish_bwd : finish_bwd_add)(
-                dx, g->int8.result + t * some, W->column_shift + k, g->int8.scale[t], some);
-            if (l->dX16)
-                narrow(l->dX16 + t * K + k, dx, some);
-        }
-        profile_to(g->profile, was);
-    }
+    product(g, &(struct own){.M = T,
+                             .N = K,
+                             .K = N,
+                             .size = 1,
+                             .A = g->int8.code,
+                             .a_row = code_row(N),
+                             .w = W->q.code,
+                             .w_row = K,
+                             .C = l->dX16 ? NULL : l->dX,
+                             .C16 = l->dX16,
+                             .c_row = K,
+                             .add = l->beta != 0,
+                             .shift = W->column_shift,
+                             .row_scale = g->int8.scale});
 }

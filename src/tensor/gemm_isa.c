@@ -1,6 +1,8 @@
 /* What this CPU can multiply, and which types follow from it. */
 #include "config.h"
-#include "tensor/gemm.h"
+#include "core/isa.h"
+#include "tensor/gemm_own.h"
+#include "tensor/gemm_state.h"
 
 #include <oneapi/dnnl/dnnl.h>
 #include <stdio.h>
@@ -40,6 +42,14 @@ int gemm_has_int8(char *why, size_t size)
                                          {dnnl_cpu_isa_avx2, "AVX2 without VNNI"},
                                          {0, "no AVX2"}};
     return find(known, why, size) < 2;
+}
+
+int gemm_own_usable(long size)
+{
+    unsigned amx = dnnl_cpu_isa_avx512_core_amx, isa = (unsigned)dnnl_get_effective_cpu_isa();
+    if ((isa & amx) == amx) /* whose tiles are oneDNN's */
+        return 0;
+    return size == 2 ? isa_avx512_bf16() : isa_avx512_vnni();
 }
 
 enum dtype compute_form(enum compute c)

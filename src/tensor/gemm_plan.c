@@ -15,20 +15,6 @@ static dnnl_data_type_t weights_type(const struct matmul *p)
     return p->weights_type == dnnl_data_type_undef ? p->type : p->weights_type;
 }
 
-static dnnl_format_tag_t tag_of(const struct matmul *p)
-{
-    return p->layout == WEIGHTS_OWN       ? dnnl_format_tag_any
-           : weights_type(p) == dnnl_bf16 ? dnnl_BA16a64b2a
-                                          : dnnl_BA16a64b4a;
-}
-
-static int is_fast(const_dnnl_primitive_desc_t pd)
-{
-    const char *name = "";
-    return dnnl_primitive_desc_query(pd, dnnl_query_impl_info_str, 0, &name) == dnnl_success &&
-           strncmp(name, "ref", 3) != 0;
-}
-
 /* The two majors differ in how descriptors are made, not in what runs. */
 #if DNNL_VERSION_MAJOR >= 3
 static int describe(const struct matmul *p, dnnl_memory_desc_t *src, dnnl_memory_desc_t *wei,
@@ -39,8 +25,8 @@ static int describe(const struct matmul *p, dnnl_memory_desc_t *src, dnnl_memory
     dnnl_dims_t ds = {p->dst_row ? p->dst_row : p->N, 1}, ws;
     strides_of(p, ws);
     return dnnl_memory_desc_create_with_strides(src, 2, sd, p->type, ss) == dnnl_success &&
-           (p->layout >= WEIGHTS_PACKED
-                ? dnnl_memory_desc_create_with_tag(wei, 2, wd, weights_type(p), tag_of(p))
+           (p->layout == WEIGHTS_OWN
+                ? dnnl_memory_desc_create_with_tag(wei, 2, wd, weights_type(p), dnnl_format_tag_any)
                 : dnnl_memory_desc_create_with_strides(wei, 2, wd, weights_type(p), ws)) ==
                dnnl_success &&
            dnnl_memory_desc_create_with_strides(dst, 2, dd, p->dst_type, ds) == dnnl_success;
@@ -65,8 +51,6 @@ int matmul_make(struct matmul *p, dnnl_engine_t engine)
             &p->weights, dnnl_primitive_desc_query_md(pd, dnnl_query_weights_md, 0), engine,
             p->layout == WEIGHTS_OWN ? DNNL_MEMORY_ALLOCATE : DNNL_MEMORY_NONE) == dnnl_success &&
         dnnl_memory_create(&p->dst, dst, engine, DNNL_MEMORY_NONE) == dnnl_success;
-    if (good)
-        p->fast = is_fast(pd);
     if (good)
         p->weights_bytes =
             dnnl_memory_desc_get_size(dnnl_primitive_desc_query_md(pd, dnnl_query_weights_md, 0));
@@ -95,8 +79,8 @@ static int describe(const struct matmul *p, dnnl_memory_desc_t *src, dnnl_memory
     dnnl_dims_t ds = {p->dst_row ? p->dst_row : p->N, 1}, ws;
     strides_of(p, ws);
     return dnnl_memory_desc_init_by_strides(src, 2, sd, p->type, ss) == dnnl_success &&
-           (p->layout >= WEIGHTS_PACKED
-                ? dnnl_memory_desc_init_by_tag(wei, 2, wd, weights_type(p), tag_of(p))
+           (p->layout == WEIGHTS_OWN
+                ? dnnl_memory_desc_init_by_tag(wei, 2, wd, weights_type(p), dnnl_format_tag_any)
                 : dnnl_memory_desc_init_by_strides(wei, 2, wd, weights_type(p), ws)) ==
                dnnl_success &&
            dnnl_memory_desc_init_by_strides(dst, 2, dd, p->dst_type, ds) == dnnl_success;
@@ -122,8 +106,6 @@ int matmul_make(struct matmul *p, dnnl_engine_t engine)
             &p->weights, dnnl_primitive_desc_query_md(pd, dnnl_query_weights_md, 0), engine,
             p->layout == WEIGHTS_OWN ? DNNL_MEMORY_ALLOCATE : DNNL_MEMORY_NONE) == dnnl_success &&
         dnnl_memory_create(&p->dst, &dst, engine, DNNL_MEMORY_NONE) == dnnl_success;
-    if (good)
-        p->fast = is_fast(pd);
     if (good)
         p->weights_bytes =
             dnnl_memory_desc_get_size(dnnl_primitive_desc_query_md(pd, dnnl_query_weights_md, 0));

@@ -6,10 +6,9 @@
 #include <stddef.h>
 
 enum matmul_weights {
-    WEIGHTS_NK,     /* as [N,K], the forward product's */
-    WEIGHTS_KN,     /* as [K,N], towards data */
-    WEIGHTS_PACKED, /* as gemm_pack.c packs them */
-    WEIGHTS_OWN     /* as oneDNN likes it best, in memory that belongs to the matmul */
+    WEIGHTS_NK, /* as [N,K], the forward product's */
+    WEIGHTS_KN, /* as [K,N], towards data */
+    WEIGHTS_OWN /* as oneDNN likes it best, in memory that belongs to the matmul */
 };
 
 /* dst[M,N] = src[M,K] weights, or += with add. */
@@ -24,7 +23,6 @@ struct matmul {
     dnnl_primitive_t prim;
     dnnl_memory_t src, weights, dst;
     size_t weights_bytes; /* out */
-    int fast;             /* out: it is not the library's plain loops */
 };
 
 /* p has shape and types; 0, or -1 with nothing made. */

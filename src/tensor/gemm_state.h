@@ -3,6 +3,7 @@
 #define PESC_TENSOR_GEMM_STATE_H
 
 #include "tensor/gemm.h"
+#include "tensor/gemm_own.h"
 #include "tensor/gemm_plan.h"
 
 struct plan {
@@ -27,10 +28,9 @@ struct gemm {
     size_t narrow_cap;
     void *panel; /* rows of a quantised matrix, expanded */
     size_t panel_cap;
-    int packs[2]; /* whether oneDNN takes packed bf16, and bytes: 0 not tried, 1, -1 */
-    void *packed;
+    int own[2];   /* whether products of bf16, and of codes, are our own: 0 not asked yet, 1, -1 */
+    void *packed; /* their weights */
     size_t packed_cap;
-    int packed_is_planned; /* gemm_reserve_packed: it does not grow any more */
     int few;
     const struct gemv_kernels *few_kernels;
     float *turned; /* activations in the order of NF4 codes */
@@ -41,10 +41,11 @@ struct gemm {
     struct {
         void *memory;
         long T, widest;      /* that there is room for */
-        unsigned char *code; /* [T, widest] activations + 128 */
+        unsigned char *code; /* [T, n up to 4] activations + 128 */
         unsigned long code_of;
         float *scale;    /* [T] */
-        int32_t *result; /* of a product with some of the columns */
+        int32_t *result; /* of oneDNN's product with some of the columns */
+        size_t results;
     } int8;
 };
 
@@ -63,22 +64,11 @@ void linear_fwd_in(struct gemm *g, float *Y, struct linear_in *X, const struct w
 int gemm_has_room(struct gemm *g);
 /* Rows of [N, K] that are taken at a time. */
 long gemm_panel_rows(long N, long K);
+/* op(A) op(B) of floats; a_row, c_row: from one row of A and C to the next. */
+void gemm_floats(struct gemm *g, int ta, int tb, float *C, long c_row, float beta, const float *A,
+                 long a_row, const float *B, long M, long N, long K);
 /* A product as planned, weights and results where given; counts it. */
 void gemm_product(struct gemm *g, const struct matmul *want, void *C, const void *A, const void *W);
-
-/* Weights packed for WEIGHTS_PACKED (gemm_pack.c), at most PACKED bytes. size: of a number, 2
- * (bf16) or
- * 1. pack_rows: from the N rows of B^T; pack_columns: from the K rows of B; row: numbers from one
- * to the next. */
-enum { PACKED = 64 << 20 };
-size_t packed_bytes(long K, long N, long size);
-void pack_rows(void *packed, const void *w, long row, long N, long K, long size);
-void pack_columns(void *packed, const void *w, long row, long K, long N, long size);
-/* Room for the weights of such a product, whose layout becomes WEIGHTS_PACKED, where that pays;
- * else NULL, and nothing changes. */
-void *gemm_packed(struct gemm *g, struct matmul *m);
-/* Whether the product is made by code for this CPU. */
-int gemm_is_fast(struct gemm *g, const struct matmul *want);
 
 /* Products with W's codes (gemm.h: struct wmat, row_shift); beta is 0 or 1. */
 void int8_fwd(struct gemm *g, struct linear_in *X, const struct linear *l);
