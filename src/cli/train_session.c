@@ -119,7 +119,8 @@ struct adamw_options train_adamw_of(const struct train_session *s, const struct 
                                   .weight_decay = o->weight_decay,
                                   .decay = strcmp(o->decay_set, "all") ? DECAY_MATRICES : DECAY_ALL,
                                   .form = (enum adamw_form)adamw_form_from_name(o->optimizer),
-                                  .disk = s->place.state_on_disk ? s->ckpt_dir : NULL};
+                                  .disk = s->place.state_on_disk ? s->ckpt_dir : NULL,
+                                  .disk_cached = s->place.disk_layers > 0};
 }
 
 /* Which layers have adapters: the crafted model's choice unless the options say otherwise; those of
@@ -398,8 +399,8 @@ json_t *place_json(const struct place *p)
                      (json_int_t)p->pass_tokens, "prefix_cache_bytes", (json_int_t)p->prefix);
 }
 
-/* A file for activations wears a disk: a step must be shorter by a tenth. */
-static const double WORTH_IT = 0.9;
+/* A file for activations wears a disk: a step must be shorter, and by more than measuring errs. */
+static const double WORTH_IT = 0.95;
 
 /* Tokens and batches of an average update. */
 static void average_step(const struct train_session *s, const struct train_cli *o, double *tokens,
@@ -455,25 +456,36 @@ static int measure(struct train_session *s, const struct train_cli *o, double en
     return 0;
 }
 
+/* Takes s->other, and says whether that is better than what it replaces. */
+static int is_worth_it(struct train_session *s, const struct train_cli *o)
+{
+    struct prediction plain, other;
+    struct calibration speed = s->speed;
+    s->speed = calibrated_recomputing(&speed);
+    train_predict(s, o, &plain);
+    s->speed = speed;
+    s->place = s->other;
+    s->terms = s->other_terms;
+    train_predict(s, o, &other);
+    return other.step <= WORTH_IT * plain.step;
+}
+
 int train_calibrate(struct train_session *s, const struct train_cli *o, double enough,
                     struct pesc_error *err)
 {
-    TRY(measure(s, o, enough, err));
-    if (!s->has_other)
-        return 0;
     struct place place = s->place;
     struct memory_terms terms = s->terms;
-    struct calibration speed = s->speed;
-    struct prediction plain, other;
-    train_predict(s, o, &plain);
-    s->place = s->other;
-    s->terms = s->other_terms;
-    TRY(measure(s, o, enough, err));
-    train_predict(s, o, &other);
-    if (other.step > WORTH_IT * plain.step) {
+    int worth = 0;
+    if (s->has_other) {
+        s->place = s->other;
+        TRY(measure(s, o, enough, err));
+        s->place = place;
+        worth = is_worth_it(s, o);
+    }
+    if (!worth) {
         s->place = place;
         s->terms = terms;
-        s->speed = speed;
+        TRY(measure(s, o, enough, err));
     }
     s->need = need_of(&s->terms);
     memory_place(&s->place, s->model);

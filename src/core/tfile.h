@@ -1,6 +1,7 @@
 /* A file without a name, for what is not to stay in memory: it is gone with the process, however
  * that ends. Its content is kept out of the page cache too, which counts against a container's
- * limit: what was written is on its way to the disk at once, and dropped when it got there. */
+ * limit: what was written is on its way to the disk at once, and dropped when it got there; unless
+ * it is asked for otherwise. */
 #ifndef PESC_CORE_TFILE_H
 #define PESC_CORE_TFILE_H
 
@@ -11,13 +12,11 @@
 
 struct tfile;
 /* In the file system of folder dir, bytes long, all zero, with its space reserved where the file
- * system can: E-IO-FULL then comes from here and not half-way. E-IO-MISSING, E-IO. */
-int tfile_open(const char *dir, uint64_t bytes, struct tfile **out,
+ * system can: E-IO-FULL then comes from here and not half-way. cached: the page cache may keep what
+ * it likes, and the disk gets it when the kernel thinks fit, for content that the machine has
+ * memory for; all threads read and write. E-IO-MISSING, E-IO. */
+int tfile_open(const char *dir, uint64_t bytes, int cached, struct tfile **out,
                struct pesc_error *err) MUST_USE;
-/* From now on the page cache may keep what it likes, and the disk gets it when the kernel thinks
- * fit: for content that the machine has memory for. Reads and writes are safe from several threads.
- */
-void tfile_cached(struct tfile *f);
 void tfile_close(struct tfile *f); /* NULL is fine */
 /* Waits at most for the write before this one. E-IO-FULL, E-IO. */
 int tfile_write(struct tfile *f, const void *data, size_t n, uint64_t at,

@@ -292,12 +292,12 @@ int engine_open(struct model *m, long max_tokens, long max_samples, int train,
     TRY_OR(gemm_reserve_packed(m->gemm, packed(m), err), fail);
     if (coded(e))
         TRY_OR(gemm_reserve_int8(m->gemm, max_tokens, (long)widest(m, 1), err), fail);
-    if (train && c->spill_dir)
-        TRY_OR(tfile_open(c->spill_dir, engine_spill_bytes(m, max_tokens), &e->spill, err), fail);
-    if (e->image.base) {
-        TRY_OR(tfile_open(c->keep_dir, disk_bytes(e), &e->insides, err), fail);
-        tfile_cached(e->insides);
-    }
+    if (train && c->spill_dir) /* where there is room for the insides, there is for these */
+        TRY_OR(tfile_open(c->spill_dir, engine_spill_bytes(m, max_tokens), e->image.base != NULL,
+                          &e->spill, err),
+               fail);
+    if (e->image.base)
+        TRY_OR(tfile_open(c->keep_dir, disk_bytes(e), 1, &e->insides, err), fail);
     *out = e;
     return 0;
 fail:
@@ -326,39 +326,28 @@ long engine_max_tokens(const struct engine *e)
 
 /* --- insides in the file --- */
 
-enum { PIECE = 1 << 20 };
-
-/* In pieces, by all threads: it is mostly copying. */
-static int move_image(struct engine *e, long l, int write, struct pesc_error *err)
+static uint64_t image_at(const struct engine *e, long l)
 {
-    size_t n = e->image.used;
-    long pieces = (long)((n + PIECE - 1) / PIECE), failed = pieces;
-    uint64_t at = (uint64_t)(l - e->disk_from) * e->full_layer;
-    if (l < e->disk_from || l >= e->keep_from || !e->insides)
-        return 0;
-#pragma omp parallel for schedule(static) reduction(min : failed)
-    for (long i = 0; i < pieces; i++) {
-        size_t from = (size_t)i * PIECE, k = n - from < PIECE ? n - from : PIECE;
-        struct pesc_error ignored = {0};
-        int rc = write ? tfile_write(e->insides, e->image.base + from, k, at + from, &ignored)
-                       : tfile_read(e->insides, e->image.base + from, k, at + from, &ignored);
-        failed = rc != 0 && i < failed ? i : failed;
-    }
-    if (failed == pieces)
-        return 0;
-    size_t from = (size_t)failed * PIECE, k = n - from < PIECE ? n - from : PIECE;
-    return write ? tfile_write(e->insides, e->image.base + from, k, at + from, err)
-                 : tfile_read(e->insides, e->image.base + from, k, at + from, err);
+    return (uint64_t)(l - e->disk_from) * e->full_layer;
+}
+
+static int in_file(const struct engine *e, long l)
+{
+    return l >= e->disk_from && l < e->keep_from && e->insides;
 }
 
 int engine_put(struct engine *e, long l, struct pesc_error *err)
 {
-    return move_image(e, l, 1, err);
+    return !in_file(e, l)
+               ? 0
+               : tfile_write(e->insides, e->image.base, e->image.used, image_at(e, l), err);
 }
 
 int engine_get(struct engine *e, long l, struct pesc_error *err)
 {
-    return move_image(e, l, 0, err);
+    return !in_file(e, l)
+               ? 0
+               : tfile_read(e->insides, e->image.base, e->image.used, image_at(e, l), err);
 }
 
 /* --- block inputs --- */

@@ -69,6 +69,8 @@ static void settle(const struct measuring *m, const struct model *few, long laye
     c->rest_forward = p->seconds[STAGE_HEAD][PHASE_FORWARD] + p->seconds[STAGE_LOSS][PHASE_FORWARD];
     c->rest_forward /= steps;
     c->update = few->params.total ? update / (double)few->params.total : 0;
+    c->file[0] = p->seconds[STAGE_DISK][PHASE_FORWARD] / (double)layers / steps;
+    c->file[1] = p->seconds[STAGE_DISK][PHASE_RECOMPUTE] / (double)layers / steps;
     c->tokens = (double)m->tokens / steps;
 }
 
@@ -202,6 +204,18 @@ int calibrate(const struct calibrate_what *w, struct calibration *out, struct pe
         TRY(time_prefix(w, out, err));
     out->seconds = now() - t0;
     return 0;
+}
+
+struct calibration calibrated_recomputing(const struct calibration *c)
+{
+    struct calibration plain = *c;
+    for (int dense = 0; dense < 2; dense++) {
+        double *of = dense ? plain.dense : plain.layer, forward = of[PHASE_FORWARD] - c->file[0];
+        of[PHASE_FORWARD] = forward;
+        of[PHASE_RECOMPUTE] += forward - c->file[1];
+    }
+    plain.file[0] = plain.file[1] = 0;
+    return plain;
 }
 
 /* Layers below those that train, with adapters (or all of a dense model), and above them. */

@@ -14,6 +14,7 @@ struct calibration {
     double dense[PHASE_COUNT]; /* of a layer without adapters (of a crafted model) */
     double
         prefix_rate;  /* bytes per second of kept outputs of frozen layers, read; 0: not measured */
+    double file[2];   /* of layer, and of its recomputation: what its file of activations takes */
     double tokens;    /* of a batch, on average */
     double read_rate; /* bytes per second of layers read from disk; 0: not measured */
     double seconds;   /* that the measuring took */
@@ -32,6 +33,10 @@ struct calibrate_what {
  * beginning. */
 int calibrate(const struct calibrate_what *w, struct calibration *out,
               struct pesc_error *err) MUST_USE;
+/* The same without the file of activations, whose time is a part of what was measured: a layer is
+ * then computed again. So the two can be compared by what one measuring, under one load, has said.
+ */
+struct calibration calibrated_recomputing(const struct calibration *c);
 /* Seconds of an update of so many batches of so many tokens in all; kept: whose samples' outputs of
  * frozen layers are all read. */
 double calibrated_step(const struct calibration *c, const struct model *m, const struct place *p,

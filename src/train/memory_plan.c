@@ -260,10 +260,7 @@ int memory_on_disk(const struct memory_question *q, const struct place *p, uint6
     out->disk_layers = L - p->keep_layers;
     memory_terms_of(q, out, t);
     int fits = t->total <= q->budget || fit(q, out, t);
-    struct engine_choices engine = {.keep_layers = out->keep_layers,
-                                    .disk_layers = out->disk_layers};
-    long tokens = out->pass_tokens ? out->pass_tokens : q->data.max_tokens;
-    return fits && engine_disk_bytes(q->m, tokens, &engine) <= room / 2;
+    return fits && t->disk - out->prefix <= room / 2; /* the page cache may keep it all */
 }
 
 int memory_choose(const struct memory_question *q, struct place *out, struct memory_terms *t,

@@ -61,7 +61,7 @@ int memory_choose(const struct memory_question *q, struct place *out, struct mem
                   struct pesc_error *err) MUST_USE;
 /* The same place with the activations of all layers that it recomputes kept in a file instead:
  * where they are free, memory allows, and room bytes (of memory beside the budget, and of disk) are
- * twice what the file takes. Whether that is faster is to be measured. 0: no such place. */
+ * twice what is then on disk, which the page cache may keep. Whether that is faster is to be measured. 0: no such place. */
 int memory_on_disk(const struct memory_question *q, const struct place *p, uint64_t room,
                    struct place *out, struct memory_terms *t);
 /* The least that such a run can do with, in passes if they are free. */

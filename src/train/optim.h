@@ -35,6 +35,7 @@ struct adamw_options {
     enum decay_set decay;
     enum adamw_form form;
     const char *disk; /* folder whose file system takes moments and gradients; NULL: memory does */
+    int disk_cached;  /* the page cache may keep them (core/tfile.h) */
 };
 #define ADAMW_DEFAULTS                                                                             \
     {                                                                                              \

@@ -160,7 +160,7 @@ static void test_tfile(void)
     char a[5000], b[5000];
     for (size_t i = 0; i < sizeof a; i++)
         a[i] = (char)(i * 7);
-    must_do(tfile_open(gen_dir, 20000, &s, &err), &err);
+    must_do(tfile_open(gen_dir, 20000, 0, &s, &err), &err);
     must_do(tfile_write(s, a, sizeof a, 7001, &err), &err);
     tfile_soon(s, sizeof b, 7001);
     must_do(tfile_read(s, b, sizeof b, 7001, &err), &err);
@@ -173,6 +173,40 @@ static void test_tfile(void)
              "reading past its end");
     tfile_close(s);
     tfile_close(NULL);
+}
+
+/* In the page cache: several files, ranges that begin and end within a piece of 1 MiB. */
+static void test_tfile_cached(int threads)
+{
+    enum { N = 7 << 20 };
+    struct pesc_error err = {0};
+    struct tfile *f;
+    char *a = malloc(N), *b = malloc(N);
+    int was = omp_get_max_threads(), same = 1;
+    static const long range[][2] = {
+        {0, N}, {5, 1000}, {1 << 20, 1 << 20}, {3000000, 4000000}, {1048570, 12}, {N - 1, 1}};
+    if (!a || !b)
+        exit(99);
+    for (long i = 0; i < N; i++)
+        a[i] = (char)(i * 31 + i / 4099);
+    omp_set_num_threads(threads);
+    must_do(tfile_open(gen_dir, N, 1, &f, &err), &err);
+    for (size_t i = 0; i < sizeof range / sizeof *range; i++) {
+        long at = range[i][0], n = range[i][1];
+        for (long k = 0; k < n; k++)
+            a[at + k] = (char)(a[at + k] + 1);
+        must_do(tfile_write(f, a + at, (size_t)n, (uint64_t)at, &err), &err);
+        memset(b, 0, (size_t)n);
+        must_do(tfile_read(f, b, (size_t)n, (uint64_t)at, &err), &err);
+        same &= !memcmp(a + at, b, (size_t)n);
+    }
+    must_do(tfile_read(f, b, N, 0, &err), &err);
+    ok(same && !memcmp(a, b, N), "a cached one gives back what was written, %d threads", threads);
+    is_error(tfile_read(f, b, 8, 64 << 20, &err), &err, "E-ST-CHANGED", 9, "reading past its end");
+    tfile_close(f);
+    omp_set_num_threads(was);
+    free(a);
+    free(b);
 }
 
 static void test_kinds(enum compute compute)
@@ -196,5 +230,7 @@ int main(void)
     test_products();
     test_spill_file();
     test_tfile();
+    test_tfile_cached(1);
+    test_tfile_cached(3);
     return gen_end();
 }

@@ -109,6 +109,7 @@ static float *train(const struct run *x, struct told *t)
         .resume_from = x->resume,
         .checkpoint_dir = dir};
     o.adamw.disk = x->disk ? dir : NULL;
+    o.adamw.disk_cached = x->disk == 2;
     must_do(dir_make_all(dir, &err), &err);
     small_batch(&d.all, m->c.vocab_size, 2, 8, lengths);
     if (x->poke)
@@ -155,7 +156,7 @@ static void test_places(void)
                             .poke = i & 4};
             struct told a, b;
             float *memory = train(&x, &a);
-            x.disk = 1;
+            x.disk = 1 + i % 2; /* 2: cached */
             float *disk = train(&x, &b);
             ok(!memcmp(memory, disk, n * sizeof *disk) && a.norms == b.norms && a.norms > 0 &&
                    *a.name && !strcmp(a.name, b.name) && a.skipped == b.skipped &&

@@ -180,8 +180,8 @@ static void set_grad(struct params *ps, uint32_t step)
 }
 
 static const struct adamw_options options[] = {
-    {0.9, 0.999, 1e-8, 0, DECAY_ALL, ADAMW_8BIT, NULL},
-    {0.9, 0.95, 1e-8, 0.1, DECAY_MATRICES, ADAMW_8BIT, NULL}};
+    {0.9, 0.999, 1e-8, 0, DECAY_ALL, ADAMW_8BIT, NULL, 0},
+    {0.9, 0.95, 1e-8, 0.1, DECAY_MATRICES, ADAMW_8BIT, NULL, 0}};
 
 /* Each step from the state that the one before has left: the twin takes that apart, updates in
  * double precision, and puts the moments together again. */

@@ -120,11 +120,12 @@ static void test_threads(void)
 
 static void test_options(void)
 {
-    static const struct adamw_options bad[] = {{1.0, 0.9, 1e-8, 0, DECAY_ALL, ADAMW_F32, NULL},
-                                               {0.9, -0.1, 1e-8, 0, DECAY_ALL, ADAMW_F32, NULL},
-                                               {0.9, 0.9, 0, 0, DECAY_ALL, ADAMW_F32, NULL},
-                                               {0.9, 0.9, 1e-8, -1, DECAY_ALL, ADAMW_F32, NULL},
-                                               {0.9, 0.9, 1e-8, NAN, DECAY_ALL, ADAMW_F32, NULL}};
+    static const struct adamw_options bad[] = {
+        {1.0, 0.9, 1e-8, 0, DECAY_ALL, ADAMW_F32, NULL, 0},
+        {0.9, -0.1, 1e-8, 0, DECAY_ALL, ADAMW_F32, NULL, 0},
+        {0.9, 0.9, 0, 0, DECAY_ALL, ADAMW_F32, NULL, 0},
+        {0.9, 0.9, 1e-8, -1, DECAY_ALL, ADAMW_F32, NULL, 0},
+        {0.9, 0.9, 1e-8, NAN, DECAY_ALL, ADAMW_F32, NULL, 0}};
     for (size_t i = 0; i < sizeof bad / sizeof *bad; i++) {
         struct pesc_error err = {0};
         struct adamw a;
@@ -209,8 +210,8 @@ static void test_golden(void)
 int main(void)
 {
     struct adamw_options plain = ADAMW_DEFAULTS,
-                         full = {0.9, 0.95, 1e-8, 0.1, DECAY_MATRICES, ADAMW_F32, NULL},
-                         odd = {0.8, 0.99, 1e-3, 0.5, DECAY_ALL, ADAMW_F32, NULL};
+                         full = {0.9, 0.95, 1e-8, 0.1, DECAY_MATRICES, ADAMW_F32, NULL, 0},
+                         odd = {0.8, 0.99, 1e-3, 0.5, DECAY_ALL, ADAMW_F32, NULL, 0};
     test_adamw(&plain, 1, "defaults");
     test_adamw(&full, 0.25, "decay of matrices only, clipped");
     test_adamw(&odd, 1, "decay of all, large eps");
