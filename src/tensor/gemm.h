@@ -68,6 +68,10 @@ int gemm_has_bf16(char *why, size_t size);
 /* Whether it has int8 products whose sums are exact (AVX512-VNNI, AVX-VNNI or AMX). */
 int gemm_has_int8(char *why, size_t size);
 
+/* Whether products with bf16 weights, and with codes where they are multiplied as they are, are made
+ * by code of our own (tensor/gemm_own.c), which needs nothing for each number of rows. */
+int gemm_has_own(void);
+
 const char *gemm_library_version(char *buf, size_t size); /* "2.6.3"; returns buf */
 
 /* C[M,N] = beta C + op(A) op(B), float. nt: A[M,K] B[N,K]; nn: A[M,K] B[K,N]; tn: A[K,M] B[K,N].

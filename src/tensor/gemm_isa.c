@@ -52,6 +52,11 @@ int gemm_own_usable(long size)
     return size == 2 ? isa_avx512_bf16() : isa_avx512_vnni();
 }
 
+int gemm_has_own(void)
+{
+    return gemm_own_usable(sizeof(uint16_t)) && gemm_own_usable(1);
+}
+
 enum dtype compute_form(enum compute c)
 {
     return c == COMPUTE_BF16 || (c == COMPUTE_INT8 && gemm_has_bf16(NULL, 0)) ? DT_BF16 : DT_F32;

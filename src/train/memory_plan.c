@@ -5,13 +5,16 @@
 #include <stdio.h>
 #include <string.h>
 
-/* oneDNN's code, and what it and the attention copy for each thread; the threads' stacks; what the
- * allocator keeps. Measured: experiments/bench/NOTES.md. */
+/* oneDNN's code and what it copies for each thread, where it makes the products; the threads'
+ * stacks; what the allocator keeps. Measured: experiments/bench/NOTES.md. */
 uint64_t memory_margin(const struct model *m, long threads)
 {
     enum { ALONE = 14 << 20, INT8 = 4 << 20, THREAD_F32 = 512 << 10, THREAD_BF16 = 2 << 20 };
+    enum { ALONE_OWN = 8 << 20, THREAD_OWN = 1 << 20 };
     const struct model_config *c = &m->c;
     int bf16 = compute_form(m->compute) == DT_BF16;
+    if (bf16 && gemm_has_own())
+        return ALONE_OWN + (uint64_t)(threads > 0 ? threads : 1) * THREAD_OWN;
     size_t copied = bf16 ? gemm_copy_bytes(c->vocab_size, c->hidden_size) : 0;
     for (enum layer_tensor t = 0; bf16 && t < LT_COUNT; t++) {
         long rows, cols;
