@@ -1,4 +1,5 @@
-/* Matrix products: the one home of oneDNN. Row-major throughout. */
+/* Matrix products: the one home of oneDNN, and of our own (gemm_own.c) with frozen weights.
+ * Row-major throughout. */
 #ifndef PESC_TENSOR_GEMM_H
 #define PESC_TENSOR_GEMM_H
 
@@ -27,7 +28,7 @@ void gemm_free(struct gemm *g);
 int gemm_reserve(struct gemm *g, size_t activations, struct pesc_error *err) MUST_USE;
 /* Bytes of the panel that a quantised matrix [N, K] is expanded into, and room for the largest. */
 size_t gemm_panel_bytes(long N, long K, enum dtype type);
-/* Whether it is multiplied in panels: then results of bf16 would cost oneDNN a copy in floats. */
+/* Whether it is multiplied in panels: then a result towards data is a sum of several, in floats. */
 int gemm_in_panels(long N, long K);
 /* Bytes that oneDNN copies of a bf16 matrix [N, K], whatever the threads, where it is multiplied in
  * panels; 0 for one that is not. */
@@ -49,8 +50,8 @@ int gemm_reserve_rows(struct gemm *g, long rows, long in, long out,
 /* Room in which n activations may be rounded that are then given as X16 or dY16: until the next
  * product with floats. NULL (and gemm_check fails) without memory; gemm_reserve plans it. */
 uint16_t *gemm_narrow(struct gemm *g, size_t n);
-/* Room for weights of a matrix [N, K] that are packed for a product with many rows: codes of int8,
- * or bf16. 0: it is not packed. */
+/* Room for what threads pack of a matrix [N, K] for products of our own: codes of int8, or bf16. 0:
+ * oneDNN's are used. */
 size_t gemm_packed_bytes(long N, long K, int codes);
 int gemm_reserve_packed(struct gemm *g, size_t bytes, struct pesc_error *err) MUST_USE;
 int gemm_check(const struct gemm *g, struct pesc_error *err) MUST_USE;
@@ -68,8 +69,8 @@ int gemm_has_bf16(char *why, size_t size);
 /* Whether it has int8 products whose sums are exact (AVX512-VNNI, AVX-VNNI or AMX). */
 int gemm_has_int8(char *why, size_t size);
 
-/* Whether products with bf16 weights, and with codes where they are multiplied as they are, are made
- * by code of our own (tensor/gemm_own.c), which needs nothing for each number of rows. */
+/* Whether products with bf16 weights, and with codes where they are multiplied as they are, are
+ * made by code of our own (tensor/gemm_own.c), which needs nothing for each number of rows. */
 int gemm_has_own(void);
 
 const char *gemm_library_version(char *buf, size_t size); /* "2.6.3"; returns buf */

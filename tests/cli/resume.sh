@@ -173,6 +173,12 @@ ok $? "more steps"
 has out '"event":"step","step":61,' "from where it was"
 OMP_NUM_THREADS=2 pesc train M $opts -o TERM --resume auto --max-steps 64
 has err 'W-RES-THREADS' "another number of threads is noted"
+taskset -c 0 "$PESC" train M $opts -o TERM --resume auto --max-steps 65 --threads 2 >out 2>err
+has err 'W-THREADS' "more threads than cores are warned about"
+taskset -c 0 "$PESC" train M $opts -o TERM --resume auto --max-steps 66 >out 2>err
+ok $? "no more by default"
+if grep -q 'W-THREADS' err; then bad=1; else bad=0; fi
+ok $bad "and no warning then"
 
 # Checkpoints that are damaged.
 newest=$(ls INT.copy/ckpt | tail -n 1)
