@@ -120,7 +120,7 @@ struct adamw_options train_adamw_of(const struct train_session *s, const struct 
                                   .decay = strcmp(o->decay_set, "all") ? DECAY_MATRICES : DECAY_ALL,
                                   .form = (enum adamw_form)adamw_form_from_name(o->optimizer),
                                   .disk = s->place.state_on_disk ? s->ckpt_dir : NULL,
-                                  .disk_cached = s->place.disk_layers > 0};
+                                  .disk_cached = s->place.disk_layers > 0 && !s->place.disk_direct};
 }
 
 /* Which layers have adapters: the crafted model's choice unless the options say otherwise; those of
@@ -193,9 +193,7 @@ static uint64_t need_of(const struct memory_terms *t)
 static uint64_t room_beside(const struct train_session *s, uint64_t free_now, uint64_t rss)
 {
     uint64_t more = s->terms.total > rss ? s->terms.total - rss : 0;
-    uint64_t memory = free_now > more ? free_now - more : 0;
-    uint64_t disk = dir_free(s->ckpt_dir);
-    return disk < memory ? disk : memory;
+    return free_now > more ? free_now - more : 0;
 }
 
 /* A file for what the layers below all adapters make of the samples, where some sample comes twice.
@@ -277,8 +275,13 @@ int train_choose_places(struct train_session *s, const struct train_cli *o, stru
         TRY(memory_choose(&q, &s->place, &s->terms, err));
     }
     s->need = need_of(&s->terms);
+    uint64_t room = room_beside(s, free_now, rss);
+    if (s->place.disk_layers && s->terms.disk > room / 2) { /* it was asked for */
+        q.disk_direct = 1;
+        TRY(memory_choose(&q, &s->place, &s->terms, err));
+    }
     s->has_other =
-        memory_on_disk(&q, &s->place, room_beside(s, free_now, rss), &s->other, &s->other_terms);
+        memory_on_disk(&q, &s->place, room, dir_free(s->ckpt_dir), &s->other, &s->other_terms);
     memory_place(&s->place, s->model);
     return 0;
 }
@@ -290,6 +293,7 @@ static struct engine_choices engine_of(const struct train_session *s, const stru
         .keep_layers = s->place.keep_layers,
         .spill_dir = s->place.spill ? to : NULL,
         .disk_layers = s->place.disk_layers,
+        .disk_direct = s->place.disk_direct,
         .keep_dir = to,
         .prefix = {.dir = s->ckpt_dir, .bytes = s->place.prefix, .samples = s->prefix.samples}};
 }
@@ -345,12 +349,14 @@ void place_text(const struct place *p, char *out, size_t size)
         int on;
         long many;
         const char *text;
-    } what[] = {{p->streamed_layers > 0, p->streamed_layers, " layers streamed"},
-                {p->embed_on_disk, 0, "embedding on disk"},
-                {p->spill, 0, "activations spilled"},
-                {p->state_on_disk, 0, "optimiser state on disk"},
-                {p->keep_layers > 0, p->keep_layers, " layers keep their activations"},
-                {p->disk_layers > 0, p->disk_layers, " keep them in a file"}};
+    } what[] = {
+        {p->streamed_layers > 0, p->streamed_layers, " layers streamed"},
+        {p->embed_on_disk, 0, "embedding on disk"},
+        {p->spill, 0, "activations spilled"},
+        {p->state_on_disk, 0, "optimiser state on disk"},
+        {p->keep_layers > 0, p->keep_layers, " layers keep their activations"},
+        {p->disk_layers > 0, p->disk_layers,
+         p->disk_direct ? " keep them in a file, past the page cache" : " keep them in a file"}};
     size_t n = 0;
     char size_of[32];
     *out = 0;
@@ -426,8 +432,8 @@ static int alike(const struct place *a, const struct place *b)
 {
     return a->spill == b->spill && a->state_on_disk == b->state_on_disk &&
            a->embed_on_disk == b->embed_on_disk && !a->streamed_layers == !b->streamed_layers &&
-           !a->disk_layers == !b->disk_layers && !a->prefix == !b->prefix &&
-           a->pass_tokens == b->pass_tokens;
+           !a->disk_layers == !b->disk_layers && a->disk_direct == b->disk_direct &&
+           !a->prefix == !b->prefix && a->pass_tokens == b->pass_tokens;
 }
 
 /* s->speed of s->place. */

@@ -14,9 +14,10 @@ void arena_count(struct arena *a)
 
 int arena_back(struct arena *a, struct pesc_error *err)
 {
+    enum { PAGE = 4096 };
     size_t n = a->peak ? a->peak : ALIGN;
     void *p = NULL;
-    if (n > SIZE_MAX - ALIGN || posix_memalign(&p, ALIGN, n) != 0)
+    if (n > SIZE_MAX - PAGE || posix_memalign(&p, n < PAGE ? ALIGN : PAGE, n) != 0)
         return FAIL(err, MEMORY, "no memory for %zu bytes", n);
     a->base = p;
     a->cap = n;

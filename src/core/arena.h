@@ -1,5 +1,7 @@
 /* Memory is planned: an arena is first run dry to count what a layout needs, then backed by one
- * block and run again with the same calls. Allocations are 64-byte aligned. */
+ * block and run again with the same calls. Allocations are 64-byte aligned, large blocks begin a
+ * page.
+ */
 #ifndef PESC_CORE_ARENA_H
 #define PESC_CORE_ARENA_H
 

@@ -19,7 +19,7 @@ struct tfile {
     uint64_t at; /* of the last write, which may still be on its way */
     size_t n;
     char *dir; /* for messages */
-    int cached;
+    enum tfile_kind kind;
 };
 
 static int reserve(int fd, uint64_t bytes, const char *dir, struct pesc_error *err)
@@ -38,7 +38,7 @@ static int open_file(struct tfile *f, uint64_t bytes, struct pesc_error *err)
     return reserve(f->fd[f->files - 1], bytes, f->dir, err);
 }
 
-int tfile_open(const char *dir, uint64_t bytes, int cached, struct tfile **out,
+int tfile_open(const char *dir, uint64_t bytes, enum tfile_kind kind, struct tfile **out,
                struct pesc_error *err)
 {
     if (!path_is_dir(dir))
@@ -51,14 +51,21 @@ int tfile_open(const char *dir, uint64_t bytes, int cached, struct tfile **out,
         return FAIL(err, MEMORY, "%s: no memory for a temporary file", dir);
     }
     uint64_t pieces = (bytes + PIECE - 1) / PIECE;
-    int files = !cached ? 1 : omp_get_max_threads() < FILES ? omp_get_max_threads() : FILES;
+    int files = kind != TFILE_CACHED            ? 1
+                : omp_get_max_threads() < FILES ? omp_get_max_threads()
+                                                : FILES;
     f->dir = copy;
-    f->cached = cached;
+    f->kind = kind;
     for (int i = 0; i < files; i++)
         if (open_file(f, files == 1 ? bytes : (pieces + files - 1) / files * PIECE, err) != 0) {
             tfile_close(f);
             return -1;
         }
+#ifdef O_DIRECT
+    if (kind == TFILE_DIRECT && fcntl(f->fd[0], F_SETFL, O_DIRECT) != 0)
+#endif
+        if (kind == TFILE_DIRECT)
+            f->kind = TFILE_DROPPED;
     *out = f;
     return 0;
 }
@@ -132,7 +139,9 @@ static int move(const struct tfile *f, const struct moved *m, struct pesc_error 
 
 int tfile_write(struct tfile *f, const void *data, size_t n, uint64_t at, struct pesc_error *err)
 {
-    if (f->cached)
+    if (f->kind == TFILE_DIRECT)
+        return file_pwrite(f->fd[0], data, n, at, f->dir, err);
+    if (f->kind == TFILE_CACHED)
         return move(f, &(struct moved){.from = data, .n = n, .at = at}, err);
     TRY(settle(f, err));
     f->at = at;
@@ -144,15 +153,16 @@ int tfile_write(struct tfile *f, const void *data, size_t n, uint64_t at, struct
 
 int tfile_read(struct tfile *f, void *data, size_t n, uint64_t at, struct pesc_error *err)
 {
-    if (f->cached)
+    if (f->kind == TFILE_CACHED)
         return move(f, &(struct moved){.to = data, .n = n, .at = at}, err);
     TRY(file_pread(f->fd[0], data, n, at, f->dir, err));
-    drop(f, n, at);
+    if (f->kind == TFILE_DROPPED)
+        drop(f, n, at);
     return 0;
 }
 
 void tfile_soon(struct tfile *f, size_t n, uint64_t at)
 {
-    if (!f->cached)
+    if (f->kind == TFILE_DROPPED)
         posix_fadvise(f->fd[0], (off_t)at, (off_t)n, POSIX_FADV_WILLNEED);
 }

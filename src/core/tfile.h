@@ -11,11 +11,19 @@
 #include <stdint.h>
 
 struct tfile;
+enum tfile_kind {
+    TFILE_DROPPED,
+    /* The page cache may keep what it likes, and the disk gets it when the kernel thinks fit: for
+     * content that the machine has memory for. All threads read and write. */
+    TFILE_CACHED,
+    /* Past the page cache, where the file system can; else as TFILE_DROPPED. Memory, sizes and
+     * places are multiples of TFILE_BLOCK. */
+    TFILE_DIRECT
+};
+enum { TFILE_BLOCK = 4096 };
 /* In the file system of folder dir, bytes long, all zero, with its space reserved where the file
- * system can: E-IO-FULL then comes from here and not half-way. cached: the page cache may keep what
- * it likes, and the disk gets it when the kernel thinks fit, for content that the machine has
- * memory for; all threads read and write. E-IO-MISSING, E-IO. */
-int tfile_open(const char *dir, uint64_t bytes, int cached, struct tfile **out,
+ * system can: E-IO-FULL then comes from here and not half-way. E-IO-MISSING, E-IO. */
+int tfile_open(const char *dir, uint64_t bytes, enum tfile_kind kind, struct tfile **out,
                struct pesc_error *err) MUST_USE;
 void tfile_close(struct tfile *f); /* NULL is fine */
 /* Waits at most for the write before this one. E-IO-FULL, E-IO. */

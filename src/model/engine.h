@@ -23,8 +23,10 @@ struct engine_choices {
     long keep_layers;      /* of the top ones everything is kept and nothing recomputed */
     const char *spill_dir; /* block inputs go to a file without a name in this folder, not memory */
     /* Of so many layers below those everything is kept, too, in a file that the page cache may
-     * hold: memory that the kernel lends, and takes back. keep_dir: its folder. */
+     * hold: memory that the kernel lends, and takes back. Or past it (disk_direct), by a thread
+     * while the next layer is computed, for which two layers have room. keep_dir: its folder. */
     long disk_layers;
+    int disk_direct;
     const char *keep_dir;
     /* What layers below all that train make of a sample, kept for its next time; bytes 0: not. */
     struct prefix_options prefix;

@@ -5,20 +5,24 @@
 #include "model/engine.h"
 
 struct tfile;
+struct insides;
 struct engine {
     struct model *m;
     long max_tokens, max_samples, chunk;
     int train;
     long lowest;               /* layers below train nothing (model_lowest) */
     int back;                  /* this pass has a backward one */
+    int backward;              /* which it is */
     long keep_from;            /* layers from here on are kept in full */
     long disk_from;            /* and from here on at least in a file */
     struct tfile *spill;       /* NULL: inputs are in memory */
-    struct tfile *insides;     /* NULL: disk_from is keep_from */
+    struct insides *insides;   /* NULL: disk_from is keep_from */
+    int direct;                /* its file */
     struct arena fixed, block; /* buffers of a whole pass; the working set of one block */
     struct arena full;         /* the insides of the layers kept in full, full_layer bytes each */
     size_t full_layer;
-    struct arena image; /* of the layer at work that is kept in the file */
+    struct arena image; /* of the layer at work that is kept in the file, or of two */
+    size_t image_used;  /* of the layer at work */
     long *position;
     float *cos, *sin;
     double *inv_freq;
@@ -45,7 +49,13 @@ struct block_saved {
  * is still there when the backward pass asks again. */
 struct block_saved engine_block(struct engine *e, long l, long T);
 
-/* The inside of a layer that is kept in the file: there, and back. */
+/* engine_insides.c: memory for the inside of a layer that is kept in the file; fresh: nothing there
+ * is wanted any more. Then the inside goes there, and comes back for the backward pass, which goes
+ * from the last layer to the first. */
+int insides_open(const char *dir, size_t layer_bytes, long first, long layers, int direct,
+                 unsigned char *memory, struct insides **out, struct pesc_error *err) MUST_USE;
+void insides_close(struct insides *s);
+unsigned char *insides_memory(struct insides *s, long l, int fresh);
 int engine_put(struct engine *e, long l, struct pesc_error *err) MUST_USE;
 int engine_get(struct engine *e, long l, struct pesc_error *err) MUST_USE;
 

@@ -113,14 +113,13 @@ struct block_saved engine_block(struct engine *e, long l, long T)
 {
     if (l < e->disk_from)
         return lay_block(&e->block, &e->block, e, l, T);
-    if (l < e->keep_from) { /* every layer's pointers are the same */
-        arena_reset(&e->image, 0);
-        return lay_block(&e->image, &e->block, e, l, T);
-    }
-    struct arena own = {.base = e->full.base + (size_t)(l - e->keep_from) * e->full_layer,
-                        .cap = e->full_layer};
+    unsigned char *at = l < e->keep_from
+                            ? insides_memory(e->insides, l, !e->backward)
+                            : e->full.base + (size_t)(l - e->keep_from) * e->full_layer;
+    struct arena own = {.base = at, .cap = e->full_layer};
     struct block_saved s = lay_block(&own, &e->block, e, l, T);
     e->block.overflow |= own.overflow;
+    e->image_used = own.used;
     return s;
 }
 
@@ -152,10 +151,12 @@ static void count_memory(struct engine *e, const struct engine_choices *c)
         if (own.peak > e->full_layer)
             e->full_layer = own.peak;
     }
+    e->full_layer = (e->full_layer + TFILE_BLOCK - 1) / TFILE_BLOCK * TFILE_BLOCK;
+    e->direct = c->disk_direct;
     e->block.peak = most;
     e->full.peak = (size_t)(m->c.num_layers - e->keep_from) * e->full_layer;
     arena_count(&e->image);
-    e->image.peak = e->disk_from < e->keep_from ? e->full_layer : 0;
+    e->image.peak = e->disk_from < e->keep_from ? e->full_layer * (e->direct ? 2 : 1) : 0;
 }
 
 static int is_int8(const struct model *m, long rows, long cols)
@@ -292,12 +293,14 @@ int engine_open(struct model *m, long max_tokens, long max_samples, int train,
     TRY_OR(gemm_reserve_packed(m->gemm, packed(m), err), fail);
     if (coded(e))
         TRY_OR(gemm_reserve_int8(m->gemm, max_tokens, (long)widest(m, 1), err), fail);
+    enum tfile_kind kind = e->image.base && !e->direct ? TFILE_CACHED : TFILE_DROPPED;
     if (train && c->spill_dir) /* where there is room for the insides, there is for these */
-        TRY_OR(tfile_open(c->spill_dir, engine_spill_bytes(m, max_tokens), e->image.base != NULL,
-                          &e->spill, err),
+        TRY_OR(tfile_open(c->spill_dir, engine_spill_bytes(m, max_tokens), kind, &e->spill, err),
                fail);
     if (e->image.base)
-        TRY_OR(tfile_open(c->keep_dir, disk_bytes(e), 1, &e->insides, err), fail);
+        TRY_OR(insides_open(c->keep_dir, e->full_layer, e->disk_from, e->keep_from - e->disk_from,
+                            e->direct, e->image.base, &e->insides, err),
+               fail);
     *out = e;
     return 0;
 fail:
@@ -311,7 +314,7 @@ void engine_close(struct engine *e)
         return;
     prefix_close(e->prefix);
     tfile_close(e->spill);
-    tfile_close(e->insides);
+    insides_close(e->insides);
     arena_free(&e->image);
     arena_free(&e->fixed);
     arena_free(&e->block);
@@ -322,32 +325,6 @@ void engine_close(struct engine *e)
 long engine_max_tokens(const struct engine *e)
 {
     return e->max_tokens;
-}
-
-/* --- insides in the file --- */
-
-static uint64_t image_at(const struct engine *e, long l)
-{
-    return (uint64_t)(l - e->disk_from) * e->full_layer;
-}
-
-static int in_file(const struct engine *e, long l)
-{
-    return l >= e->disk_from && l < e->keep_from && e->insides;
-}
-
-int engine_put(struct engine *e, long l, struct pesc_error *err)
-{
-    return !in_file(e, l)
-               ? 0
-               : tfile_write(e->insides, e->image.base, e->image.used, image_at(e, l), err);
-}
-
-int engine_get(struct engine *e, long l, struct pesc_error *err)
-{
-    return !in_file(e, l)
-               ? 0
-               : tfile_read(e->insides, e->image.base, e->image.used, image_at(e, l), err);
 }
 
 /* --- block inputs --- */

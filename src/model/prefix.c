@@ -79,7 +79,7 @@ int prefix_open(const struct prefix_options *o, long max_tokens, long D, size_t 
         return FAIL(err, MEMORY, "no memory for outputs of frozen layers");
     }
     struct pesc_error e = {0};
-    if (tfile_open(o->dir, 0, 0, &p->file, &e) != 0) {
+    if (tfile_open(o->dir, 0, TFILE_DROPPED, &p->file, &e) != 0) {
         if (e.code == PESC_E_MEMORY) {
             prefix_close(p);
             *err = e;

@@ -16,7 +16,7 @@ libpesc_a_SOURCES += \
   src/model/attention.c \
   src/model/decode.c src/model/decode.h \
   src/model/engine.c src/model/engine.h src/model/engine_internal.h \
-  src/model/engine_memory.c src/model/engine_prefix.c \
+  src/model/engine_insides.c src/model/engine_memory.c src/model/engine_prefix.c \
   src/model/ffn.c src/model/ffn.h src/model/ffn_pesc.c \
   src/model/model.c src/model/model.h \
   src/model/part.h \

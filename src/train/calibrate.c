@@ -1,6 +1,8 @@
 #include "config.h"
 #include "train/calibrate.h"
 
+#include "core/tfile.h"
+
 #include <omp.h>
 #include <stdlib.h>
 #include <string.h>
@@ -91,6 +93,7 @@ static int train_few(const struct calibrate_what *w, struct model *few, long lay
     o.engine.keep_layers = 0;
     o.engine.prefix.bytes = 0;
     o.engine.disk_layers = w->place->disk_layers ? layers : 0;
+    o.engine.disk_direct = w->place->disk_direct;
     o.profile = &m.profile;
     o.stop = &m.stop;
     atomic_init(&m.stop, 0);
@@ -167,6 +170,30 @@ static int time_prefix(const struct calibrate_what *w, struct calibration *c,
     return rc;
 }
 
+/* Activations past the page cache: a few pieces there and back. */
+static int time_file(const struct calibrate_what *w, struct calibration *c, struct pesc_error *err)
+{
+    enum { BYTES = 4 << 20, PIECES = 8 };
+    struct tfile *f = NULL;
+    void *p = NULL;
+    int rc = posix_memalign(&p, TFILE_BLOCK, BYTES) == 0
+                 ? 0
+                 : FAIL(err, MEMORY, "no memory to measure a file of activations");
+    if (rc == 0) {
+        memset(p, 1, BYTES);
+        rc = tfile_open(w->run->engine.keep_dir, (uint64_t)PIECES * BYTES, TFILE_DIRECT, &f, err);
+    }
+    double t0 = now();
+    for (uint64_t i = 0; rc == 0 && i < 2 * PIECES; i++)
+        rc = i < PIECES ? tfile_write(f, p, BYTES, i * BYTES, err)
+                        : tfile_read(f, p, BYTES, (i - PIECES) * BYTES, err);
+    double t = now() - t0;
+    c->file_rate = rc == 0 && t > 0 ? 2.0 * PIECES * BYTES / t : 0;
+    tfile_close(f);
+    free(p);
+    return rc;
+}
+
 /* What is measured, of at most two layers, so that it needs no more memory than the run. */
 static struct moe_config few_adapters(const struct model *like, long layers)
 {
@@ -202,6 +229,8 @@ int calibrate(const struct calibrate_what *w, struct calibration *out, struct pe
         TRY(time_reading(w, out, err));
     if (w->place->prefix)
         TRY(time_prefix(w, out, err));
+    if (w->place->disk_layers && w->place->disk_direct)
+        TRY(time_file(w, out, err));
     out->seconds = now() - t0;
     return 0;
 }
@@ -249,13 +278,16 @@ double calibrated_step(const struct calibration *c, const struct model *m, const
             (double)(prefix_record(2, m->c.hidden_size, dtype_size(compute_form(m->compute))) -
                      prefix_record(1, m->c.hidden_size, dtype_size(compute_form(m->compute)))) /
             c->prefix_rate;
-    if (c->read_rate <= 0)
-        return compute;
-    /* The reading thread is ahead, on a processor that the others then have to share. */
-    double reading =
-        (double)batches * (double)(kept ? t->weights_read_kept : t->weights_read) / c->read_rate;
-    double shared = compute + reading / (double)omp_get_max_threads();
-    return shared > reading ? shared : reading;
+    /* The reading thread is ahead, on a processor that the others then have to share; what goes
+     * past the page cache takes none. */
+    double reading = 0, file = 0;
+    if (c->read_rate > 0)
+        reading = (double)(kept ? t->weights_read_kept : t->weights_read) / c->read_rate;
+    if (c->file_rate > 0)
+        file = (double)t->file_traffic / c->file_rate;
+    double shared = compute + (double)batches * reading / (double)omp_get_max_threads();
+    double disk = (double)batches * (reading + file);
+    return shared > disk ? shared : disk;
 }
 
 double calibrated_evaluation(const struct calibration *c, const struct model *m, double tokens)

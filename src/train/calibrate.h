@@ -15,6 +15,7 @@ struct calibration {
     double
         prefix_rate;  /* bytes per second of kept outputs of frozen layers, read; 0: not measured */
     double file[2];   /* of layer, and of its recomputation: what its file of activations takes */
+    double file_rate; /* bytes per second of that file, past the page cache; 0: not measured */
     double tokens;    /* of a batch, on average */
     double read_rate; /* bytes per second of layers read from disk; 0: not measured */
     double seconds;   /* that the measuring took */

@@ -79,6 +79,7 @@ void memory_terms_of(const struct memory_question *q, const struct place *p, str
     struct engine_choices engine = {.keep_layers = p->keep_layers,
                                     .spill_dir = p->spill ? "." : NULL,
                                     .disk_layers = p->disk_layers,
+                                    .disk_direct = p->disk_direct,
                                     .keep_dir = ".",
                                     .prefix = q->prefix};
     struct adamw_options adamw = q->adamw;
@@ -108,7 +109,8 @@ void memory_terms_of(const struct memory_question *q, const struct place *p, str
     if (p->disk_layers) {
         uint64_t kept = engine_disk_bytes(m, data.max_tokens, &engine);
         t->disk += kept;
-        t->traffic += 2 * passes * kept;
+        t->file_traffic = 2 * passes * kept;
+        t->traffic += t->file_traffic;
     }
     if (p->state_on_disk) {
         uint64_t state = adamw_disk_bytes(&m->params, adamw.form);
@@ -182,6 +184,7 @@ static int best_of(const struct memory_question *q, long pass_tokens, struct pla
     for (int i = 0; i < COMBINATIONS; i++) {
         struct place p = {.keep_layers = q->keep_layers > 0 ? q->keep_layers : 0,
                           .disk_layers = q->disk_layers > 0 ? q->disk_layers : 0,
+                          .disk_direct = q->disk_direct,
                           .pass_tokens = pass_tokens,
                           .prefix = q->prefix.bytes};
         struct memory_terms now;
@@ -220,6 +223,7 @@ uint64_t memory_smallest(const struct memory_question *q)
     for (int i = 0; i < COMBINATIONS; i++) {
         struct place p = {.keep_layers = q->keep_layers > 0 ? q->keep_layers : 0,
                           .disk_layers = q->disk_layers > 0 ? q->disk_layers : 0,
+                          .disk_direct = q->disk_direct,
                           .pass_tokens = q->pass_tokens < 0 ? longest(q) : q->pass_tokens,
                           .prefix = q->prefix.bytes};
         struct memory_terms t;
@@ -254,16 +258,22 @@ static void spend(const struct memory_question *q, struct place *p, struct memor
 }
 
 int memory_on_disk(const struct memory_question *q, const struct place *p, uint64_t room,
-                   struct place *out, struct memory_terms *t)
+                   uint64_t disk, struct place *out, struct memory_terms *t)
 {
     long L = q->m->c.num_layers - model_lowest(q->m);
     if (q->disk_layers >= 0 || q->keep_layers >= 0 || !q->comfort || p->keep_layers >= L)
         return 0;
-    *out = *p;
-    out->disk_layers = L - p->keep_layers;
-    memory_terms_of(q, out, t);
-    int fits = t->total <= q->budget || fit(q, out, t);
-    return fits && t->disk - out->prefix <= room / 2; /* the page cache may keep it all */
+    struct memory_question ask = *q;
+    ask.keep_layers = p->keep_layers;
+    ask.disk_layers = L - p->keep_layers;
+    for (ask.disk_direct = 0; ask.disk_direct < 2; ask.disk_direct++) {
+        if (!best_of(&ask, p->pass_tokens, out, t))
+            continue;
+        uint64_t there = t->disk - out->prefix;
+        if (there <= disk / 2 && (ask.disk_direct || there <= room / 2))
+            return 1;
+    }
+    return 0;
 }
 
 int memory_choose(const struct memory_question *q, struct place *out, struct memory_terms *t,

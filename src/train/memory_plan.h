@@ -14,6 +14,7 @@ struct place {
     int state_on_disk; /* the optimiser's, with the gradients */
     long pass_tokens;  /* of a pass at most (train/passes.h); 0: whole batches */
     long disk_layers;  /* below the kept ones: whose activations a file keeps, in the page cache */
+    int disk_direct;   /* or past it */
     uint64_t prefix;   /* bytes of a file at most that keeps outputs of frozen layers; 0: none */
 };
 
@@ -29,6 +30,7 @@ struct memory_question {
     /* What the caller insists on; -1: free. */
     long streamed_layers, keep_layers, embed_on_disk, spill, state_on_disk;
     long disk_layers; /* what the place has; -1: none, but see memory_on_disk */
+    int disk_direct;  /* how it has them, where it does */
     long pass_tokens; /* 0: whole batches; -1: free. Alone of all these it changes bits. */
     struct prefix_options prefix; /* bytes and samples: place.prefix, always as asked for */
 };
@@ -39,6 +41,7 @@ struct memory_terms { /* bytes; adapters with those gradients that are in memory
     uint64_t disk;    /* temporary files */
     uint64_t traffic; /* read and written in a step, beside the data; of that: */
     uint64_t weights_read;
+    uint64_t file_traffic;      /* and of activations in a file */
     uint64_t prefix_traffic;    /* and of outputs of frozen layers */
     uint64_t weights_read_kept; /* the same where outputs of frozen layers are all there */
 };
@@ -59,11 +62,12 @@ void memory_terms_of(const struct memory_question *q, const struct place *p,
  * than the pass asked for. */
 int memory_choose(const struct memory_question *q, struct place *out, struct memory_terms *t,
                   struct pesc_error *err) MUST_USE;
-/* The same place with the activations of all layers that it recomputes kept in a file instead:
- * where they are free, memory allows, and room bytes (of memory beside the budget, and of disk) are
- * twice what is then on disk, which the page cache may keep. Whether that is faster is to be measured. 0: no such place. */
+/* The same place with the activations of all layers that it recomputes kept in a file instead,
+ * where they are free and memory allows: in the page cache where room bytes (of memory beside the
+ * budget) are twice what is then on disk, else past it. The disk must have twice as much, too.
+ * Whether that is faster is to be measured. 0: no such place. */
 int memory_on_disk(const struct memory_question *q, const struct place *p, uint64_t room,
-                   struct place *out, struct memory_terms *t);
+                   uint64_t disk, struct place *out, struct memory_terms *t);
 /* The least that such a run can do with, in passes if they are free. */
 uint64_t memory_smallest(const struct memory_question *q);
 /* What no layout counts, which grows with the threads. */

@@ -203,7 +203,9 @@ int adamw_init(struct adamw *a, const struct adamw_options *o, const struct para
     moments8_tables(&a->tables);
     lay_out(a);
     if (o->disk)
-        TRY_OR(tfile_open(o->disk, x.file, o->disk_cached, &a->file, err), fail);
+        TRY_OR(tfile_open(o->disk, x.file, o->disk_cached ? TFILE_CACHED : TFILE_DROPPED, &a->file,
+                          err),
+               fail);
     else
         a->all = moments_in(a->layer, o->form, ps->total, x.blocks);
     return 0;

@@ -65,18 +65,19 @@ static void test_same(const char *what, const struct small *o, const struct moe_
     small_batch(&g[1], m->c.vocab_size, 2, 2, two);
     look(&want, m, b, NULL);
     for (long keep = 0; keep <= LAYERS + 1; keep++)
-        for (int how = 0; how < 6; how++) {
-            int spill = how % 2, disk = how / 2 * 2; /* 0, 2 or 4 layers in a file */
+        for (int how = 0; how < 12; how++) {
+            int spill = how % 2, disk = how / 2 % 3 * 2; /* 0, 2 or 4 layers in a file */
             struct engine_choices c = {.keep_layers = keep,
                                        .spill_dir = spill ? gen_dir : NULL,
                                        .disk_layers = disk,
+                                       .disk_direct = how >= 6,
                                        .keep_dir = gen_dir};
             look(&got, m, b, &c);
             int same = !memcmp(want.loss, got.loss, sizeof want.loss) &&
                        !memcmp(want.grad, got.grad, want.n * sizeof *want.grad);
             if (!same)
-                diag("%ld layers kept, %d in a file, %s: other bits", keep, disk,
-                     spill ? "spilled" : "in memory");
+                diag("%ld layers kept, %d in a file%s, %s: other bits", keep, disk,
+                     how >= 6 ? " past the page cache" : "", spill ? "spilled" : "in memory");
             bits &= same;
             free(got.grad);
         }
@@ -160,7 +161,7 @@ static void test_tfile(void)
     char a[5000], b[5000];
     for (size_t i = 0; i < sizeof a; i++)
         a[i] = (char)(i * 7);
-    must_do(tfile_open(gen_dir, 20000, 0, &s, &err), &err);
+    must_do(tfile_open(gen_dir, 20000, TFILE_DROPPED, &s, &err), &err);
     must_do(tfile_write(s, a, sizeof a, 7001, &err), &err);
     tfile_soon(s, sizeof b, 7001);
     must_do(tfile_read(s, b, sizeof b, 7001, &err), &err);
@@ -190,7 +191,7 @@ static void test_tfile_cached(int threads)
     for (long i = 0; i < N; i++)
         a[i] = (char)(i * 31 + i / 4099);
     omp_set_num_threads(threads);
-    must_do(tfile_open(gen_dir, N, 1, &f, &err), &err);
+    must_do(tfile_open(gen_dir, N, TFILE_CACHED, &f, &err), &err);
     for (size_t i = 0; i < sizeof range / sizeof *range; i++) {
         long at = range[i][0], n = range[i][1];
         for (long k = 0; k < n; k++)

@@ -103,12 +103,12 @@ static void test_on_disk(struct model *m)
     q.comfort = 1;
     q.disk_layers = -1;
     ok(memory_choose(&q, &p, &t, &err) == 0 && p.keep_layers == L &&
-           !memory_on_disk(&q, &p, UINT64_MAX, &disk, &more),
+           !memory_on_disk(&q, &p, UINT64_MAX, UINT64_MAX, &disk, &more),
        "not where everything is kept in memory");
-    q.budget = memory_smallest(&q) + (64 << 10);
+    q.budget = memory_smallest(&q) + (1280 << 10);
     ok(memory_choose(&q, &p, &t, &err) == 0 && p.keep_layers == 0 && p.disk_layers == 0,
        "a small budget recomputes");
-    ok(memory_on_disk(&q, &p, UINT64_MAX, &disk, &more) && disk.disk_layers == L &&
+    ok(memory_on_disk(&q, &p, UINT64_MAX, UINT64_MAX, &disk, &more) && disk.disk_layers == L &&
            more.total <= q.budget,
        "or has it in a file, within the budget");
     struct engine_choices c = {.disk_layers = L};
@@ -116,11 +116,14 @@ static void test_on_disk(struct model *m)
     ok(file > 0 && more.disk >= t.disk + file && more.traffic >= t.traffic + 2 * file,
        "which is written and read");
     uint64_t all = more.disk; /* inputs and optimiser state are there, too */
-    ok(memory_on_disk(&q, &p, 2 * all, &disk, &more) &&
-           !memory_on_disk(&q, &p, 2 * all - 2, &disk, &more),
+    ok(memory_on_disk(&q, &p, 2 * all, 2 * all, &disk, &more) && !disk.disk_direct &&
+           !memory_on_disk(&q, &p, 2 * all, 2 * all - 2, &disk, &more),
        "where twice the size of all that is there is free");
+    ok(memory_on_disk(&q, &p, 2 * all - 2, 4 * all, &disk, &more) && disk.disk_direct &&
+           more.total <= q.budget,
+       "past the page cache where that has no room, within the budget");
     q.disk_layers = 0;
-    ok(!memory_on_disk(&q, &p, UINT64_MAX, &disk, &more), "not where it is forbidden");
+    ok(!memory_on_disk(&q, &p, UINT64_MAX, UINT64_MAX, &disk, &more), "not where it is forbidden");
     q.disk_layers = L;
     ok(memory_choose(&q, &p, &t, &err) == 0 && p.disk_layers == L, "where it is asked for at once");
 }
