@@ -10,7 +10,7 @@
 uint64_t memory_margin(const struct model *m, long threads)
 {
     enum { ALONE = 14 << 20, INT8 = 4 << 20, THREAD_F32 = 512 << 10, THREAD_BF16 = 2 << 20 };
-    enum { ALONE_OWN = 8 << 20, THREAD_OWN = 1 << 20 };
+    enum { ALONE_OWN = 5 << 20, THREAD_OWN = 1 << 20 };
     const struct model_config *c = &m->c;
     int bf16 = compute_form(m->compute) == DT_BF16;
     if (bf16 && gemm_has_own())
