@@ -166,7 +166,8 @@ static void place_short(const struct place *p, char *out, size_t size)
     if (p->keep_layers)
         n += (size_t)snprintf(out + n, size - n, "k%ld ", p->keep_layers);
     if (p->disk_layers)
-        n += (size_t)snprintf(out + n, size - n, "d%ld ", p->disk_layers);
+        n += (size_t)snprintf(out + n, size - n, "%c%ld ", p->disk_direct ? 'D' : 'd',
+                              p->disk_layers);
     snprintf(out + n, size - n, "%s%s%s", p->embed_on_disk ? "e" : "", p->spill ? "a" : "",
              p->state_on_disk ? "o" : "");
 }

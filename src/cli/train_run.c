@@ -185,11 +185,12 @@ static int prepare(struct cli *cli, struct train_session *s, struct train_cli *o
                    struct pesc_error *err)
 {
     TRY(threads_arg(o->threads, &s->threads, err));
-    if (s->threads > machine_cores())
+    long cores = machine_cores();
+    if (s->threads > cores)
         note(&s->rec.notes, "W-THREADS",
-             "%ld threads on %ld physical core%s that this process may use: they take turns and "
-             "wait for each other; --threads %ld is as fast or faster",
-             s->threads, machine_cores(), machine_cores() > 1 ? "s" : "", machine_cores());
+             "%ld threads on the %ld physical core%s that this process may use: those on one core "
+             "share its arithmetic, and all wait for the slowest; by default there are %ld",
+             s->threads, cores, cores > 1 ? "s" : "", cores);
     TRY(rundir_open(o->out, o->resume != NULL, &s->rec.dir, err));
     TRY(path_join(s->ckpt_dir, rundir_path(s->rec.dir), "ckpt", err));
     TRY(dir_make(s->ckpt_dir, err));

@@ -274,12 +274,12 @@ int train_choose_places(struct train_session *s, const struct train_cli *o, stru
         q.pass_tokens = -1; /* a resumed run in less memory; that bits differ is noted later */
         TRY(memory_choose(&q, &s->place, &s->terms, err));
     }
-    s->need = need_of(&s->terms);
     uint64_t room = room_beside(s, free_now, rss);
     if (s->place.disk_layers && s->terms.disk > room / 2) { /* it was asked for */
         q.disk_direct = 1;
         TRY(memory_choose(&q, &s->place, &s->terms, err));
     }
+    s->need = need_of(&s->terms);
     s->has_other =
         memory_on_disk(&q, &s->place, room, dir_free(s->ckpt_dir), &s->other, &s->other_terms);
     memory_place(&s->place, s->model);
@@ -397,12 +397,13 @@ json_t *terms_json(const struct memory_terms *t)
 
 json_t *place_json(const struct place *p)
 {
-    return json_pack("{s:I, s:b, s:I, s:I, s:b, s:b, s:I, s:I}", "streamed_layers",
+    return json_pack("{s:I, s:b, s:I, s:I, s:b, s:b, s:b, s:I, s:I}", "streamed_layers",
                      (json_int_t)p->streamed_layers, "embed_on_disk", p->embed_on_disk,
                      "keep_layers", (json_int_t)p->keep_layers, "keep_on_disk_layers",
-                     (json_int_t)p->disk_layers, "activations_spilled", p->spill,
-                     "optimizer_state_on_disk", p->state_on_disk, "micro_batch_tokens",
-                     (json_int_t)p->pass_tokens, "prefix_cache_bytes", (json_int_t)p->prefix);
+                     (json_int_t)p->disk_layers, "keep_on_disk_direct", p->disk_direct,
+                     "activations_spilled", p->spill, "optimizer_state_on_disk", p->state_on_disk,
+                     "micro_batch_tokens", (json_int_t)p->pass_tokens, "prefix_cache_bytes",
+                     (json_int_t)p->prefix);
 }
 
 /* A file for activations wears a disk: a step must be shorter, and by more than measuring errs. */
@@ -462,18 +463,34 @@ static int measure(struct train_session *s, const struct train_cli *o, double en
     return 0;
 }
 
-/* Takes s->other, and says whether that is better than what it replaces. */
-static int is_worth_it(struct train_session *s, const struct train_cli *o)
+static void put_place(struct train_session *s, const struct place *p, const struct memory_terms *t)
 {
+    s->place = *p;
+    s->terms = *t;
+}
+
+/* Whether s->other is faster than s->place: by one measuring, where the file is all that they
+ * differ in, as two under different loads have misled. Leaves s->other in place. */
+static int is_worth_it(struct train_session *s, const struct train_cli *o, double enough,
+                       int *worth, struct pesc_error *err)
+{
+    struct place place = s->place, as_other = s->place;
+    struct memory_terms terms = s->terms;
     struct prediction plain, other;
-    struct calibration speed = s->speed;
-    s->speed = calibrated_recomputing(&speed);
-    train_predict(s, o, &plain);
-    s->speed = speed;
-    s->place = s->other;
-    s->terms = s->other_terms;
+    as_other.disk_layers = s->other.disk_layers;
+    as_other.disk_direct = s->other.disk_direct;
+    put_place(s, &s->other, &s->other_terms);
+    TRY(measure(s, o, enough, err));
     train_predict(s, o, &other);
-    return other.step <= WORTH_IT * plain.step;
+    put_place(s, &place, &terms);
+    if (alike(&as_other, &s->other))
+        s->speed = calibrated_recomputing(&s->speed);
+    else
+        TRY(measure(s, o, enough, err));
+    train_predict(s, o, &plain);
+    put_place(s, &s->other, &s->other_terms);
+    *worth = other.step <= WORTH_IT * plain.step;
+    return 0;
 }
 
 int train_calibrate(struct train_session *s, const struct train_cli *o, double enough,
@@ -482,17 +499,11 @@ int train_calibrate(struct train_session *s, const struct train_cli *o, double e
     struct place place = s->place;
     struct memory_terms terms = s->terms;
     int worth = 0;
-    if (s->has_other) {
-        s->place = s->other;
-        TRY(measure(s, o, enough, err));
-        s->place = place;
-        worth = is_worth_it(s, o);
-    }
-    if (!worth) {
-        s->place = place;
-        s->terms = terms;
-        TRY(measure(s, o, enough, err));
-    }
+    if (s->has_other)
+        TRY(is_worth_it(s, o, enough, &worth, err));
+    if (!worth)
+        put_place(s, &place, &terms);
+    TRY(measure(s, o, enough, err)); /* what was measured already is not measured again */
     s->need = need_of(&s->terms);
     memory_place(&s->place, s->model);
     return 0;

@@ -1,7 +1,6 @@
 /* Memory is planned: an arena is first run dry to count what a layout needs, then backed by one
- * block and run again with the same calls. Allocations are 64-byte aligned, large blocks begin a
- * page.
- */
+ * block and run again with the same calls. Allocations are 64-byte aligned; a block of a page or
+ * more begins one. */
 #ifndef PESC_CORE_ARENA_H
 #define PESC_CORE_ARENA_H
 

@@ -15,4 +15,5 @@ libpesc_a_SOURCES += \
   src/core/rng.c src/core/rng.h \
   src/core/stream.h \
   src/core/tfile.c src/core/tfile.h \
+  src/core/thread.c src/core/thread.h \
   src/core/xxh64.c src/core/xxh64.h

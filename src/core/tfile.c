@@ -61,11 +61,8 @@ int tfile_open(const char *dir, uint64_t bytes, enum tfile_kind kind, struct tfi
             tfile_close(f);
             return -1;
         }
-#ifdef O_DIRECT
     if (kind == TFILE_DIRECT && fcntl(f->fd[0], F_SETFL, O_DIRECT) != 0)
-#endif
-        if (kind == TFILE_DIRECT)
-            f->kind = TFILE_DROPPED;
+        f->kind = TFILE_DROPPED; /* a file system in memory, say */
     *out = f;
     return 0;
 }

@@ -5,11 +5,12 @@
 #include "model/engine_internal.h"
 
 #include "core/tfile.h"
+#include "core/thread.h"
 
-#include <pthread.h>
-#include <signal.h>
 #include <stdlib.h>
 #include <string.h>
+
+enum { STACK = 256 << 10 };
 
 struct job {
     long l;
@@ -77,25 +78,6 @@ static void *work(void *ctx)
     return NULL;
 }
 
-/* It takes no signals: who waits for them must get them. */
-static int start(struct insides *s, struct pesc_error *err)
-{
-    enum { STACK = 256 << 10 };
-    sigset_t all, before;
-    pthread_attr_t a;
-    int e = pthread_attr_init(&a);
-    if (e == 0) {
-        pthread_attr_setstacksize(&a, STACK);
-        sigfillset(&all);
-        pthread_sigmask(SIG_SETMASK, &all, &before);
-        e = pthread_create(&s->thread, &a, work, s);
-        pthread_sigmask(SIG_SETMASK, &before, NULL);
-        pthread_attr_destroy(&a);
-    }
-    s->threaded = e == 0;
-    return e == 0 ? 0 : FAIL(err, MEMORY, "no thread to keep activations: %s", strerror(e));
-}
-
 int insides_open(const char *dir, size_t layer_bytes, long first, long layers, int direct,
                  unsigned char *memory, struct insides **out, struct pesc_error *err)
 {
@@ -120,7 +102,8 @@ int insides_open(const char *dir, size_t layer_bytes, long first, long layers, i
                       &s->file, err),
            fail);
     if (direct)
-        TRY_OR(start(s, err), fail);
+        TRY_OR(thread_start(&s->thread, STACK, work, s, "keep activations", err), fail);
+    s->threaded = direct;
     *out = s;
     return 0;
 fail:

@@ -1,8 +1,8 @@
 #include "config.h"
 #include "model/stream.h"
 
-#include <pthread.h>
-#include <signal.h>
+#include "core/thread.h"
+
 #include <stdlib.h>
 #include <string.h>
 
@@ -117,23 +117,6 @@ static void *read_ahead(void *ctx)
     return NULL;
 }
 
-/* The thread takes no signals: who waits for them must get them, and no handler may interrupt. */
-static int start(struct stream *s)
-{
-    sigset_t all, before;
-    pthread_attr_t a;
-    int e = pthread_attr_init(&a);
-    if (e != 0)
-        return e;
-    pthread_attr_setstacksize(&a, STACK);
-    sigfillset(&all);
-    pthread_sigmask(SIG_SETMASK, &all, &before);
-    e = pthread_create(&s->thread, &a, read_ahead, s);
-    pthread_sigmask(SIG_SETMASK, &before, NULL);
-    pthread_attr_destroy(&a);
-    return e;
-}
-
 static void release(struct stream *s)
 {
     free(s->layer);
@@ -162,10 +145,9 @@ int stream_open(const struct stream_plan *plan, struct stream **out, struct pesc
     pthread_mutex_init(&s->lock, NULL);
     pthread_cond_init(&s->work, NULL);
     pthread_cond_init(&s->ready, NULL);
-    int e = start(s);
-    if (e != 0) {
+    if (thread_start(&s->thread, STACK, read_ahead, s, "stream weights", err) != 0) {
         release(s);
-        return FAIL(err, MEMORY, "no thread to stream weights: %s", strerror(e));
+        return -1;
     }
     *out = s;
     return 0;

@@ -134,24 +134,19 @@ static void pack_rows(uint32_t *to, const struct own *p, long n, long k, long wo
                   cols, words, left * p->size);
 }
 
-/* 16 columns of two rows of bf16, of four of bytes; NULL: zeros. */
-INLINE __m512i pairs(const char *const *row, long at, __mmask16 m)
+/* As tile_bf16_zip, of four rows of bytes; NULL: zeros. */
+INLINE void quads(uint32_t *to, const char *const *row, long n)
 {
-    __m256i a = row[0] ? _mm256_maskz_loadu_epi16(m, row[0] + at) : _mm256_setzero_si256();
-    __m256i b = row[1] ? _mm256_maskz_loadu_epi16(m, row[1] + at) : _mm256_setzero_si256();
-    return _mm512_or_si512(_mm512_cvtepu16_epi32(a),
-                           _mm512_slli_epi32(_mm512_cvtepu16_epi32(b), 16));
-}
-
-INLINE __m512i quads(const char *const *row, long at, __mmask16 m)
-{
-    __m512i sum = _mm512_setzero_si512();
+    for (long at = 0; at < n; at += 16) {
+        __mmask16 m = n - at >= 16 ? 0xffff : (__mmask16)((1u << (n - at)) - 1);
+        __m512i sum = _mm512_setzero_si512();
 #pragma GCC unroll 4
-    for (int i = 3; i >= 0; i--) {
-        __m128i x = row[i] ? _mm_maskz_loadu_epi8(m, row[i] + at) : _mm_setzero_si128();
-        sum = _mm512_or_si512(_mm512_slli_epi32(sum, 8), _mm512_cvtepu8_epi32(x));
+        for (int i = 3; i >= 0; i--) {
+            __m128i x = row[i] ? _mm_maskz_loadu_epi8(m, row[i] + at) : _mm_setzero_si128();
+            sum = _mm512_or_si512(_mm512_slli_epi32(sum, 8), _mm512_cvtepu8_epi32(x));
+        }
+        _mm512_store_si512(to + at, sum);
     }
-    return sum;
 }
 
 /* Rows are further apart than the CPU looks ahead. */
@@ -166,19 +161,22 @@ INLINE void fetch(const struct own *p, long row, long n)
 static TARGET void pack_columns(uint32_t *to, const struct own *p, long n, long k, long words)
 {
     enum { AHEAD = 16 };
-    long each = (long)sizeof(uint32_t) / p->size;
-    for (long i = 0; i < words; i++) {
+    long each = (long)sizeof(uint32_t) / p->size, cols = p->N - n < COLUMNS ? p->N - n : COLUMNS;
+    if (cols < COLUMNS)
+        memset(to, 0, (size_t)(words * COLUMNS) * sizeof *to);
+    for (long i = 0; i < words; i++, to += COLUMNS) {
         const char *rows[4] = {NULL};
         for (long j = 0; j < each && (k + i) * each + j < p->K; j++) {
             rows[j] = (const char *)p->w + (((k + i) * each + j) * p->w_row + n) * p->size;
             fetch(p, (k + i) * each + j + AHEAD, n);
         }
-        for (long c = 0; c < COLUMNS; c += 16) {
-            long left = p->N - n - c;
-            __mmask16 m = left >= 16 ? 0xffff : left <= 0 ? 0 : (__mmask16)((1u << left) - 1);
-            _mm512_store_si512(to + i * COLUMNS + c,
-                               p->size == 2 ? pairs(rows, 2 * c, m) : quads(rows, c, m));
-        }
+        if (!rows[0])
+            memset(to, 0, COLUMNS * sizeof *to);
+        else if (p->size == 2)
+            tile_bf16_zip(to, (const uint16_t *)(const void *)rows[0],
+                          (const uint16_t *)(const void *)rows[1], cols);
+        else
+            quads(to, rows, cols);
     }
 }
 

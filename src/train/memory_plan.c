@@ -5,6 +5,13 @@
 #include <stdio.h>
 #include <string.h>
 
+/* Whether oneDNN is still asked in a step with our own products: for weights' gradients, or for
+ * experts that are not bf16. */
+static int multiplies_floats(const struct model *m)
+{
+    return m->trainable == TRAIN_FULL || (m->crafted && !m->moe.bf16);
+}
+
 /* oneDNN's code and what it copies for each thread, where it makes the products; the threads'
  * stacks; what the allocator keeps. Measured: experiments/bench/NOTES.md. */
 uint64_t memory_margin(const struct model *m, long threads)
@@ -13,7 +20,7 @@ uint64_t memory_margin(const struct model *m, long threads)
     enum { ALONE_OWN = 5 << 20, THREAD_OWN = 1 << 20 };
     const struct model_config *c = &m->c;
     int bf16 = compute_form(m->compute) == DT_BF16;
-    if (bf16 && gemm_has_own())
+    if (bf16 && gemm_has_own() && !multiplies_floats(m))
         return ALONE_OWN + (uint64_t)(threads > 0 ? threads : 1) * THREAD_OWN;
     size_t copied = bf16 ? gemm_copy_bytes(c->vocab_size, c->hidden_size) : 0;
     for (enum layer_tensor t = 0; bf16 && t < LT_COUNT; t++) {

@@ -210,6 +210,37 @@ static void test_tfile_cached(int threads)
     free(b);
 }
 
+/* A disk that fails while layers go there: each pass says so, and none waits for ever. */
+static void test_failing(int direct)
+{
+    struct model *m =
+        small_open(gen_path("m"), &SMALL(.layers = LAYERS), &pesc, TRAIN_ADAPTERS, COMPUTE_F32);
+    struct pesc_error err = {0};
+    struct small_batch g;
+    struct engine *e;
+    struct engine_step s = {.loss_scale = 1};
+    struct engine_choices c = {.disk_layers = LAYERS, .disk_direct = direct, .keep_dir = gen_dir};
+    struct rlimit was, small;
+    small_batch(&g, m->c.vocab_size, 1, 3, three);
+    must_do(engine_open(m, g.b.T, g.b.S, 1, &c, &e, &err), &err);
+    must_do(engine_train(e, &g.b, &s, &err), &err);
+    getrlimit(RLIMIT_FSIZE, &was);
+    small = (struct rlimit){4096, was.rlim_max};
+    signal(SIGXFSZ, SIG_IGN);
+    setrlimit(RLIMIT_FSIZE, &small);
+    for (int pass = 0; pass < 2; pass++) {
+        struct pesc_error failed = {0};
+        int rc = engine_train(e, &g.b, &s, &failed);
+        is_error(rc, &failed, "E-IO-FULL", 9,
+                 direct ? "past the page cache: layers cannot be written"
+                        : "in the page cache: layers cannot be written");
+    }
+    setrlimit(RLIMIT_FSIZE, &was);
+    engine_close(e);
+    small_batch_free(&g);
+    model_close(m);
+}
+
 static void test_kinds(enum compute compute)
 {
     test_same("llama", &SMALL(.layers = LAYERS), &pesc, compute);
@@ -231,6 +262,8 @@ int main(void)
     test_products();
     test_spill_file();
     test_tfile();
+    test_failing(0);
+    test_failing(1);
     test_tfile_cached(1);
     test_tfile_cached(3);
     return gen_end();
