@@ -45,7 +45,6 @@ static struct pass begin(struct engine *e, const struct batch *b, const struct e
 {
     const struct model *m = e->m;
     arena_reset(&e->block, 0); /* a pass that failed left it as it was */
-    e->backward = 0;
     profile_phase(gemm_profile(m->gemm), PHASE_FORWARD);
     profile_to(gemm_profile(m->gemm), STAGE_POINTWISE);
     engine_positions(e, b);
@@ -248,7 +247,7 @@ int engine_train(struct engine *e, const struct batch *b, struct engine_step *s,
     memset(e->y, 0, (size_t)(T * D) * sizeof *e->y);
     rmsnorm_bwd(e->y, m->grad_norm, e->dx, e->x, weights_outer(m->weights)->norm, r, T, D);
     float *dx = e->y;
-    p.recompute = e->backward = 1;
+    p.recompute = 1;
     for (long l = m->c.num_layers; l-- > e->lowest;) {
         struct layer_weights w;
         size_t mark = arena_mark(&e->block);

@@ -162,12 +162,9 @@ static int ask(struct insides *s, long l, int write, struct pesc_error *err)
     return 0;
 }
 
-unsigned char *insides_memory(struct insides *s, long l, int fresh)
+unsigned char *insides_memory(struct insides *s, long l)
 {
-    if (!fresh)
-        return memory_of(s, l);
-    (void)settle(s, l, NULL); /* an error stays, and is told when the layer is put */
-    s->holds[buffer_of(s, l)] = -1;
+    (void)settle(s, l, NULL); /* an error stays, and is told when the layer is put or got */
     return memory_of(s, l);
 }
 

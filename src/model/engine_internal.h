@@ -12,7 +12,6 @@ struct engine {
     int train;
     long lowest;               /* layers below train nothing (model_lowest) */
     int back;                  /* this pass has a backward one */
-    int backward;              /* which it is */
     long keep_from;            /* layers from here on are kept in full */
     long disk_from;            /* and from here on at least in a file */
     struct tfile *spill;       /* NULL: inputs are in memory */
@@ -49,13 +48,13 @@ struct block_saved {
  * is still there when the backward pass asks again. */
 struct block_saved engine_block(struct engine *e, long l, long T);
 
-/* engine_insides.c: memory for the inside of a layer that is kept in the file; fresh: nothing there
- * is wanted any more. Then the inside goes there, and comes back for the backward pass, which goes
- * from the last layer to the first. */
+/* engine_insides.c: memory for the inside of a layer that is kept in the file, when nothing else is
+ * on its way there. Then the inside goes to the file, and comes back for the backward pass, which
+ * goes from the last layer to the first. */
 int insides_open(const char *dir, size_t layer_bytes, long first, long layers, int direct,
                  unsigned char *memory, struct insides **out, struct pesc_error *err) MUST_USE;
 void insides_close(struct insides *s);
-unsigned char *insides_memory(struct insides *s, long l, int fresh);
+unsigned char *insides_memory(struct insides *s, long l);
 int engine_put(struct engine *e, long l, struct pesc_error *err) MUST_USE;
 int engine_get(struct engine *e, long l, struct pesc_error *err) MUST_USE;
 

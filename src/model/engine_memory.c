@@ -114,7 +114,7 @@ struct block_saved engine_block(struct engine *e, long l, long T)
     if (l < e->disk_from)
         return lay_block(&e->block, &e->block, e, l, T);
     unsigned char *at = l < e->keep_from
-                            ? insides_memory(e->insides, l, !e->backward)
+                            ? insides_memory(e->insides, l)
                             : e->full.base + (size_t)(l - e->keep_from) * e->full_layer;
     struct arena own = {.base = at, .cap = e->full_layer};
     struct block_saved s = lay_block(&own, &e->block, e, l, T);

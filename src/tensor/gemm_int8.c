@@ -83,7 +83,7 @@ static long columns(long T, long N, long results)
     return parts > 1 ? ((N + parts - 1) / parts + LANES - 1) / LANES * LANES : N;
 }
 
-/* From one row of codes to the next: whole words. */
+/* From one row of codes to the next: whole words. What fills them up meets zeros. */
 static long code_row(long n)
 {
     return (n + 3) / 4 * 4;
@@ -207,7 +207,6 @@ static void quantise(struct gemm *g, const float *x, const uint16_t *x16, const 
             encode_scaled(code, row, s, 127 / most, n);
         else
             encode(code, row, 127 / most, n);
-        memset(code + n, ZERO, (size_t)(row_bytes - n));
     }
     profile_to(g->profile, was);
 }

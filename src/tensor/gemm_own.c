@@ -6,7 +6,8 @@
  * own, a row depends on no other, and operands may have gaps.
  *
  * A block of 64 columns is words of neighbours along the sum (two bf16, four bytes): word (k, n) at
- * 64 k + n, zeros up to 16 words and 64 columns. */
+ * 64 k + n, zeros up to 16 words. Columns that there are not hold anything: so do their results,
+ * which go nowhere. */
 #include "config.h"
 #include "core/hot.h"
 #include "core/isa.h"
@@ -162,8 +163,6 @@ static TARGET void pack_columns(uint32_t *to, const struct own *p, long n, long 
 {
     enum { AHEAD = 16 };
     long each = (long)sizeof(uint32_t) / p->size, cols = p->N - n < COLUMNS ? p->N - n : COLUMNS;
-    if (cols < COLUMNS)
-        memset(to, 0, (size_t)(words * COLUMNS) * sizeof *to);
     for (long i = 0; i < words; i++, to += COLUMNS) {
         const char *rows[4] = {NULL};
         for (long j = 0; j < each && (k + i) * each + j < p->K; j++) {

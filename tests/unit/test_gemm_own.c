@@ -146,6 +146,11 @@ static void test_codes(struct gemm *g, long T, long N, long K)
     struct made m[2] = {made_new(T, N, K), made_new(T, N, K)};
     for (int i = 0; i < 2; i++)
         make(g, i ? 1 : -1, &m[i], &c.W, xf, NULL, dyf, NULL, T);
+    double *sum = DOUBLES(T * K);
+    for (long i = 0; i < T * K; i++)
+        sum[i] = (double)m[1].dx[i] + 1;
+    ok(close_to(m[1].sum, sum, T * K, 1e-6, "sum"), "codes T=%ld N=%ld K=%ld: added", T, N, K);
+    free(sum);
     ok(made_same(&m[0], &m[1], T, N, K), "codes T=%ld N=%ld K=%ld: our own as oneDNN's", T, N, K);
     made_free(&m[0]), made_free(&m[1]);
     free(c.code), free(c.scale), free(c.shifts), free(x), free(dy), free(xf), free(dyf);
