@@ -1,4 +1,4 @@
--- The history's schema, version 3 (SQLite >= 3.37 for STRICT; no extensions). The views are the
+-- The history's schema, version 4 (SQLite >= 3.37 for STRICT; no extensions). The views are the
 -- documented contract; tables may grow columns. Run within one transaction by db.c.
 PRAGMA application_id = 0x50455343; -- "PESC"
 CREATE TABLE meta(key TEXT PRIMARY KEY, value TEXT NOT NULL) STRICT, WITHOUT ROWID;
@@ -84,22 +84,43 @@ CREATE TABLE metric( -- clustered by (run,key,step): a curve is one contiguous r
   t_ms INTEGER NOT NULL, PRIMARY KEY(run_id,key_id,step)) STRICT, WITHOUT ROWID;
 CREATE TABLE router_layer(run_id INTEGER NOT NULL REFERENCES run ON DELETE CASCADE,
     layer INTEGER NOT NULL, step INTEGER NOT NULL,
-  entropy REAL, aux_loss REAL, z_loss REAL, dropped REAL, PRIMARY KEY(run_id,layer,step)) STRICT,
-    WITHOUT ROWID;
+  entropy REAL, aux_loss REAL, z_loss REAL, dropped REAL,
+  -- since version 4: mean probability of the first choice; tokens since the last report
+  top1 REAL, tokens INTEGER, PRIMARY KEY(run_id,layer,step)) STRICT, WITHOUT ROWID;
 CREATE TABLE router_expert(run_id INTEGER NOT NULL REFERENCES run ON DELETE CASCADE,
     layer INTEGER NOT NULL, expert INTEGER NOT NULL,
-  step INTEGER NOT NULL, load REAL, prob REAL, PRIMARY KEY(run_id,layer,expert,step)) STRICT,
-    WITHOUT ROWID;
+  step INTEGER NOT NULL, load REAL, prob REAL,
+  first REAL,                            -- since version 4: share of all first choices
+  PRIMARY KEY(run_id,layer,expert,step)) STRICT, WITHOUT ROWID;
 CREATE TABLE router_domain(              -- load of an expert among the tokens of one data domain
   run_id INTEGER NOT NULL REFERENCES run ON DELETE CASCADE, layer INTEGER NOT NULL,
     expert INTEGER NOT NULL,
   domain TEXT NOT NULL, step INTEGER NOT NULL, load REAL,
+  prob REAL, first REAL,                 -- since version 4
     PRIMARY KEY(run_id,layer,expert,domain,step)) STRICT, WITHOUT ROWID;
+-- Since version 4: a layer as the tokens of one domain see it; and what an evaluation saw, domain
+-- '' being all of its tokens.
+CREATE TABLE router_domain_layer(
+  run_id INTEGER NOT NULL REFERENCES run ON DELETE CASCADE, layer INTEGER NOT NULL,
+  domain TEXT NOT NULL, step INTEGER NOT NULL, entropy REAL, top1 REAL, tokens INTEGER,
+  PRIMARY KEY(run_id,layer,domain,step)) STRICT, WITHOUT ROWID;
+CREATE TABLE router_eval(
+  run_id INTEGER NOT NULL REFERENCES run ON DELETE CASCADE, step INTEGER NOT NULL,
+  task TEXT NOT NULL, domain TEXT NOT NULL, layer INTEGER NOT NULL, expert INTEGER NOT NULL,
+  load REAL, prob REAL, first REAL,
+  PRIMARY KEY(run_id,step,task,domain,layer,expert)) STRICT, WITHOUT ROWID;
+CREATE TABLE router_eval_layer(
+  run_id INTEGER NOT NULL REFERENCES run ON DELETE CASCADE, step INTEGER NOT NULL,
+  task TEXT NOT NULL, domain TEXT NOT NULL, layer INTEGER NOT NULL,
+  entropy REAL, top1 REAL, tokens INTEGER,
+  PRIMARY KEY(run_id,step,task,domain,layer)) STRICT, WITHOUT ROWID;
 CREATE TABLE eval(id INTEGER PRIMARY KEY, run_id INTEGER NOT NULL
     REFERENCES run ON DELETE CASCADE, step INTEGER NOT NULL,
   task TEXT NOT NULL, metric TEXT NOT NULL, value REAL, stderr REAL, n INTEGER NOT NULL,
     dataset_id INTEGER REFERENCES dataset,
-  config TEXT NOT NULL DEFAULT '{}', t_ms INTEGER NOT NULL, UNIQUE(run_id,step,task,metric)) STRICT;
+  config TEXT NOT NULL DEFAULT '{}', t_ms INTEGER NOT NULL,
+  lo REAL, hi REAL,                      -- since version 4: 95 % confidence; NULL: unknown
+  UNIQUE(run_id,step,task,metric)) STRICT;
 CREATE TABLE artifact(id INTEGER PRIMARY KEY, run_id INTEGER REFERENCES run ON DELETE SET NULL,
   kind TEXT NOT NULL CHECK(kind IN('checkpoint','adapter','pack','log','config','other')),
     path TEXT NOT NULL, step INTEGER,
@@ -160,11 +181,39 @@ CREATE VIEW v_plan AS SELECT r.uuid, r.name AS run, p.seq, p.budget_bytes, p.pea
   round(100.0*p.real_tokens_per_s/p.tokens_per_s-100, 2) AS step_error, -- of a step's seconds
   p.seconds, p.real_seconds, p.disk_bytes, p.traffic_bytes, p.terms, p.places
   FROM plan p JOIN run r ON r.id=p.run_id WHERE r.deleted_ms IS NULL;
-CREATE VIEW v_router AS SELECT x.run_id, x.layer, x.step, max(x.load)*count(*) AS max_over_mean,
-    min(x.load)*count(*) AS min_over_mean,
-  sum(x.load < 0.1/ (SELECT c.n_experts FROM run r JOIN crafted c ON c.id=r.crafted_id
-    WHERE r.id=x.run_id)) AS dead_experts
-  FROM router_expert x GROUP BY x.run_id,x.layer,x.step;
+CREATE VIEW v_router AS SELECT r.uuid, x.run_id, r.name AS run, x.layer, x.step,
+  max(x.load)*count(*) AS max_over_mean, min(x.load)*count(*) AS min_over_mean,
+  sum(x.load < 0.1/(SELECT c.n_experts FROM crafted c WHERE c.id=r.crafted_id)) AS dead_experts,
+  max(x.first)*count(*) AS first_max_over_mean,
+  l.entropy, l.top1, l.aux_loss, l.tokens
+  FROM router_expert x JOIN run r ON r.id=x.run_id
+  LEFT JOIN router_layer l ON l.run_id=x.run_id AND l.layer=x.layer AND l.step=x.step
+  GROUP BY x.run_id, x.layer, x.step;
+CREATE VIEW v_router_domain AS SELECT r.uuid, x.run_id, r.name AS run, x.layer, x.domain, x.step,
+  max(x.load)*count(*) AS max_over_mean, min(x.load)*count(*) AS min_over_mean,
+  sum(x.load < 0.1/(SELECT c.n_experts FROM crafted c WHERE c.id=r.crafted_id)) AS dead_experts,
+  max(x.first)*count(*) AS first_max_over_mean,
+  l.entropy, l.top1, l.tokens
+  FROM router_domain x JOIN run r ON r.id=x.run_id
+  LEFT JOIN router_domain_layer l ON l.run_id=x.run_id AND l.layer=x.layer AND l.domain=x.domain
+    AND l.step=x.step
+  GROUP BY x.run_id, x.layer, x.domain, x.step;
+CREATE VIEW v_router_eval AS SELECT r.uuid, x.run_id, r.name AS run, x.task, x.domain, x.layer,
+  x.step, max(x.load)*count(*) AS max_over_mean, min(x.load)*count(*) AS min_over_mean,
+  sum(x.load < 0.1/(SELECT c.n_experts FROM crafted c WHERE c.id=r.crafted_id)) AS dead_experts,
+  max(x.first)*count(*) AS first_max_over_mean,
+  l.entropy, l.top1, l.tokens
+  FROM router_eval x JOIN run r ON r.id=x.run_id
+  LEFT JOIN router_eval_layer l ON l.run_id=x.run_id AND l.step=x.step AND l.task=x.task
+    AND l.domain=x.domain AND l.layer=x.layer
+  GROUP BY x.run_id, x.step, x.task, x.domain, x.layer;
+CREATE VIEW v_eval AS SELECT r.uuid, r.id AS run_id, r.name AS run, e.step, e.task, e.metric,
+  coalesce(e.value,'NaN') AS value, e.lo, e.hi, e.stderr, e.n, e.config,
+  datetime(e.t_ms/1000,'unixepoch') AS at
+  FROM eval e JOIN run r ON r.id=e.run_id WHERE r.deleted_ms IS NULL;
+CREATE VIEW v_event AS SELECT r.uuid, r.id AS run_id, r.name AS run, e.step, e.level, e.code,
+  e.text, datetime(e.t_ms/1000,'unixepoch') AS at
+  FROM event e JOIN run r ON r.id=e.run_id WHERE r.deleted_ms IS NULL;
 CREATE VIEW v_lineage AS SELECT p.name||'@'||p.version AS pack, p.digest, r.uuid AS run, r.name
     AS run_name, c.config_sha256 AS crafted,
   m.name AS base, m.fingerprint AS base_fingerprint,
@@ -179,4 +228,4 @@ CREATE VIEW v_lineage AS SELECT p.name||'@'||p.version AS pack, p.digest, r.uuid
 INSERT INTO metric_key(name, unit, goal, help) VALUES
   ('train/loss', 'nats', 'min', 'training loss of a step, balance loss included'),
   ('valid/loss', 'nats', 'min', 'mean cross entropy per scored token of the validation data');
-PRAGMA user_version = 3;
+PRAGMA user_version = 4;
