@@ -79,11 +79,12 @@ int history_event(struct history *h, long step, const char *level, const char *c
     return queue_add(&h->queue, r, one_of(level, levels, "info"), code, text);
 }
 
-int history_eval(struct history *h, long step, const char *task, const char *metric, double value,
-                 double stderr_, long n)
+int history_eval(struct history *h, long step, const struct history_score *s)
 {
-    struct row r = {.kind = ROW_EVAL, .step = step, .x = value, .y = stderr_, .n = n};
-    return queue_add(&h->queue, r, task, metric, NULL);
+    struct row r = {.kind = ROW_EVAL, .step = step, .x = s->value, .y = s->stderr_, .n = s->n};
+    r.lo = s->lo;
+    r.hi = s->hi;
+    return queue_add(&h->queue, r, s->task, s->metric, s->config ? s->config : "{}");
 }
 
 int history_artifact(struct history *h, const char *kind, const char *path, long step,

@@ -65,6 +65,14 @@ struct history_run {
 int history_run_start(struct history *h, const char *uuid, const struct history_run *r,
                       struct pesc_error *err) MUST_USE;
 
+/* One figure of an evaluation: a row of the table eval. */
+struct history_score {
+    const char *task, *metric;     /* the task of one domain is "task/domain" */
+    double value, stderr_, lo, hi; /* lo, hi: 95 % confidence; NaN: not known */
+    long n;                        /* scored items */
+    const char *config;            /* JSON: how it was scored; NULL: {} */
+};
+
 /* Rows are queued in memory (texts copied) and written by history_flush, which the caller calls
  * about once a second; a busy or full database keeps the rows queued and reports it. NaN is stored
  * as NULL, infinities as they are. Logging the same key and step again replaces the value. The
@@ -80,8 +88,7 @@ int history_router_domain(struct history *h, int layer, int expert, const char *
                           double load);
 int history_event(struct history *h, long step, const char *level, const char *code,
                   const char *text);
-int history_eval(struct history *h, long step, const char *task, const char *metric, double value,
-                 double stderr_, long n);
+int history_eval(struct history *h, long step, const struct history_score *s);
 int history_artifact(struct history *h, const char *kind, const char *path, long step,
                      const char *sha256, long long bytes);
 int history_progress(struct history *h, long last_step, long long tokens_seen); /* and heartbeat */
@@ -103,10 +110,9 @@ struct history_pack {
         *manifest;
 };
 int history_pack(struct history *h, const struct history_pack *p, struct pesc_error *err) MUST_USE;
-/* An evaluation outside of training; run_uuid must exist. */
-int history_eval_of(struct history *h, const char *run_uuid, long step, const char *task,
-                    const char *metric, double value, double stderr_, long n,
-                    struct pesc_error *err) MUST_USE;
+/* An evaluation outside of training, all of it in one transaction; run_uuid must exist. */
+int history_eval_of(struct history *h, const char *run_uuid, long step,
+                    const struct history_score *rows, long n, struct pesc_error *err) MUST_USE;
 
 /* Default path: $PESC_DB, else $XDG_DATA_HOME/pesc/history.db, else ~/.local/share/pesc/history.db;
  * the caller passes the environment's values (NULL when unset). Makes the last two's folder (mode

@@ -108,10 +108,7 @@ static const char *const insert_sql[] = {
                    " VALUES(?1,?2,?3,?4,?5,?6) ON CONFLICT DO UPDATE SET load = excluded.load",
     [ROW_EVENT] = "INSERT INTO event(run_id, step, level, code, text, t_ms)"
                   " VALUES(?1,?2,?3,?4,?5,?6)",
-    [ROW_EVAL] = "INSERT INTO eval(run_id, step, task, metric, value, stderr, n, t_ms)"
-                 " VALUES(?1,?2,?3,?4,?5,?6,?7,?8) ON CONFLICT(run_id, step, task, metric) DO"
-                 " UPDATE SET value = excluded.value, stderr = excluded.stderr, n = excluded.n,"
-                 " t_ms = excluded.t_ms",
+    [ROW_EVAL] = EVAL_INSERT,
     [ROW_ARTIFACT] = "INSERT INTO artifact(run_id, kind, path, step, sha256, bytes, state,"
                      " created_ms) VALUES(?1,?2,?3,?4,?5,?6,'complete',?7)"
                      " ON CONFLICT(path, sha256) DO UPDATE SET run_id = excluded.run_id,"
@@ -162,7 +159,8 @@ static int bind_row(sqlite3_stmt *st, const struct row *r, long long run_id, lon
     case ROW_EVAL:
         bad |= put_int(st, 2, r->step) | put_text(st, 3, r->text[0]) | put_text(st, 4, r->text[1]) |
                put_real(st, 5, r->x) | put_real(st, 6, r->y) | put_int(st, 7, r->n) |
-               put_int(st, 8, r->t_ms);
+               put_int(st, 8, r->t_ms) | put_real(st, 9, r->lo) | put_real(st, 10, r->hi) |
+               put_text(st, 11, r->text[2]);
         break;
     case ROW_ARTIFACT:
         bad |= put_text(st, 2, r->text[0]) | put_text(st, 3, r->text[1]) | put_int(st, 4, r->step) |

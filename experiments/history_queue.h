@@ -12,6 +12,7 @@ struct row {
     long step;
     long long t_ms, n; /* n: scored items or bytes */
     double x, y;       /* value and stderr, load and prob, entropy and aux */
+    double lo, hi;     /* of a value */
     char *text[3];
 };
 
@@ -27,6 +28,13 @@ struct queue {
     struct metric_name *names;
     size_t n_names;
 };
+
+/* ?1 run_id, step, task, metric, value, stderr, n, t_ms, lo, hi, config. */
+#define EVAL_INSERT                                                                                \
+    "INSERT INTO eval(run_id, step, task, metric, value, stderr, n, t_ms, lo, hi, config)"         \
+    " VALUES(?1,?2,?3,?4,?5,?6,?7,?8,?9,?10,?11) ON CONFLICT(run_id, step, task, metric) DO"       \
+    " UPDATE SET value = excluded.value, stderr = excluded.stderr, n = excluded.n,"                \
+    " t_ms = excluded.t_ms, lo = excluded.lo, hi = excluded.hi, config = excluded.config"
 
 /* Copies the texts (NULL stays NULL); -1 when the row was dropped. */
 int queue_add(struct queue *q, struct row row, const char *a, const char *b, const char *c);

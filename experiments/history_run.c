@@ -307,22 +307,19 @@ int history_pack(struct history *h, const struct history_pack *p, struct pesc_er
     return alone(h, rc, err);
 }
 
-int history_eval_of(struct history *h, const char *run_uuid, long step, const char *task,
-                    const char *metric, double value, double stderr_, long n,
-                    struct pesc_error *err)
+int history_eval_of(struct history *h, const char *run_uuid, long step,
+                    const struct history_score *rows, long n, struct pesc_error *err)
 {
     long long id = 0;
     TRY(db_begin(&h->db, PATIENCE_MS, err));
     int rc = db_int(&h->db, err, &id, "SELECT id FROM run WHERE uuid = ?1", "s", run_uuid);
     if (rc == 0 && !id)
         rc = FAIL(err, DB_RUN, "run %s is not in %s", run_uuid, h->db.path);
-    if (rc == 0)
-        rc = db_run(&h->db, err,
-                    "INSERT INTO eval(run_id, step, task, metric, value, stderr, n, t_ms)"
-                    " VALUES(?1,?2,?3,?4,?5,?6,?7,?8) ON CONFLICT(run_id, step, task, metric)"
-                    " DO UPDATE SET value = excluded.value, stderr = excluded.stderr,"
-                    " n = excluded.n, t_ms = excluded.t_ms",
-                    "iissddii", id, (long long)step, task, metric, value, stderr_, (long long)n,
-                    now_ms());
+    for (long i = 0; i < n && rc == 0; i++) {
+        const struct history_score *s = &rows[i];
+        rc = db_run(&h->db, err, EVAL_INSERT, "iissddiidds", id, (long long)step, s->task,
+                    s->metric, s->value, s->stderr_, (long long)s->n, now_ms(), s->lo, s->hi,
+                    s->config ? s->config : "{}");
+    }
     return alone(h, rc, err);
 }

@@ -8,7 +8,8 @@ libpesc_a_SOURCES += \
   experiments/identity.c \
   experiments/query.c experiments/query.h experiments/query_find.c \
   experiments/rundir.c experiments/rundir.h \
-  experiments/schema.h
+  experiments/schema.h \
+  experiments/scores.c experiments/scores.h
 
 # The schema is written as SQL and embedded as one C string.
 nodist_libpesc_a_SOURCES = experiments/schema_sql.c

@@ -87,3 +87,7 @@ TESTS += tests/unit/test_layers
 tests_unit_test_layers_SOURCES = tests/unit/test_layers.c $(small_model)
 tests_unit_test_layers_LDFLAGS = -Wl,--wrap=pread -Wl,--wrap=pread64 -Wl,--wrap=pwrite \
   -Wl,--wrap=pwrite64
+# How sure figures are.
+check_PROGRAMS += tests/unit/test_interval
+TESTS += tests/unit/test_interval
+tests_unit_test_interval_SOURCES = tests/unit/test_interval.c

@@ -264,22 +264,24 @@ static void record(const struct session *s, const struct options *o, const struc
     char path[PATH_CAP];
     struct history *h = NULL;
     struct pesc_error e = {0};
+    const struct eval_sum *all = &s->all;
     const char *task = dataset_source_at(s->data, 0)->name, *run = s->pack.run_uuid;
-    const struct {
-        const char *metric;
-        double value, error;
-        long n;
-    } rows[] = {
-        {"loss", eval_loss(&s->all), 0, s->all.scored},
-        {"perplexity", exp(eval_loss(&s->all)), 0, s->all.scored},
-        {"accuracy", eval_accuracy(&s->all), eval_stderr(&s->all), s->all.scored},
-        {"exact_match", eval_exact_match(&s->all), eval_exact_stderr(&s->all), s->all.answers}};
+    double loss = eval_loss(all), exact = eval_exact_match(all);
+    struct interval of = interval_mean(loss, eval_loss_stderr(all)), exp_of = interval_exp(of),
+                    hits = clusters_share(&all->hits),
+                    exacts = interval_share(exact, (double)all->answers);
+    const struct history_score rows[] = {
+        {task, "loss", loss, eval_loss_stderr(all), of.lo, of.hi, all->scored, NULL},
+        {task, "perplexity", exp(loss), NAN, exp_of.lo, exp_of.hi, all->scored, NULL},
+        {task, "accuracy", eval_accuracy(all), eval_stderr(all), hits.lo, hits.hi, all->scored,
+         NULL},
+        {task, "exact_match", exact, eval_exact_stderr(all), exacts.lo, exacts.hi, all->answers,
+         NULL}};
     if (!*run || s->knock_out.layer >= 0 || cli_db_path(o->db, path, &e) != 0 || !path_exists(path))
         return;
     int rc = history_open(path, &h, &e);
-    for (size_t i = 0; rc == 0 && i < sizeof rows / sizeof *rows; i++)
-        rc = history_eval_of(h, run, s->pack.run_step, task, rows[i].metric, rows[i].value,
-                             rows[i].error, rows[i].n, &e);
+    if (rc == 0)
+        rc = history_eval_of(h, run, s->pack.run_step, rows, sizeof rows / sizeof *rows, &e);
     if (rc != 0 && e.code != PESC_E_DB_RUN) /* a run of another machine is no fault */
         note(notes, "W-DB-OFF", "the evaluation is not recorded: %s", e.text);
     history_close(h);

@@ -1,6 +1,9 @@
 #include "config.h"
 #include "cli/recorder.h"
 
+#include "experiments/scores.h"
+
+#include <math.h>
 #include <string.h>
 #include <time.h>
 
@@ -108,19 +111,26 @@ static void on_eval(void *ctx, const struct eval_metrics *m)
     char task[512];
     snprintf(task, sizeof task, "%s%s%s", m->task, m->domain ? "/" : "",
              m->domain ? m->domain : "");
+    const struct history_score rows[] = {
+        {task, "loss", m->loss, m->loss_stderr, m->loss_ci.lo, m->loss_ci.hi, m->n, NULL},
+        {task, "perplexity", m->perplexity, NAN, m->perplexity_ci.lo, m->perplexity_ci.hi, m->n,
+         NULL},
+        {task, "accuracy", m->accuracy, m->accuracy_stderr, m->accuracy_ci.lo, m->accuracy_ci.hi,
+         m->n, NULL},
+        {task, "exact_match", m->exact_match, m->exact_stderr, m->exact_ci.lo, m->exact_ci.hi,
+         m->answers, NULL}};
+    enum { ROWS = sizeof rows / sizeof *rows };
     progress_eval(r->progress, m);
-    append(r, json_pack("{s:s, s:I, s:s, s:o, s:o, s:o, s:o, s:I}", "event", "eval", "step",
-                        (json_int_t)m->step, "task", task, "loss", json_real_or_text(m->loss),
-                        "perplexity", json_real_or_text(m->perplexity), "accuracy",
-                        json_real_or_text(m->accuracy), "exact_match",
-                        json_real_or_text(m->exact_match), "n", (json_int_t)m->n));
+    json_t *line = json_pack("{s:s, s:I, s:s, s:I}", "event", "eval", "step", (json_int_t)m->step,
+                             "task", task, "n", (json_int_t)m->n);
+    for (int i = 0; i < ROWS; i++)
+        json_put(&line, rows[i].metric, json_real_or_text(rows[i].value));
+    json_put(&line, "rows", scores_json(rows, ROWS));
+    append(r, line);
     if (!r->history)
         return;
-    history_eval(r->history, m->step, task, "loss", m->loss, 0, m->n);
-    history_eval(r->history, m->step, task, "perplexity", m->perplexity, 0, m->n);
-    history_eval(r->history, m->step, task, "accuracy", m->accuracy, 0, m->n);
-    history_eval(r->history, m->step, task, "exact_match", m->exact_match, m->exact_stderr,
-                 m->answers);
+    for (int i = 0; i < ROWS; i++)
+        history_eval(r->history, m->step, &rows[i]);
     if (!m->domain)
         history_metric(r->history, "valid/loss", m->step, m->loss);
 }

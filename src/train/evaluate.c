@@ -31,6 +31,8 @@ static void add_batch(const struct batch *b, const float *losses, const int32_t 
             to[i]->samples++;
             to[i]->answers += own.answers;
             to[i]->exact += own.exact;
+            clusters_add(&to[i]->losses, own.loss, (double)own.scored);
+            clusters_add(&to[i]->hits, (double)own.correct, (double)own.scored);
         }
     }
 }
@@ -94,14 +96,14 @@ double eval_accuracy(const struct eval_sum *s)
     return s->scored ? (double)s->correct / (double)s->scored : NAN;
 }
 
-static double share_stderr(double p, long n)
+double eval_loss_stderr(const struct eval_sum *s)
 {
-    return n ? sqrt(p * (1 - p) / (double)n) : NAN;
+    return clusters_stderr(&s->losses);
 }
 
 double eval_stderr(const struct eval_sum *s)
 {
-    return share_stderr(eval_accuracy(s), s->scored);
+    return clusters_stderr(&s->hits);
 }
 
 double eval_exact_match(const struct eval_sum *s)
@@ -111,5 +113,6 @@ double eval_exact_match(const struct eval_sum *s)
 
 double eval_exact_stderr(const struct eval_sum *s)
 {
-    return share_stderr(eval_exact_match(s), s->answers);
+    double p = eval_exact_match(s);
+    return s->answers ? sqrt(p * (1 - p) / (double)s->answers) : NAN;
 }

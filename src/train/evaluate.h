@@ -4,12 +4,14 @@
 
 #include "core/batch.h"
 #include "model/engine.h"
+#include "train/interval.h"
 #include "train/routing.h"
 
 struct eval_sum {
     double loss; /* summed cross-entropy */
     long scored, correct, samples;
     long answers, exact; /* samples with scored tokens; those with every one of them right */
+    struct clusters losses, hits; /* the same by sample, for the intervals */
 };
 /* Batches 0..n_batches-1, in several passes where one has more tokens than the engine's room.
  * domain[n_domains] may be NULL; all gets the total. routing, of a crafted model with as many
@@ -20,7 +22,9 @@ int evaluate(struct engine *e, const struct batch_source *data, long n_batches,
              struct pesc_error *err) MUST_USE;
 double eval_loss(const struct eval_sum *s);     /* mean, NaN without scored tokens */
 double eval_accuracy(const struct eval_sum *s); /* 0..1, NaN likewise */
-double eval_stderr(const struct eval_sum *s);   /* of the accuracy */
+/* Of loss and accuracy, by samples, whose tokens are alike; NaN with fewer than two. */
+double eval_loss_stderr(const struct eval_sum *s);
+double eval_stderr(const struct eval_sum *s);
 /* Share of the answers whose every scored token is the most probable one after the true tokens
  * before it. When the end token is scored too, that is exactly when greedy decoding gives the
  * answer and stops there. NaN without answers. */

@@ -3,6 +3,7 @@
 #define PESC_TRAIN_EVENTS_H
 
 #include "core/error.h"
+#include "train/interval.h"
 
 struct step_metrics {
     long step; /* 1 is the first update */
@@ -33,6 +34,8 @@ struct eval_metrics {
     double accuracy;                  /* of the next token, over scored tokens */
     double exact_match, exact_stderr; /* share of answers with every token right */
     long n, answers;                  /* scored tokens; records that have any */
+    double loss_stderr, accuracy_stderr;
+    struct interval loss_ci, perplexity_ci, accuracy_ci, exact_ci; /* 95 % confidence */
 };
 
 /* Any member may be NULL. A listener that fails must not stop the training: it notes and returns.

@@ -171,7 +171,14 @@ static int run_eval(struct run *u, long step, struct pesc_error *err)
                                  .exact_match = eval_exact_match(s),
                                  .exact_stderr = eval_exact_stderr(s),
                                  .n = s->scored,
-                                 .answers = s->answers};
+                                 .answers = s->answers,
+                                 .loss_stderr = eval_loss_stderr(s),
+                                 .accuracy_stderr = eval_stderr(s),
+                                 .loss_ci = interval_mean(eval_loss(s), eval_loss_stderr(s)),
+                                 .accuracy_ci = clusters_share(&s->hits),
+                                 .exact_ci =
+                                     interval_share(eval_exact_match(s), (double)s->answers)};
+        m.perplexity_ci = interval_exp(m.loss_ci);
         u->sink->eval(u->sink->ctx, &m);
     }
     return 0;

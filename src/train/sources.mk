@@ -8,6 +8,7 @@ libpesc_a_SOURCES += \
 libpesc_a_SOURCES += \
   src/train/calibrate.c src/train/calibrate.h \
   src/train/evaluate.c src/train/evaluate.h \
+  src/train/interval.c src/train/interval.h \
   src/train/loop.c src/train/loop.h \
   src/train/memory_plan.c src/train/memory_plan.h \
   src/train/passes.c src/train/passes.h \

@@ -62,7 +62,8 @@ static int newer(struct history *h, const char *dir)
                 history_router_domain(h, l, e, "chat", s, even);
             }
         }
-    history_eval(h, 120, "arc", "accuracy", 0.5, 0.05, 100);
+    history_eval(h, 120,
+                 &(struct history_score){"arc", "accuracy", 0.5, 0.05, 0.40, 0.60, 100, NULL});
     history_artifact(h, "checkpoint", "ckpt/120", 120, "cccc", 4096);
     history_event(h, 120, "warn", "W-TEST", "seen\033[0m");
     history_progress(h, 120, 9999);

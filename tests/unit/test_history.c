@@ -145,7 +145,8 @@ static void test_rows(void)
     history_event(h, 3, "shouting", name, text);
     strcpy(name, "gone"); /* texts are copied */
     strcpy(text, "gone");
-    history_eval(h, 5, "arc", "accuracy", 0.5, NAN, 100);
+    history_eval(h, 5,
+                 &(struct history_score){"arc", "accuracy", 0.5, NAN, -INFINITY, NAN, 100, NULL});
     history_artifact(h, "checkpoint", "/runs/first/ckpt/5", 5, "aa", 1234);
     history_progress(h, 5, 5000);
     is_long(history_queued(h), 26, "rows wait");
@@ -159,7 +160,10 @@ static void test_rows(void)
     is_str(ask("a.db", "SELECT value FROM metric WHERE step=4"), "-Inf", "-Inf");
     is_str(ask("a.db", "SELECT value FROM v_metric WHERE step=2"), "NaN", "v_metric says NaN");
     is_str(ask("a.db", "SELECT level||code||text FROM event"), "infonotefirst line", "event");
-    is_str(ask("a.db", "SELECT stderr IS NULL AND n=100 FROM eval"), "1", "eval");
+    is_str(ask("a.db",
+               "SELECT stderr IS NULL AND n=100 AND lo=-9e999 AND hi IS NULL AND config='{}' FROM"
+               " eval"),
+           "1", "eval");
     is_str(ask("a.db", "SELECT dead_experts FROM v_router"), "1", "v_router sees the dead expert");
     is_str(ask("a.db", "SELECT count(*) FROM router_domain WHERE domain='code'"), "8", "domains");
     is_str(ask("a.db", "SELECT state||bytes FROM artifact"), "complete1234", "artifact");
@@ -194,9 +198,17 @@ static void test_rows(void)
     is_str(ask("a.db", "SELECT pack||' '||run_name||' '||base||' '||trained_on||' '||code"
                        " FROM v_lineage"),
            "p@1 first tiny one d1 abc123+", "lineage");
-    ok(history_eval_of(h, UUID, 5, "arc", "accuracy", 0.75, 0.1, 200, &err) == 0, "eval of a run");
-    is_str(ask("a.db", "SELECT count(*)||' '||value FROM eval"), "1 0.75", "eval replaced");
-    ok(history_eval_of(h, "ffff", 1, "t", "m", 0, 0, 1, &err) == -1 && err.code == PESC_E_DB_RUN,
+    const struct history_score arc[] = {
+        {"arc", "accuracy", 0.75, 0.1, 0.5, 0.9, 200, "{\"limit\":200}"},
+        {"arc", "accuracy_norm", NAN, NAN, 0.25, INFINITY, 200, NULL}};
+    ok(history_eval_of(h, UUID, 5, arc, 2, &err) == 0, "eval of a run");
+    is_str(ask("a.db", "SELECT count(*)||' '||value||' '||lo||' '||hi||' '||config FROM eval"
+                       " WHERE metric='accuracy'"),
+           "1 0.75 0.5 0.9 {\"limit\":200}", "eval replaced");
+    is_str(ask("a.db", "SELECT value||' '||lo||' '||(hi=9e999) FROM v_eval"
+                       " WHERE metric='accuracy_norm'"),
+           "NaN 0.25 1", "with the values that are no numbers");
+    ok(history_eval_of(h, "ffff", 1, arc, 1, &err) == -1 && err.code == PESC_E_DB_RUN,
        "eval of an unknown run is refused");
     history_close(h);
 }

@@ -249,8 +249,23 @@ static void test_dropout(void)
     ok(same && other, "every step drops other elements, and none without dropout");
 }
 
+/* Standard error of sum(x) / sum(n) over the samples that have any n. */
+static double by_sample(const double *x, const double *n, long samples)
+{
+    double R = 0, X = 0, N = 0, squares = 0;
+    for (long s = 0; s < samples; s++) {
+        R += n[s] > 0;
+        X += x[s];
+        N += n[s];
+    }
+    for (long s = 0; s < samples; s++)
+        squares += (x[s] - X / N * n[s]) * (x[s] - X / N * n[s]);
+    return sqrt(R / (R - 1) * squares) / N;
+}
+
 static void test_evaluate(void)
 {
+    double losses[6] = {0}, hits[6] = {0}, counts[6] = {0};
     struct pesc_error err = {0};
     struct model *m = small_open(gen_path("m"), &SMALL(), &pesc, TRAIN_NOTHING, COMPUTE_F32);
     long V = m->c.vocab_size;
@@ -265,6 +280,7 @@ static void test_evaluate(void)
         float *logits = small_logits(m, &g->b);
         for (long q = 0; q < g->b.S; q++) {
             struct eval_sum *w = &want[g->domain[q]];
+            struct eval_sum before = *w;
             w->samples++;
             for (long t = g->cu[q]; t + 1 < g->cu[q + 1]; t++) {
                 const float *l = logits + t * V;
@@ -286,6 +302,9 @@ static void test_evaluate(void)
                 w->correct += right;
                 w->scored++;
             }
+            losses[3 * i + q] = w->loss - before.loss;
+            hits[3 * i + q] = (double)(w->correct - before.correct);
+            counts[3 * i + q] = (double)(w->scored - before.scored);
         }
         free(logits);
     }
@@ -305,8 +324,9 @@ static void test_evaluate(void)
     double p = (double)total.correct / (double)total.scored;
     ok(fabs(eval_loss(&all) - total.loss / (double)total.scored) < 1e-6 &&
            eval_accuracy(&all) == p &&
-           fabs(eval_stderr(&all) - sqrt(p * (1 - p) / (double)total.scored)) < 1e-12,
-       "means and the accuracy's standard error");
+           fabs(eval_stderr(&all) - by_sample(hits, counts, 6)) < 1e-12 &&
+           fabs(eval_loss_stderr(&all) - by_sample(losses, counts, 6)) < 1e-5,
+       "means and their standard errors by samples");
     must_do(evaluate(e, &data, 1, &all, NULL, 0, NULL, &err), &err);
     ok(all.samples == 3 && isnan(eval_loss(&(struct eval_sum){0})) &&
            isnan(eval_accuracy(&(struct eval_sum){0})),

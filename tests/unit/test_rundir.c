@@ -2,6 +2,7 @@
 #include "core/file.h"
 #include "core/json.h"
 #include "experiments/rundir.h"
+#include "experiments/scores.h"
 #include "tests/tap.h"
 
 #include <fcntl.h>
@@ -152,6 +153,58 @@ static void test_refusals(void)
     ok(open_code("file", 0, text) != 0, "a file: %s", text);
 }
 
+struct taken {
+    int n, bad;
+};
+
+static int take(void *ctx, long step, const struct history_score *s, struct pesc_error *err)
+{
+    struct taken *t = ctx;
+    int first = t->n++ == 0;
+    (void)err;
+    t->bad += step != 7 || strcmp(s->task, "a\x1b/b") || s->n != (first ? 12 : 3);
+    if (first)
+        t->bad += strcmp(s->metric, "loss") || !isnan(s->value) || s->stderr_ != 0.25 ||
+                  s->lo != -INFINITY || s->hi != INFINITY || strcmp(s->config, "{\"limit\":3}");
+    else
+        t->bad += strcmp(s->metric, "exact_match") || s->value != 0.1 || !isnan(s->lo) || s->config;
+    return 0;
+}
+
+static int refuse(void *ctx, long step, const struct history_score *s, struct pesc_error *err)
+{
+    (void)ctx;
+    (void)step;
+    return FAIL(err, DB, "%s", s->metric);
+}
+
+/* Rows of evaluations, there and back through text. */
+static void test_scores(void)
+{
+    struct pesc_error err = {0};
+    const struct history_score rows[] = {
+        {"a\x1b/b", "loss", NAN, 0.25, -INFINITY, INFINITY, 12, "{\"limit\": 3}"},
+        {"a\x1b/b", "exact_match", 0.1, NAN, NAN, NAN, 3, NULL}};
+    struct taken t = {0};
+    json_t *line =
+        json_pack("{s:s, s:i, s:o}", "event", "eval", "step", 7, "rows", scores_json(rows, 2));
+    char *text = line ? json_written(line, JSON_COMPACT) : NULL;
+    json_t *read = text ? json_parse(text, strlen(text), NULL, NULL, 0) : NULL;
+    ok(read && scores_read(read, take, &t, &err) == 0 && t.n == 2 && t.bad == 0,
+       "evaluations survive the run folder");
+    ok(scores_read(read, refuse, NULL, &err) == -1 && err.code == PESC_E_DB, "a refusal is told");
+    json_object_set_new(read, "event", json_string("step"));
+    t.n = 0;
+    ok(scores_read(read, take, &t, &err) == 0 && t.n == 0, "other lines hold none");
+    json_decref(read);
+    read = json_pack("{s:s, s:[{s:s}, {s:s, s:s, s:s}, i]}", "event", "eval", "rows", "task", "t",
+                     "task", "t", "metric", "m", "value", "many", 3);
+    ok(read && scores_read(read, take, &t, &err) == 0 && t.n == 0, "rows that lack something");
+    json_decref(read);
+    json_decref(line);
+    free(text);
+}
+
 int main(void)
 {
     struct pesc_error err = {0};
@@ -160,6 +213,7 @@ int main(void)
     test_life();
     test_holder_dies();
     test_refusals();
+    test_scores();
     ok(dir_remove_all(dir, &err) == 0, "clean-up");
     return tap_done();
 }

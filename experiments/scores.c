@@ -1,0 +1,76 @@
+#include "config.h"
+#include "experiments/scores.h"
+
+#include "core/json.h"
+#include "experiments/rundir.h"
+
+#include <math.h>
+#include <stdlib.h>
+#include <string.h>
+
+json_t *scores_json(const struct history_score *rows, long n)
+{
+    json_t *list = json_array();
+    for (long i = 0; i < n; i++) {
+        const struct history_score *s = &rows[i];
+        json_t *row = json_pack("{s:s, s:s, s:I}", "task", s->task, "metric", s->metric, "n",
+                                (json_int_t)s->n);
+        json_put(&row, "value", json_real_or_text(s->value));
+        json_put(&row, "stderr", json_real_or_text(s->stderr_));
+        json_put(&row, "lo", json_real_or_text(s->lo));
+        json_put(&row, "hi", json_real_or_text(s->hi));
+        if (s->config)
+            json_put(&row, "config", json_parse(s->config, strlen(s->config), NULL, NULL, 0));
+        json_add(&list, row);
+    }
+    return list;
+}
+
+static int read_real(const json_t *row, const char *key, double *out)
+{
+    const json_t *v = json_object_get(row, key);
+    const char *text = json_string_value(v);
+    *out = NAN;
+    if (json_is_number(v))
+        *out = json_number_value(v);
+    else if (text && !strcmp(text, "Infinity"))
+        *out = INFINITY;
+    else if (text && !strcmp(text, "-Infinity"))
+        *out = -INFINITY;
+    else
+        return text && !strcmp(text, "NaN");
+    return 1;
+}
+
+int scores_read(const json_t *line,
+                int (*take)(void *ctx, long step, const struct history_score *row,
+                            struct pesc_error *err),
+                void *ctx, struct pesc_error *err)
+{
+    const char *event = json_string_value(json_object_get(line, "event"));
+    const json_t *row;
+    size_t i;
+    if (!event || strcmp(event, "eval"))
+        return 0;
+    long step = (long)json_integer_value(json_object_get(line, "step"));
+    json_array_foreach(json_object_get(line, "rows"), i, row)
+    {
+        struct history_score s = {.task = json_string_value(json_object_get(row, "task")),
+                                  .metric = json_string_value(json_object_get(row, "metric")),
+                                  .n = (long)json_integer_value(json_object_get(row, "n"))};
+        const json_t *config = json_object_get(row, "config");
+        if (!s.task || !s.metric || !read_real(row, "value", &s.value))
+            continue;
+        read_real(row, "stderr", &s.stderr_);
+        read_real(row, "lo", &s.lo);
+        read_real(row, "hi", &s.hi);
+        char *text = json_is_object(config) ? json_canonical(config) : NULL;
+        if (json_is_object(config) && !text)
+            return FAIL(err, MEMORY, "no memory for a row of an evaluation");
+        s.config = text;
+        int rc = take(ctx, step, &s, err);
+        free(text);
+        TRY(rc);
+    }
+    return 0;
+}
