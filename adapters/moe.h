@@ -117,6 +117,10 @@ void moe_stats(struct moe_stats *out, double *load, double *prob, const struct m
  * count[top_k, n_groups, E] adds, for tokens with group[t] in 0..n_groups-1. */
 void moe_count(long *count, const int *group, long n_groups, const struct moe_saved *s,
                const struct moe_config *c, long T);
+/* What the routers thought of each group: prob[n_groups, E] adds the probabilities of its tokens,
+ * top1[n_groups] that of their first choices. */
+void moe_sums(double *prob, double *top1, const int *group, const struct moe_saved *s,
+              const struct moe_config *c, long T);
 
 /* Kaiming-uniform (a = sqrt 5) for Dn and Wr, zeros for Up (seeds A2). */
 void moe_init(struct moe_weights *W, const struct moe_config *c, uint64_t seed, long layer, long D);

@@ -287,3 +287,16 @@ void moe_count(long *count, const int *group, long n_groups, const struct moe_sa
         for (long k = 0; k < K; k++)
             count[(k * n_groups + group[t]) * E + s->expert[t * K + k]]++;
 }
+
+void moe_sums(double *prob, double *top1, const int *group, const struct moe_saved *s,
+              const struct moe_config *c, long T)
+{
+    long E = c->experts, K = c->top_k;
+    for (long t = 0; t < T; t++) {
+        const float *p = s->prob + t * E;
+        double *to = prob + group[t] * E;
+        for (long e = 0; e < E; e++)
+            to[e] += p[e];
+        top1[group[t]] += p[s->expert[t * K]];
+    }
+}

@@ -1,6 +1,7 @@
 #include "config.h"
 #include "experiments/history_impl.h"
 
+#include <math.h>
 #include <stdlib.h>
 #include <string.h>
 
@@ -43,14 +44,16 @@ int history_metric(struct history *h, const char *key, long step, double value)
 
 int history_router_layer(struct history *h, int layer, long step, double entropy, double aux)
 {
-    struct row r = {.kind = ROW_LAYER, .layer = layer, .step = step, .x = entropy, .y = aux};
+    struct row r = {
+        .kind = ROW_LAYER, .layer = layer, .step = step, .x = entropy, .y = aux, .z = NAN, .n = -1};
     return queue_add(&h->queue, r, NULL, NULL, NULL);
 }
 
 int history_router_expert(struct history *h, int layer, int expert, long step, double load,
                           double prob)
 {
-    struct row r = {.kind = ROW_EXPERT, .layer = layer, .step = step, .x = load, .y = prob};
+    struct row r = {
+        .kind = ROW_EXPERT, .layer = layer, .step = step, .x = load, .y = prob, .z = NAN};
     r.expert = expert;
     return queue_add(&h->queue, r, NULL, NULL, NULL);
 }
@@ -59,8 +62,36 @@ int history_router_domain(struct history *h, int layer, int expert, const char *
                           double load)
 {
     struct row r = {.kind = ROW_DOMAIN, .layer = layer, .step = step, .x = load};
+    r.y = r.z = NAN;
     r.expert = expert;
     return queue_add(&h->queue, r, domain, NULL, NULL);
+}
+
+static int queue_router(struct queue *q, enum row_kind layer, enum row_kind expert, long step,
+                        const struct history_router *m, const char *a, const char *b)
+{
+    struct row r = {.kind = layer, .layer = m->layer, .step = step, .n = m->tokens};
+    r.x = m->entropy, r.y = m->aux, r.z = m->top1;
+    int rc = queue_add(q, r, a, b, NULL);
+    r.kind = expert;
+    for (r.expert = 0; r.expert < m->experts; r.expert++) {
+        r.x = m->load[r.expert], r.y = m->prob[r.expert], r.z = m->first[r.expert];
+        rc |= queue_add(q, r, a, b, NULL);
+    }
+    return rc;
+}
+
+int history_router(struct history *h, long step, const struct history_router *m)
+{
+    return queue_router(&h->queue, m->domain ? ROW_DOMAIN_LAYER : ROW_LAYER,
+                        m->domain ? ROW_DOMAIN : ROW_EXPERT, step, m, m->domain, NULL);
+}
+
+int history_router_eval(struct history *h, long step, const char *task,
+                        const struct history_router *m)
+{
+    return queue_router(&h->queue, ROW_ROUTER_EVAL_LAYER, ROW_ROUTER_EVAL, step, m, task,
+                        m->domain ? m->domain : "");
 }
 
 static const char *one_of(const char *text, const char *const *list, const char *other)
@@ -139,4 +170,41 @@ int history_flush(struct history *h, struct pesc_error *err)
         return -1;
     }
     return history_end_write(h, history_write_queue(h, err), err);
+}
+
+/* It may have other domains than one of the same name before it. */
+static int write_router_eval(struct history *h, struct queue *q, const char *run_uuid, long step,
+                             const char *task, struct pesc_error *err)
+{
+    static const char *const before[] = {
+        "DELETE FROM router_eval WHERE run_id = ?1 AND step = ?2 AND task = ?3",
+        "DELETE FROM router_eval_layer WHERE run_id = ?1 AND step = ?2 AND task = ?3",
+    };
+    long long id = 0;
+    TRY(db_begin(&h->db, FLUSH_PATIENCE_MS, err));
+    int rc = db_int(&h->db, err, &id, "SELECT id FROM run WHERE uuid = ?1", "s", run_uuid);
+    if (rc == 0 && !id)
+        rc = FAIL(err, DB_RUN, "run %s is not in %s", run_uuid, h->db.path);
+    for (size_t i = 0; i < sizeof before / sizeof *before && rc == 0; i++)
+        rc = db_run(&h->db, err, before[i], "iis", id, (long long)step, task);
+    if (rc == 0)
+        rc = queue_write(q, &h->db, id, err);
+    if (rc == 0)
+        return db_commit(&h->db, err);
+    db_rollback(&h->db);
+    return rc;
+}
+
+int history_router_eval_of(struct history *h, const char *run_uuid, long step, const char *task,
+                           const struct history_router *list, long n, struct pesc_error *err)
+{
+    struct queue q = {0};
+    int rc = 0;
+    for (long i = 0; i < n && rc == 0; i++)
+        rc = queue_router(&q, ROW_ROUTER_EVAL_LAYER, ROW_ROUTER_EVAL, step, &list[i], task,
+                          list[i].domain ? list[i].domain : "");
+    rc = rc == 0 ? write_router_eval(h, &q, run_uuid, step, task, err)
+                 : FAIL(err, MEMORY, "no memory for the routers of an evaluation");
+    queue_free(&q);
+    return rc;
 }

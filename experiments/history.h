@@ -86,6 +86,19 @@ int history_router_expert(struct history *h, int layer, int expert, long step, d
                           double prob);
 int history_router_domain(struct history *h, int layer, int expert, const char *domain, long step,
                           double load);
+/* One layer's router as all tokens (domain NULL) or those of one domain saw it: a row of the layer
+ * and one of each expert. first: share of the first choices. history_router_eval: what an
+ * evaluation on that data saw. */
+struct history_router {
+    int layer, experts;
+    const char *domain;
+    double entropy, aux, top1; /* aux: of all tokens in training */
+    long tokens;
+    const double *load, *prob, *first; /* [experts] */
+};
+int history_router(struct history *h, long step, const struct history_router *m);
+int history_router_eval(struct history *h, long step, const char *task,
+                        const struct history_router *m);
 int history_event(struct history *h, long step, const char *level, const char *code,
                   const char *text);
 int history_eval(struct history *h, long step, const struct history_score *s);
@@ -113,6 +126,11 @@ int history_pack(struct history *h, const struct history_pack *p, struct pesc_er
 /* An evaluation outside of training, all of it in one transaction; run_uuid must exist. */
 int history_eval_of(struct history *h, const char *run_uuid, long step,
                     const struct history_score *rows, long n, struct pesc_error *err) MUST_USE;
+
+/* And its routers, list[n], in place of all of that step and task, in one transaction. */
+int history_router_eval_of(struct history *h, const char *run_uuid, long step, const char *task,
+                           const struct history_router *list, long n,
+                           struct pesc_error *err) MUST_USE;
 
 /* Default path: $PESC_DB, else $XDG_DATA_HOME/pesc/history.db, else ~/.local/share/pesc/history.db;
  * the caller passes the environment's values (NULL when unset). Makes the last two's folder (mode

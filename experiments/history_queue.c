@@ -98,14 +98,27 @@ static int name_id(struct queue *q, struct db *d, const char *name, long long *i
 static const char *const insert_sql[] = {
     [ROW_METRIC] = "INSERT INTO metric(run_id, key_id, step, value, t_ms) VALUES(?1,?2,?3,?4,?5)"
                    " ON CONFLICT DO UPDATE SET value = excluded.value, t_ms = excluded.t_ms",
-    [ROW_LAYER] = "INSERT INTO router_layer(run_id, layer, step, entropy, aux_loss)"
-                  " VALUES(?1,?2,?3,?4,?5) ON CONFLICT DO UPDATE"
-                  " SET entropy = excluded.entropy, aux_loss = excluded.aux_loss",
-    [ROW_EXPERT] = "INSERT INTO router_expert(run_id, layer, expert, step, load, prob)"
-                   " VALUES(?1,?2,?3,?4,?5,?6) ON CONFLICT DO UPDATE"
-                   " SET load = excluded.load, prob = excluded.prob",
-    [ROW_DOMAIN] = "INSERT INTO router_domain(run_id, layer, expert, domain, step, load)"
-                   " VALUES(?1,?2,?3,?4,?5,?6) ON CONFLICT DO UPDATE SET load = excluded.load",
+    [ROW_LAYER] = "INSERT INTO router_layer(run_id, layer, step, entropy, aux_loss, top1, tokens)"
+                  " VALUES(?1,?2,?3,?4,?5,?6,?7) ON CONFLICT DO UPDATE"
+                  " SET entropy = excluded.entropy, aux_loss = excluded.aux_loss,"
+                  " top1 = excluded.top1, tokens = excluded.tokens",
+    [ROW_EXPERT] = "INSERT INTO router_expert(run_id, layer, expert, step, load, prob, first)"
+                   " VALUES(?1,?2,?3,?4,?5,?6,?7) ON CONFLICT DO UPDATE"
+                   " SET load = excluded.load, prob = excluded.prob, first = excluded.first",
+    [ROW_DOMAIN] = "INSERT INTO router_domain(run_id, layer, expert, domain, step, load, prob,"
+                   " first) VALUES(?1,?2,?3,?4,?5,?6,?7,?8) ON CONFLICT DO UPDATE"
+                   " SET load = excluded.load, prob = excluded.prob, first = excluded.first",
+    [ROW_DOMAIN_LAYER] = "INSERT INTO router_domain_layer(run_id, layer, domain, step, entropy,"
+                         " top1, tokens) VALUES(?1,?2,?3,?4,?5,?6,?7) ON CONFLICT DO UPDATE"
+                         " SET entropy = excluded.entropy, top1 = excluded.top1,"
+                         " tokens = excluded.tokens",
+    [ROW_ROUTER_EVAL] = "INSERT INTO router_eval(run_id, step, task, domain, layer, expert, load,"
+                        " prob, first) VALUES(?1,?2,?3,?4,?5,?6,?7,?8,?9) ON CONFLICT DO UPDATE"
+                        " SET load = excluded.load, prob = excluded.prob, first = excluded.first",
+    [ROW_ROUTER_EVAL_LAYER] = "INSERT INTO router_eval_layer(run_id, step, task, domain, layer,"
+                              " entropy, top1, tokens) VALUES(?1,?2,?3,?4,?5,?6,?7,?8)"
+                              " ON CONFLICT DO UPDATE SET entropy = excluded.entropy,"
+                              " top1 = excluded.top1, tokens = excluded.tokens",
     [ROW_EVENT] = "INSERT INTO event(run_id, step, level, code, text, t_ms)"
                   " VALUES(?1,?2,?3,?4,?5,?6)",
     [ROW_EVAL] = EVAL_INSERT,
@@ -132,6 +145,16 @@ static int put_text(sqlite3_stmt *st, int i, const char *v)
     return sqlite3_bind_text(st, i, v ? v : "", -1, SQLITE_STATIC) != SQLITE_OK;
 }
 
+static int put_count(sqlite3_stmt *st, int i, long long n)
+{
+    return n < 0 ? sqlite3_bind_null(st, i) != SQLITE_OK : put_int(st, i, n);
+}
+
+static int put_loads(sqlite3_stmt *st, int i, const struct row *r)
+{
+    return put_real(st, i, r->x) | put_real(st, i + 1, r->y) | put_real(st, i + 2, r->z);
+}
+
 static int bind_row(sqlite3_stmt *st, const struct row *r, long long run_id, long long key_id)
 {
     int bad = put_int(st, 1, run_id);
@@ -142,15 +165,28 @@ static int bind_row(sqlite3_stmt *st, const struct row *r, long long run_id, lon
         break;
     case ROW_LAYER:
         bad |= put_int(st, 2, r->layer) | put_int(st, 3, r->step) | put_real(st, 4, r->x) |
-               put_real(st, 5, r->y);
+               put_real(st, 5, r->y) | put_real(st, 6, r->z) | put_count(st, 7, r->n);
         break;
     case ROW_EXPERT:
         bad |= put_int(st, 2, r->layer) | put_int(st, 3, r->expert) | put_int(st, 4, r->step) |
-               put_real(st, 5, r->x) | put_real(st, 6, r->y);
+               put_loads(st, 5, r);
         break;
     case ROW_DOMAIN:
         bad |= put_int(st, 2, r->layer) | put_int(st, 3, r->expert) | put_text(st, 4, r->text[0]) |
-               put_int(st, 5, r->step) | put_real(st, 6, r->x);
+               put_int(st, 5, r->step) | put_loads(st, 6, r);
+        break;
+    case ROW_DOMAIN_LAYER:
+        bad |= put_int(st, 2, r->layer) | put_text(st, 3, r->text[0]) | put_int(st, 4, r->step) |
+               put_real(st, 5, r->x) | put_real(st, 6, r->z) | put_count(st, 7, r->n);
+        break;
+    case ROW_ROUTER_EVAL:
+        bad |= put_int(st, 2, r->step) | put_text(st, 3, r->text[0]) | put_text(st, 4, r->text[1]) |
+               put_int(st, 5, r->layer) | put_int(st, 6, r->expert) | put_loads(st, 7, r);
+        break;
+    case ROW_ROUTER_EVAL_LAYER:
+        bad |= put_int(st, 2, r->step) | put_text(st, 3, r->text[0]) | put_text(st, 4, r->text[1]) |
+               put_int(st, 5, r->layer) | put_real(st, 6, r->x) | put_real(st, 7, r->z) |
+               put_count(st, 8, r->n);
         break;
     case ROW_EVENT:
         bad |= put_int(st, 2, r->step) | put_text(st, 3, r->text[0]) | put_text(st, 4, r->text[1]) |

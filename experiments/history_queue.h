@@ -4,14 +4,25 @@
 
 #include "experiments/db.h"
 
-enum row_kind { ROW_METRIC, ROW_LAYER, ROW_EXPERT, ROW_DOMAIN, ROW_EVENT, ROW_EVAL, ROW_ARTIFACT };
+enum row_kind {
+    ROW_METRIC,
+    ROW_LAYER,
+    ROW_EXPERT,
+    ROW_DOMAIN,
+    ROW_DOMAIN_LAYER,
+    ROW_ROUTER_EVAL,
+    ROW_ROUTER_EVAL_LAYER,
+    ROW_EVENT,
+    ROW_EVAL,
+    ROW_ARTIFACT
+};
 
 struct row {
     enum row_kind kind;
     int layer, expert;
     long step;
-    long long t_ms, n; /* n: scored items or bytes */
-    double x, y;       /* value and stderr, load and prob, entropy and aux */
+    long long t_ms, n; /* n: scored items, tokens (-1: unknown) or bytes */
+    double x, y, z;    /* value and stderr; load, prob and first; entropy, aux and top1 */
     double lo, hi;     /* of a value */
     char *text[3];
 };

@@ -151,6 +151,7 @@ static int reopen_run(struct history *h, const struct history_run *r, struct pes
         "DELETE FROM router_layer WHERE run_id = ?1 AND step > ?2",
         "DELETE FROM router_expert WHERE run_id = ?1 AND step > ?2",
         "DELETE FROM router_domain WHERE run_id = ?1 AND step > ?2",
+        "DELETE FROM router_domain_layer WHERE run_id = ?1 AND step > ?2",
     };
     TRY(db_run(d, err,
                "UPDATE segment SET reason = 'killed', (ended_ms, end_step) ="

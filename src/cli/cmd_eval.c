@@ -3,6 +3,7 @@
 #include "cli/data_arg.h"
 #include "cli/db_arg.h"
 #include "cli/eval_experts.h"
+#include "cli/eval_routing.h"
 #include "core/machine.h"
 #include "experiments/history.h"
 #include "experiments/rundir.h"
@@ -71,7 +72,7 @@ struct session {
     enum compute compute;
     struct eval_sum all, *domain;
     struct knock_out knock_out;
-    struct routing routing; /* layers 0: nobody asks */
+    struct routing routing; /* layers 0: nobody asks, and nothing is recorded */
     struct damage damage;   /* likewise */
 };
 
@@ -86,6 +87,12 @@ static void session_close(struct session *s)
     pack_arg_close(&s->pack);
     model_arg_close(&s->arg);
     free(s->domain);
+}
+
+/* An evaluation of a recorded run's adapters joins its history; not that of a part of them. */
+static int recordable(const struct session *s)
+{
+    return *s->pack.run_uuid && s->knock_out.layer < 0;
 }
 
 static int session_open(struct session *s, const struct options *o, const char *model,
@@ -120,7 +127,7 @@ static int session_open(struct session *s, const struct options *o, const char *
         return FAIL(err, MEMORY, "no memory for domains");
     if (o->routing && !s->arg.is_crafted)
         return FAIL(err, MODEL_KIND, "a dense model has no routers");
-    if (o->routing)
+    if (o->routing || (s->arg.is_crafted && recordable(s)))
         TRY(routing_open(&s->routing, &s->model->moe, s->model->c.num_layers,
                          dataset_domain_count(s->data), tokens, err));
     if (s->knock_out.all) /* whether it can be done, before it takes its time */
@@ -221,7 +228,7 @@ static int report(struct cli *cli, const struct session *s, const struct options
             if (s->domain[d].scored)
                 row_text(cli, dataset_domain(s->data, d), &s->domain[d]);
         row_text(cli, "all", &s->all);
-        if (s->routing.layers)
+        if (o->routing)
             routing_text(cli->out, &s->routing, s->data);
         if (s->damage.layers)
             damage_text(cli->out, &s->damage, s->data);
@@ -241,7 +248,7 @@ static int report(struct cli *cli, const struct session *s, const struct options
     if (o->knock_out)
         json_put(&root, "knock_out",
                  s->damage.layers ? damage_json(&s->damage, s->data) : json_string(o->knock_out));
-    if (s->routing.layers)
+    if (o->routing)
         json_put(&root, "routing", routing_json(&s->routing, s->data));
     json_put(&root, "read", json_integer(c->read));
     json_put(&root, "skipped", json_integer(skipped));
@@ -258,8 +265,7 @@ static int report(struct cli *cli, const struct session *s, const struct options
     return 0;
 }
 
-/* An evaluation of a recorded run's adapters joins its history; not that of a part of them. */
-static void record(const struct session *s, const struct options *o, const struct notes *notes)
+static void record(struct session *s, const struct options *o, const struct notes *notes)
 {
     char path[PATH_CAP];
     struct history *h = NULL;
@@ -277,11 +283,13 @@ static void record(const struct session *s, const struct options *o, const struc
          NULL},
         {task, "exact_match", exact, eval_exact_stderr(all), exacts.lo, exacts.hi, all->answers,
          NULL}};
-    if (!*run || s->knock_out.layer >= 0 || cli_db_path(o->db, path, &e) != 0 || !path_exists(path))
+    if (!recordable(s) || cli_db_path(o->db, path, &e) != 0 || !path_exists(path))
         return;
     int rc = history_open(path, &h, &e);
     if (rc == 0)
         rc = history_eval_of(h, run, s->pack.run_step, rows, sizeof rows / sizeof *rows, &e);
+    if (rc == 0 && s->routing.layers)
+        rc = eval_routing_record(h, run, s->pack.run_step, task, &s->routing, s->data, &e);
     if (rc != 0 && e.code != PESC_E_DB_RUN) /* a run of another machine is no fault */
         note(notes, "W-DB-OFF", "the evaluation is not recorded: %s", e.text);
     history_close(h);

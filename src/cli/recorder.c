@@ -73,36 +73,62 @@ static void on_step(void *ctx, const struct step_metrics *m, int logged)
         recorder_flush(r);
 }
 
+static json_t *array_of(const double *v, long n)
+{
+    json_t *list = json_array();
+    for (long e = 0; e < n; e++)
+        json_add(&list, json_real_or_text(v[e]));
+    return list;
+}
+
+static struct history_router routers_row(const struct router_metrics *m)
+{
+    return (struct history_router){.layer = m->layer,
+                                   .experts = (int)m->experts,
+                                   .domain = m->domain,
+                                   .entropy = m->entropy,
+                                   .aux = m->balance,
+                                   .top1 = m->top1,
+                                   .tokens = m->tokens,
+                                   .load = m->load,
+                                   .prob = m->prob,
+                                   .first = m->first};
+}
+
+static void router_line(struct recorder *r, const char *event, const struct router_metrics *m)
+{
+    json_t *line = json_pack("{s:s, s:I, s:i, s:I}", "event", event, "step", (json_int_t)m->step,
+                             "layer", m->layer, "tokens", (json_int_t)m->tokens);
+    if (m->task)
+        json_put(&line, "task", json_string(m->task));
+    if (m->task || m->domain)
+        json_put(&line, "domain", json_string(m->domain ? m->domain : ""));
+    else
+        json_put(&line, "balance", json_real_or_text(m->balance));
+    json_put(&line, "entropy", json_real_or_text(m->entropy));
+    json_put(&line, "top1", json_real_or_text(m->top1));
+    json_put(&line, "load", array_of(m->load, m->experts));
+    json_put(&line, "prob", array_of(m->prob, m->experts));
+    json_put(&line, "first", array_of(m->first, m->experts));
+    append(r, line);
+}
+
 static void on_router(void *ctx, const struct router_metrics *m)
 {
     struct recorder *r = ctx;
-    json_t *load = json_array(), *prob = json_array();
-    for (long e = 0; e < m->experts; e++) {
-        json_add(&load, json_real_or_text(m->load[e]));
-        json_add(&prob, json_real_or_text(m->prob[e]));
-        if (r->history)
-            history_router_expert(r->history, m->layer, (int)e, m->step, m->load[e], m->prob[e]);
-    }
+    struct history_router row = routers_row(m);
+    router_line(r, m->domain ? "router_domain" : "router", m);
     if (r->history)
-        history_router_layer(r->history, m->layer, m->step, m->entropy, m->balance);
-    append(r, json_pack("{s:s, s:I, s:i, s:o, s:o, s:o, s:o, s:o}", "event", "router", "step",
-                        (json_int_t)m->step, "layer", m->layer, "entropy",
-                        json_real_or_text(m->entropy), "balance", json_real_or_text(m->balance),
-                        "top1", json_real_or_text(m->top1), "load", load, "prob", prob));
+        history_router(r->history, m->step, &row);
 }
 
-static void on_router_domain(void *ctx, long step, int layer, const char *domain, long experts,
-                             const double *load)
+static void on_router_eval(void *ctx, const struct router_metrics *m)
 {
     struct recorder *r = ctx;
-    json_t *row = json_array();
-    for (long e = 0; e < experts; e++) {
-        json_add(&row, json_real_or_text(load[e]));
-        if (r->history)
-            history_router_domain(r->history, layer, (int)e, domain, step, load[e]);
-    }
-    append(r, json_pack("{s:s, s:I, s:i, s:s, s:o}", "event", "router_domain", "step",
-                        (json_int_t)step, "layer", layer, "domain", domain, "load", row));
+    struct history_router row = routers_row(m);
+    router_line(r, "router_eval", m);
+    if (r->history)
+        history_router_eval(r->history, m->step, m->task, &row);
 }
 
 static void on_eval(void *ctx, const struct eval_metrics *m)
@@ -177,7 +203,8 @@ struct train_sink recorder_sink(struct recorder *r)
     return (struct train_sink){.ctx = r,
                                .step = on_step,
                                .router = on_router,
-                               .router_domain = on_router_domain,
+                               .router_domain = on_router,
+                               .router_eval = on_router_eval,
                                .eval = on_eval,
                                .event = on_event,
                                .checkpoint = on_checkpoint};

@@ -17,13 +17,19 @@ struct step_metrics {
     double epoch;
 };
 
-struct router_metrics { /* one layer, since the last report */
+struct router_metrics { /* one layer, since the last report or in one evaluation */
     long step;
     int layer;
     long experts;
-    double balance, entropy, top1;
-    const double *load,
-        *prob; /* [experts] share of all choices, mean probability; each sums to 1 */
+    const char *task;   /* NULL: the training; else the name of the evaluation's data */
+    const char *domain; /* NULL: all tokens, otherwise those of this domain */
+    double balance;     /* of all tokens; NaN for a domain's */
+    double entropy;     /* of load, nats */
+    double top1;        /* mean probability of the first choice */
+    long tokens;
+    /* [experts]: share of all choices, mean probability, share of the first choices; each sums to 1
+     */
+    const double *load, *prob, *first;
 };
 
 struct eval_metrics {
@@ -43,9 +49,11 @@ struct eval_metrics {
 struct train_sink {
     void *ctx;
     void (*step)(void *ctx, const struct step_metrics *m, int logged);
+    /* In the training, of all tokens and then of each domain that had some; and likewise in an
+     * evaluation. */
     void (*router)(void *ctx, const struct router_metrics *m);
-    void (*router_domain)(void *ctx, long step, int layer, const char *domain, long experts,
-                          const double *load);
+    void (*router_domain)(void *ctx, const struct router_metrics *m);
+    void (*router_eval)(void *ctx, const struct router_metrics *m);
     void (*eval)(void *ctx, const struct eval_metrics *m);
     void (*event)(void *ctx, long step, const char *level, const char *code, const char *text);
     void (*checkpoint)(void *ctx, long step, const char *path, const char *sha256, uint64_t bytes);

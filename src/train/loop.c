@@ -23,7 +23,7 @@ struct run {
     struct engine *engine;
     struct passes passes;
     struct adamw adamw;
-    struct routing routing;
+    struct routing routing, eval_routing; /* of a crafted model */
     struct eval_sum *eval_domain;
     struct train_result *r;
     int bad_in_a_row, bad_saves;
@@ -155,8 +155,8 @@ static int run_eval(struct run *u, long step, struct pesc_error *err)
 {
     const struct train_options *o = u->o;
     struct eval_sum all;
-    TRY(evaluate(u->engine, o->eval, o->eval_batches, &all, u->eval_domain, o->n_eval_domains, NULL,
-                 err));
+    TRY(evaluate(u->engine, o->eval, o->eval_batches, &all, u->eval_domain, o->n_eval_domains,
+                 u->m->crafted ? &u->eval_routing : NULL, err));
     u->r->eval_loss = eval_loss(&all);
     for (long d = -1; d < o->n_eval_domains && u->sink->eval; d++) {
         const struct eval_sum *s = d < 0 ? &all : &u->eval_domain[d];
@@ -181,6 +181,9 @@ static int run_eval(struct run *u, long step, struct pesc_error *err)
         m.perplexity_ci = interval_exp(m.loss_ci);
         u->sink->eval(u->sink->ctx, &m);
     }
+    if (u->m->crafted)
+        routing_report(&u->eval_routing, step, o->eval_task ? o->eval_task : "", o->eval_domains,
+                       u->sink);
     return 0;
 }
 
@@ -334,7 +337,7 @@ static int steps(struct run *u, long from, struct pesc_error *err)
         int due = !last && o->save_steps && step % o->save_steps == 0 && !u->bad_in_a_row;
         /* Also before a checkpoint, which does not hold what was counted since the last report. */
         if (u->m->crafted && (last || due || (o->router_steps && step % o->router_steps == 0)))
-            routing_report(&u->routing, step, o->domains, u->sink);
+            routing_report(&u->routing, step, NULL, o->domains, u->sink);
         if (o->eval && (step == o->steps || (o->eval_steps && step % o->eval_steps == 0)))
             TRY(run_eval(u, step, err));
         if (due) {
@@ -402,6 +405,10 @@ int train_run(struct model *m, const struct batch_source *data, const struct tra
     }
     if (m->crafted)
         TRY_OR(routing_open(&u.routing, &m->moe, m->c.num_layers, o->n_domains, tokens, err), done);
+    if (m->crafted && o->eval)
+        TRY_OR(
+            routing_open(&u.eval_routing, &m->moe, m->c.num_layers, o->n_eval_domains, tokens, err),
+            done);
     if (o->resume_from)
         TRY_OR(resume(&u, &from, err), done);
     r->steps = from;
@@ -410,8 +417,8 @@ int train_run(struct model *m, const struct batch_source *data, const struct tra
 done:
     gemm_set_profile(m->gemm, NULL);
     count_prefix(&u);
-    if (u.routing.load)
-        routing_close(&u.routing);
+    routing_close(&u.routing);
+    routing_close(&u.eval_routing);
     adamw_free(&u.adamw);
     passes_close(&u.passes);
     engine_close(u.engine);

@@ -13,7 +13,8 @@ int routing_open(struct routing *r, const struct moe_config *moe, long layers, l
     *r = (struct routing){.first = moe->first,
                           .layers = (long)L,
                           .experts = moe->experts,
-                          .n_domains = n_domains,
+                          .n_domains = (long)N,
+                          .named = n_domains > 0,
                           .moe = moe};
     r->load = calloc(L * E, sizeof *r->load);
     r->prob = calloc(L * E, sizeof *r->prob);
@@ -21,11 +22,13 @@ int routing_open(struct routing *r, const struct moe_config *moe, long layers, l
     r->top1 = calloc(L, sizeof *r->top1);
     r->tokens = calloc(L, sizeof *r->tokens);
     r->by_domain = calloc(L * (size_t)moe->top_k * N * E, sizeof *r->by_domain);
+    r->domain_prob = calloc(L * N * E, sizeof *r->domain_prob);
+    r->domain_top1 = calloc(L * N, sizeof *r->domain_top1);
     r->domain_tokens = calloc(N, sizeof *r->domain_tokens);
     r->group = calloc((size_t)max_tokens, sizeof *r->group);
-    r->own = calloc(2 * E, sizeof *r->own);
+    r->own = calloc(3 * E, sizeof *r->own);
     if (r->load && r->prob && r->balance && r->top1 && r->tokens && r->by_domain &&
-        r->domain_tokens && r->group && r->own)
+        r->domain_prob && r->domain_top1 && r->domain_tokens && r->group && r->own)
         return 0;
     routing_close(r);
     return FAIL(err, MEMORY, "no memory for routing statistics");
@@ -39,6 +42,8 @@ void routing_close(struct routing *r)
     free(r->top1);
     free(r->tokens);
     free(r->by_domain);
+    free(r->domain_prob);
+    free(r->domain_top1);
     free(r->domain_tokens);
     free(r->group);
     free(r->own);
@@ -48,10 +53,10 @@ void routing_close(struct routing *r)
 void routing_batch(struct routing *r, const struct batch *b)
 {
     for (long s = 0; s < b->S; s++) {
+        int d = r->named ? b->domain[s] : 0;
         for (long t = b->cu[s]; t < b->cu[s + 1]; t++)
-            r->group[t] = b->domain[s];
-        if (b->domain[s] >= 0 && b->domain[s] < r->n_domains)
-            r->domain_tokens[b->domain[s]] += b->cu[s + 1] - b->cu[s];
+            r->group[t] = d;
+        r->domain_tokens[d] += b->cu[s + 1] - b->cu[s];
     }
 }
 
@@ -70,9 +75,10 @@ void routing_add(void *ctx, long layer, const struct moe_saved *s, long T)
     r->top1[layer] += st.top1 * (double)T;
     r->tokens[layer] += T;
     r->step_balance += st.balance * (double)T;
-    if (r->n_domains)
-        moe_count(r->by_domain + layer * r->moe->top_k * r->n_domains * r->experts, r->group,
-                  r->n_domains, s, r->moe, T);
+    moe_count(r->by_domain + layer * r->moe->top_k * r->n_domains * r->experts, r->group,
+              r->n_domains, s, r->moe, T);
+    moe_sums(r->domain_prob + layer * r->n_domains * r->experts,
+             r->domain_top1 + layer * r->n_domains, r->group, s, r->moe, T);
 }
 
 static double entropy(const double *load, long n)
@@ -131,42 +137,68 @@ double routing_max_load(const struct routing *r, long layer, long rank)
     return most * (double)r->experts;
 }
 
-void routing_report(struct routing *r, long step, const char *const *domains,
-                    const struct train_sink *sink)
+static void tell(const struct train_sink *sink, const struct router_metrics *m)
 {
-    long E = r->experts;
-    for (long l = 0; l < r->layers; l++) {
-        double n = (double)r->tokens[l], *load = r->load + l * E, *prob = r->prob + l * E;
-        if (n == 0)
-            continue;
-        for (long e = 0; e < E; e++) {
-            load[e] /= n * (double)r->moe->top_k;
-            prob[e] /= n;
-        }
-        struct router_metrics m = {.step = step,
-                                   .layer = (int)(r->first + l),
-                                   .experts = E,
-                                   .balance = r->balance[l] / n,
-                                   .entropy = entropy(load, E),
-                                   .top1 = r->top1[l] / n,
-                                   .load = load,
-                                   .prob = prob};
-        if (sink->router)
-            sink->router(sink->ctx, &m);
-        for (long d = 0; d < r->n_domains && sink->router_domain; d++) {
-            if (r->domain_tokens[d] == 0)
-                continue;
-            for (long e = 0; e < E; e++)
-                r->own[e] = routing_share(r, r->first + l, -1, d, e);
-            sink->router_domain(sink->ctx, step, (int)(r->first + l), domains[d], E, r->own);
-        }
+    void (*to)(void *, const struct router_metrics *) = m->task     ? sink->router_eval
+                                                        : m->domain ? sink->router_domain
+                                                                    : sink->router;
+    if (to)
+        to(sink->ctx, m);
+}
+
+/* Of the n-th layer: what report has gathered of all tokens, d -1, or of a domain. Into own. */
+static void measure(const struct routing *r, long n, long d, struct router_metrics *m)
+{
+    long E = r->experts, l = r->first + n;
+    double *load = r->own, *prob = load + E, *first = prob + E;
+    const double *sum = d < 0 ? r->prob + n * E : r->domain_prob + (n * r->n_domains + d) * E;
+    double top1 = d < 0 ? r->top1[n] : r->domain_top1[n * r->n_domains + d];
+    m->tokens = d < 0 ? r->tokens[n] : r->domain_tokens[d];
+    double tokens = (double)m->tokens;
+    for (long e = 0; e < E; e++) {
+        load[e] = d < 0 ? r->load[n * E + e] / (tokens * (double)r->moe->top_k)
+                        : routing_share(r, l, -1, d, e);
+        prob[e] = sum[e] / tokens;
+        first[e] = routing_share(r, l, 0, d, e);
     }
-    size_t L = (size_t)r->layers, e = (size_t)E, N = (size_t)r->n_domains;
-    memset(r->load, 0, L * e * sizeof *r->load);
-    memset(r->prob, 0, L * e * sizeof *r->prob);
+    m->layer = (int)l;
+    m->experts = E;
+    m->balance = d < 0 ? r->balance[n] / tokens : NAN;
+    m->entropy = entropy(load, E);
+    m->top1 = top1 / tokens;
+    m->load = load;
+    m->prob = prob;
+    m->first = first;
+}
+
+static void start_anew(struct routing *r)
+{
+    size_t L = (size_t)r->layers, E = (size_t)r->experts, N = (size_t)r->n_domains;
+    memset(r->load, 0, L * E * sizeof *r->load);
+    memset(r->prob, 0, L * E * sizeof *r->prob);
     memset(r->balance, 0, L * sizeof *r->balance);
     memset(r->top1, 0, L * sizeof *r->top1);
     memset(r->tokens, 0, L * sizeof *r->tokens);
-    memset(r->by_domain, 0, L * (size_t)r->moe->top_k * N * e * sizeof *r->by_domain);
+    memset(r->by_domain, 0, L * (size_t)r->moe->top_k * N * E * sizeof *r->by_domain);
+    memset(r->domain_prob, 0, L * N * E * sizeof *r->domain_prob);
+    memset(r->domain_top1, 0, L * N * sizeof *r->domain_top1);
     memset(r->domain_tokens, 0, N * sizeof *r->domain_tokens);
+}
+
+void routing_report(struct routing *r, long step, const char *task, const char *const *domains,
+                    const struct train_sink *sink)
+{
+    for (long n = 0; n < r->layers; n++) {
+        if (r->tokens[n] == 0)
+            continue;
+        for (long d = -1; d < (r->named ? r->n_domains : 0); d++) {
+            struct router_metrics m = {.step = step, .task = task};
+            if (d >= 0 && r->domain_tokens[d] == 0)
+                continue;
+            m.domain = d < 0 ? NULL : domains[d];
+            measure(r, n, d, &m);
+            tell(sink, &m);
+        }
+    }
+    start_anew(r);
 }

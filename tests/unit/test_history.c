@@ -213,6 +213,53 @@ static void test_rows(void)
     history_close(h);
 }
 
+static void test_routers(void)
+{
+    struct pesc_error err = {0};
+    struct history *h = NULL;
+    struct history_run r = a_run();
+    static const double load[] = {0.5, 0.25, 0.25}, prob[] = {0.4, 0.35, NAN}, first[] = {1, 0, 0};
+    struct history_router m = {3, 3, NULL, 1.5, 1.25, 0.75, 96, load, prob, first}, list[2];
+    if (!ok(history_open(at("o.db"), &h, &err) == 0, "open"))
+        return;
+    ok(history_run_start(h, UUID, &r, &err) == 0, "start");
+    history_router(h, 5, &m);
+    history_router_eval(h, 5, "held out", &m);
+    m.domain = "code";
+    history_router(h, 5, &m);
+    history_router_eval(h, 5, "held out", &m);
+    is_long(history_queued(h), 16, "a row of the layer and of each expert");
+    ok(history_flush(h, &err) == 0, "flush %s", err.text);
+    is_str(ask("o.db", "SELECT layer||' '||entropy||' '||aux_loss||' '||top1||' '||tokens"
+                       " FROM router_layer"),
+           "3 1.5 1.25 0.75 96", "a layer");
+    is_str(ask("o.db", "SELECT group_concat(layer||':'||expert||' '||load||' '||"
+                       "coalesce(prob,'-')||' '||first) FROM router_expert"),
+           "3:0 0.5 0.4 1.0,3:1 0.25 0.35 0.0,3:2 0.25 - 0.0", "its experts; NaN is NULL");
+    is_str(ask("o.db", "SELECT domain||layer||' '||entropy||' '||top1||' '||tokens"
+                       " FROM router_domain_layer"),
+           "code3 1.5 0.75 96", "a layer of a domain");
+    is_str(ask("o.db", "SELECT group_concat(domain||expert||' '||load||' '||coalesce(prob,'-')||"
+                       "' '||first) FROM router_domain"),
+           "code0 0.5 0.4 1.0,code1 0.25 0.35 0.0,code2 0.25 - 0.0", "its experts");
+    is_str(ask("o.db", "SELECT group_concat(domain||'/'||step||task||layer||' '||entropy||' '||"
+                       "top1||' '||tokens) FROM router_eval_layer"),
+           "/5held out3 1.5 0.75 96,code/5held out3 1.5 0.75 96", "layers of an evaluation");
+    is_str(ask("o.db", "SELECT group_concat(expert||domain||' '||load||' '||first)"
+                       " FROM router_eval WHERE expert < 2 AND step = 5 AND task = 'held out'"),
+           "0 0.5 1.0,1 0.25 0.0,0code 0.5 1.0,1code 0.25 0.0", "their experts");
+    list[0] = list[1] = m;
+    list[0].domain = NULL, list[0].tokens = 7;
+    list[1].domain = "chat", list[1].tokens = 8;
+    ok(history_router_eval_of(h, UUID, 5, "held out", list, 2, &err) == 0, "outside of training %s",
+       err.text);
+    is_str(ask("o.db", "SELECT count(*)||' '||sum(tokens) FROM router_eval_layer"), "2 15",
+           "replaces what was there");
+    ok(history_router_eval_of(h, "ffff", 5, "t", list, 2, &err) == -1 && err.code == PESC_E_DB_RUN,
+       "of an unknown run it is refused");
+    history_close(h);
+}
+
 static void test_refused_row(void)
 {
     struct pesc_error err = {0};
@@ -245,6 +292,7 @@ static void test_resume(void)
         history_router_expert(h, 0, 0, s, 1, 1);
         history_router_layer(h, 0, s, 1, 1);
         history_router_domain(h, 0, 0, "x", s, 1);
+        history_router(h, s, &(struct history_router){.domain = "x", .tokens = s});
     }
     history_progress(h, 10, 100);
     history_close(h); /* without run_end: as if killed, rows flushed */
@@ -255,8 +303,9 @@ static void test_resume(void)
     ok(history_run_start(h, UUID, &r, &err) == 0, "resume %s", err.text);
     is_str(ask("r.db", "SELECT (SELECT max(step) FROM metric)||' '||(SELECT max(step) FROM"
                        " router_expert)||' '||(SELECT max(step) FROM router_layer)||' '||"
-                       "(SELECT max(step) FROM router_domain)"),
-           "6 6 6 6", "rows past the checkpoint are gone");
+                       "(SELECT max(step) FROM router_domain)||' '||"
+                       "(SELECT max(step) FROM router_domain_layer)"),
+           "6 6 6 6 6", "rows past the checkpoint are gone");
     is_str(ask("r.db", "SELECT count(*) FROM metric"), "6", "rows before it stay");
     is_str(ask("r.db", "SELECT status||' '||last_step FROM run"), "running 6", "running again");
     is_str(ask("r.db", "SELECT group_concat(seq||':'||start_step||':'||coalesce(end_step,'-')||"
@@ -526,6 +575,7 @@ int main(void)
         return 99;
     test_many(); /* forks first: no process may fork with a database open */
     test_rows();
+    test_routers();
     test_refused_row();
     test_resume();
     test_busy();

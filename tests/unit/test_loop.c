@@ -136,7 +136,7 @@ static struct train_options options(long steps, json_t *meta)
 static int run(struct model *m, const struct batch_source *data, struct train_options *o,
                struct log *l, struct train_result *r, struct pesc_error *err)
 {
-    struct train_sink sink = {l, on_step, on_router, NULL, on_eval, on_event, on_checkpoint};
+    struct train_sink sink = {l, on_step, on_router, NULL, NULL, on_eval, on_event, on_checkpoint};
     o->stop = &l->stop;
     return train_run(m, data, o, &sink, NULL, r, err);
 }

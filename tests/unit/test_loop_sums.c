@@ -37,11 +37,11 @@ static void source_free(struct two *t)
     small_batch_free(&t->g[1]);
 }
 
-/* Sums over tokens, taken from what every layer saved. */
+/* Sums over tokens, taken from what every layer saved: of a domain, or of all in the last place. */
 struct by_hand {
     const struct batch *b;
-    double load[L][E], prob[L][E], top1[L], balance[L], domain[L][DOMAINS][E];
-    double domain_tokens[DOMAINS], tokens;
+    double load[L][DOMAINS + 1][E], prob[L][DOMAINS + 1][E], first[L][DOMAINS + 1][E];
+    double top1[L][DOMAINS + 1], balance[L], tokens[DOMAINS + 1];
 };
 
 static void add_by_hand(void *ctx, long l, const struct moe_saved *s, long T)
@@ -50,31 +50,35 @@ static void add_by_hand(void *ctx, long l, const struct moe_saved *s, long T)
     double load[E] = {0}, prob[E] = {0};
     for (long q = 0; q < h->b->S; q++)
         for (long t = h->b->cu[q]; t < h->b->cu[q + 1]; t++) {
-            double most = 0;
-            h->domain_tokens[h->b->domain[q]] += l == 0;
-            for (long k = 0; k < K; k++) {
-                load[s->expert[t * K + k]]++;
-                h->domain[l][h->b->domain[q]][s->expert[t * K + k]]++;
+            const float *p = s->prob + t * E;
+            const int *chosen = s->expert + t * K;
+            int best = 0;
+            for (int e = 0; e < E; e++) {
+                best = p[e] > p[best] ? e : best;
+                prob[e] += p[e];
             }
-            for (long e = 0; e < E; e++) {
-                prob[e] += s->prob[t * E + e];
-                most = fmax(most, s->prob[t * E + e]);
+            for (int k = 0; k < K; k++)
+                load[chosen[k]]++;
+            for (int i = 0; i < 2; i++) {
+                int d = i ? DOMAINS : h->b->domain[q];
+                for (int e = 0; e < E; e++)
+                    h->prob[l][d][e] += p[e];
+                for (int k = 0; k < K; k++)
+                    h->load[l][d][chosen[k]]++;
+                h->first[l][d][best]++;
+                h->top1[l][d] += p[best];
+                h->tokens[d] += l == 0;
             }
-            h->top1[l] += most;
         }
-    for (long e = 0; e < E; e++) {
-        h->load[l][e] += load[e];
-        h->prob[l][e] += prob[e];
+    for (long e = 0; e < E; e++)
         h->balance[l] += E * load[e] / (double)(K * T) * prob[e];
-    }
-    h->tokens += l == 0 ? (double)T : 0;
 }
 
 struct told {
     struct step_metrics step;
     struct by_hand *h;
     double off;
-    long routers, domains;
+    long routers, domains, evals, eval_domains, last_step;
 };
 
 static void on_step(void *ctx, const struct step_metrics *m, int logged)
@@ -90,32 +94,51 @@ static void differ(struct told *t, double got, double want)
     t->off = d <= t->off ? t->off : isnan(d) ? INFINITY : d;
 }
 
+/* Of all tokens, of a domain, and in an evaluation: in the places of the first letters. */
+static void compare(struct told *t, const struct router_metrics *m)
+{
+    const struct by_hand *h = t->h;
+    int d = !m->domain ? DOMAINS : !strcmp(m->domain, "b"), l = m->layer;
+    double entropy = 0, sum = 0, first = 0, prob = 0;
+    for (long e = 0; e < E; e++) {
+        double share = h->load[l][d][e] / (h->tokens[d] * K);
+        differ(t, m->load[e], share);
+        differ(t, m->prob[e], h->prob[l][d][e] / h->tokens[d]);
+        differ(t, m->first[e], h->first[l][d][e] / h->tokens[d]);
+        entropy -= share > 0 ? share * log(share) : 0;
+        sum += m->load[e], first += m->first[e], prob += m->prob[e];
+    }
+    differ(t, sum, 1), differ(t, first, 1), differ(t, prob, 1);
+    differ(t, m->entropy, entropy);
+    differ(t, m->top1, h->top1[l][d] / h->tokens[d]);
+    differ(t, (double)m->tokens, h->tokens[d]);
+    if (d == DOMAINS)
+        differ(t, m->balance, h->balance[l] / h->tokens[d]);
+    else if (!isnan(m->balance))
+        t->off = INFINITY;
+}
+
 static void on_router(void *ctx, const struct router_metrics *m)
 {
     struct told *t = ctx;
-    struct by_hand *h = t->h;
-    double entropy = 0;
-    for (long e = 0; e < E; e++) {
-        double share = h->load[m->layer][e] / (h->tokens * K);
-        differ(t, m->load[e], share);
-        differ(t, m->prob[e], h->prob[m->layer][e] / h->tokens);
-        entropy -= share > 0 ? share * log(share) : 0;
-    }
-    differ(t, m->entropy, entropy);
-    differ(t, m->top1, h->top1[m->layer] / h->tokens);
-    differ(t, m->balance, h->balance[m->layer] / h->tokens);
-    t->routers++;
+    compare(t, m);
+    t->routers += !m->domain && !m->task;
 }
 
-static void on_domain(void *ctx, long step, int layer, const char *domain, long experts,
-                      const double *load)
+static void on_domain(void *ctx, const struct router_metrics *m)
 {
     struct told *t = ctx;
-    int d = !strcmp(domain, "b");
-    (void)step;
-    for (long e = 0; e < experts; e++)
-        differ(t, load[e], t->h->domain[layer][d][e] / (K * t->h->domain_tokens[d]));
-    t->domains++;
+    compare(t, m);
+    t->domains += m->domain && !m->task;
+}
+
+static void on_router_eval(void *ctx, const struct router_metrics *m)
+{
+    struct told *t = ctx;
+    compare(t, m);
+    t->evals += m->task && !strcmp(m->task, "held out");
+    t->eval_domains += m->domain != NULL;
+    t->last_step = m->step;
 }
 
 /* One update of two batches, and another with rate 0. */
@@ -127,10 +150,10 @@ static void test_update(void)
     struct model *m = small_open(gen_path("m"), &SMALL(), &pesc, TRAIN_ADAPTERS, COMPUTE_F32);
     size_t n = m->params.total;
     struct two two;
-    struct by_hand h = {.tokens = 0};
+    struct by_hand h = {.b = NULL};
     struct told told = {.h = &h};
     struct batch_source data = source(&two, m->c.vocab_size);
-    struct train_sink sink = {&told, on_step, on_router, on_domain, NULL, NULL, NULL};
+    struct train_sink sink = {&told, on_step, on_router, on_domain, NULL, NULL, NULL, NULL};
     struct train_result r;
     double coef = 0.3, clip = 0.01, ce = 0, norm = 0, off = 0, balance = 0;
     double tokens = 25 + 16,
@@ -192,10 +215,10 @@ static void test_reports(void)
     struct pesc_error err = {0};
     struct model *m = small_open(gen_path("m"), &SMALL(), &pesc, TRAIN_ADAPTERS, COMPUTE_F32);
     struct two two;
-    struct by_hand h = {.tokens = 0};
+    struct by_hand h = {.b = NULL};
     struct told told = {.h = &h};
     struct batch_source data = source(&two, m->c.vocab_size);
-    struct train_sink sink = {&told, NULL, on_router, on_domain, NULL, NULL, NULL};
+    struct train_sink sink = {&told, NULL, on_router, on_domain, NULL, NULL, NULL, NULL};
     struct train_result r;
     for (int i = 0; i < 2; i++) {
         h.b = &two.g[i].b;
@@ -216,6 +239,47 @@ static void test_reports(void)
     model_close(m);
 }
 
+/* At rate 0 each of the evaluations, before and after two steps, sees what one pass over both
+ * batches does; without names of domains it tells of all tokens alone. */
+static void test_eval_routing(void)
+{
+    static const char *const names[] = {"a", "b"};
+    for (int named = 0; named < 2; named++) {
+        struct pesc_error err = {0};
+        struct model *m = small_open(gen_path("m"), &SMALL(), &pesc, TRAIN_ADAPTERS, COMPUTE_F32);
+        struct two two;
+        struct by_hand h = {.b = NULL};
+        struct told told = {.h = &h, .last_step = -1};
+        struct batch_source data = source(&two, m->c.vocab_size);
+        struct train_sink sink = {.ctx = &told, .router_eval = on_router_eval};
+        struct train_result r;
+        for (int i = 0; i < 2; i++) {
+            h.b = &two.g[i].b;
+            struct engine_step s = {.routed = add_by_hand, .routed_ctx = &h};
+            small_train(m, h.b, &s, 0);
+        }
+        struct train_options o = {.steps = 2,
+                                  .accumulation = 1,
+                                  .adamw = ADAMW_DEFAULTS,
+                                  .router_steps = 1,
+                                  .domains = names,
+                                  .n_domains = DOMAINS,
+                                  .eval = &data,
+                                  .eval_batches = 2,
+                                  .eval_task = "held out",
+                                  .eval_domains = names,
+                                  .n_eval_domains = named ? DOMAINS : 0};
+        must_do(train_run(m, &data, &o, &sink, NULL, &r, &err), &err);
+        ok(told.evals == 2 * L * (named ? 1 + DOMAINS : 1) &&
+               told.eval_domains == (named ? 2 * L * DOMAINS : 0) && told.last_step == 2 &&
+               told.off < 1e-6,
+           "routing of every evaluation, %s", named ? "by domain too" : "without domains");
+        diag("off by %.2g", told.off);
+        source_free(&two);
+        model_close(m);
+    }
+}
+
 static void on_loss(void *ctx, const struct step_metrics *m, int logged)
 {
     double *ce = ctx;
@@ -234,7 +298,7 @@ static void test_dropout(void)
         moe.dropout = i ? 0.3 : 0;
         struct model *m = small_open(gen_path("m"), &SMALL(), &moe, TRAIN_ADAPTERS, COMPUTE_F32);
         struct batch_source data = source(&two, m->c.vocab_size);
-        struct train_sink sink = {ce[i], on_loss, NULL, NULL, NULL, NULL, NULL};
+        struct train_sink sink = {.ctx = ce[i], .step = on_loss};
         struct train_result r;
         struct train_options o = {.steps = 6, .accumulation = 2, .adamw = ADAMW_DEFAULTS};
         must_do(train_run(m, &data, &o, &sink, NULL, &r, &err), &err);
@@ -342,6 +406,7 @@ int main(void)
     omp_set_num_threads(1);
     test_update();
     test_reports();
+    test_eval_routing();
     test_dropout();
     test_evaluate();
     return gen_end();

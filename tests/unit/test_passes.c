@@ -72,12 +72,10 @@ static void on_router(void *ctx, const struct router_metrics *m)
     memcpy(s->prob[m->layer], m->prob, sizeof s->prob[0]);
 }
 
-static void on_domain(void *ctx, long step, int layer, const char *domain, long experts,
-                      const double *load)
+static void on_domain(void *ctx, const struct router_metrics *m)
 {
     struct sums *s = ctx;
-    (void)step, (void)experts;
-    memcpy(s->domain[layer][!strcmp(domain, "b")], load, sizeof s->domain[0][0]);
+    memcpy(s->domain[m->layer][!strcmp(m->domain, "b")], m->load, sizeof s->domain[0][0]);
 }
 
 static void on_eval(void *ctx, const struct eval_metrics *m)
@@ -107,7 +105,7 @@ static void look(struct sums *s, enum trainable tr, long pass_tokens, const char
     for (int i = 0; i < 2; i++)
         small_batch(&g[i], m->c.vocab_size, 4 + (uint32_t)i, SAMPLES, lengths);
     struct batch_source data = {get, g, 40, SAMPLES};
-    struct train_sink sink = {s, on_step, on_router, on_domain, on_eval, NULL, NULL};
+    struct train_sink sink = {s, on_step, on_router, on_domain, NULL, on_eval, NULL, NULL};
     struct train_result r;
     struct train_options o = {
         .steps = 1,
@@ -203,7 +201,7 @@ static void test_balance(void)
     }
     memcpy(by_hand, m->params.grad, n * sizeof *by_hand);
     struct batch_source data = {get, g, 40, SAMPLES};
-    struct train_sink sink = {&s, on_step, NULL, NULL, NULL, NULL, NULL};
+    struct train_sink sink = {.ctx = &s, .step = on_step};
     struct train_result r;
     struct train_options o = {.steps = 1,
                               .accumulation = 1,
