@@ -9,6 +9,7 @@ libpesc_a_SOURCES += \
   experiments/query.c experiments/query.h experiments/query_find.c \
   experiments/rundir.c experiments/rundir.h \
   experiments/schema.h \
+  experiments/routing_query.c experiments/routing_query.h \
   experiments/scores.c experiments/scores.h
 
 # The schema is written as SQL and embedded as one C string.

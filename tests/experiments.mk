@@ -4,3 +4,6 @@ tests_unit_test_history_SOURCES = tests/unit/test_history.c
 tests_unit_test_rundir_SOURCES = tests/unit/test_rundir.c
 TESTS += tests/cli/base.sh
 EXTRA_DIST += tests/cli/base.sh tests/dev/compare_base.py
+check_PROGRAMS += tests/unit/test_routing_query
+TESTS += tests/unit/test_routing_query
+tests_unit_test_routing_query_SOURCES = tests/unit/test_routing_query.c
