@@ -55,3 +55,8 @@ tests_cli_pesc_failing_LDFLAGS = -Wl,--wrap=malloc -Wl,--wrap=calloc -Wl,--wrap=
   -Wl,--wrap=aligned_alloc -Wl,--wrap=posix_memalign -Wl,--wrap=strdup -Wl,--wrap=strndup \
   -Wl,--wrap=archive_entry_pathname_utf8 -Wl,--wrap=archive_entry_pathname \
   -Wl,--wrap=archive_write_add_filter_zstd -Wl,--wrap=json_load_callback
+# curves and reports
+check_PROGRAMS += tests/cli/fill_report tests/unit/test_chart
+TESTS += tests/unit/test_chart
+tests_cli_fill_report_SOURCES = tests/cli/fill_report.c
+tests_unit_test_chart_SOURCES = tests/unit/test_chart.c src/cli/chart_scale.c
