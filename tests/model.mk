@@ -91,3 +91,7 @@ tests_unit_test_layers_LDFLAGS = -Wl,--wrap=pread -Wl,--wrap=pread64 -Wl,--wrap=
 check_PROGRAMS += tests/unit/test_interval
 TESTS += tests/unit/test_interval
 tests_unit_test_interval_SOURCES = tests/unit/test_interval.c
+# Warnings about routers.
+check_PROGRAMS += tests/unit/test_routing_alarm
+TESTS += tests/unit/test_routing_alarm
+tests_unit_test_routing_alarm_SOURCES = tests/unit/test_routing_alarm.c

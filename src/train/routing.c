@@ -10,6 +10,7 @@ int routing_open(struct routing *r, const struct moe_config *moe, long layers, l
 {
     size_t L = (size_t)moe_layers(moe, layers), E = (size_t)moe->experts,
            N = (size_t)(n_domains ? n_domains : 1);
+    int rc = -1;
     *r = (struct routing){.first = moe->first,
                           .layers = (long)L,
                           .experts = moe->experts,
@@ -29,9 +30,12 @@ int routing_open(struct routing *r, const struct moe_config *moe, long layers, l
     r->own = calloc(3 * E, sizeof *r->own);
     if (r->load && r->prob && r->balance && r->top1 && r->tokens && r->by_domain &&
         r->domain_prob && r->domain_top1 && r->domain_tokens && r->group && r->own)
-        return 0;
-    routing_close(r);
-    return FAIL(err, MEMORY, "no memory for routing statistics");
+        rc = route_alarms_open(&r->alarms, (long)L, r->experts, moe->top_k, err);
+    else
+        FAIL(err, MEMORY, "no memory for routing statistics");
+    if (rc != 0)
+        routing_close(r);
+    return rc;
 }
 
 void routing_close(struct routing *r)
@@ -47,6 +51,7 @@ void routing_close(struct routing *r)
     free(r->domain_tokens);
     free(r->group);
     free(r->own);
+    route_alarms_close(&r->alarms);
     memset(r, 0, sizeof *r);
 }
 
@@ -171,6 +176,34 @@ static void measure(const struct routing *r, long n, long d, struct router_metri
     m->first = first;
 }
 
+/* What the domains with tokens enough have in common, for the alarms. */
+static void compare_domains(const struct routing *r, long l, struct route_report *to)
+{
+    to->expert = -1;
+    to->least = 1;
+    to->divergence = routing_divergence(r, l, 0);
+    for (long d = 0; d < (r->named ? r->n_domains : 0); d++) {
+        long best = 0;
+        if (r->domain_tokens[d] < ROUTE_DOMAIN_TOKENS)
+            continue;
+        for (long e = 1; e < r->experts; e++)
+            if (routing_share(r, l, 0, d, e) > routing_share(r, l, 0, d, best))
+                best = e;
+        to->expert = to->domains++ == 0 || best == to->expert ? (int)best : -2;
+        to->least = fmin(to->least, routing_share(r, l, 0, d, best));
+    }
+}
+
+static void alarm_of(struct routing *r, long n, long step, const struct train_sink *sink)
+{
+    struct route_report now = {.step = step, .layer = (int)(r->first + n), .load = r->own};
+    struct router_metrics m;
+    measure(r, n, -1, &m);
+    now.tokens = m.tokens;
+    compare_domains(r, now.layer, &now);
+    route_alarm(&r->alarms, n, &now, sink);
+}
+
 static void start_anew(struct routing *r)
 {
     size_t L = (size_t)r->layers, E = (size_t)r->experts, N = (size_t)r->n_domains;
@@ -199,6 +232,8 @@ void routing_report(struct routing *r, long step, const char *task, const char *
             measure(r, n, d, &m);
             tell(sink, &m);
         }
+        if (!task)
+            alarm_of(r, n, step, sink);
     }
     start_anew(r);
 }

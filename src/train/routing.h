@@ -4,7 +4,7 @@
 
 #include "adapters/moe.h"
 #include "core/batch.h"
-#include "train/events.h"
+#include "train/routing_alarm.h"
 
 struct routing {
     long first, layers, experts, n_domains; /* layers: that have adapters, from first on */
@@ -20,6 +20,7 @@ struct routing {
     double step_balance;    /* of the current step: sum over layers times tokens */
     int *group;             /* [max_tokens] domain of each token of the current batch */
     double *own;            /* [3, experts] */
+    struct route_alarms alarms;
 };
 /* layers: of the model. n_domains 0: all tokens are of one that has no name. Everything after this
  * allocates nothing. */

@@ -12,4 +12,5 @@ libpesc_a_SOURCES += \
   src/train/loop.c src/train/loop.h \
   src/train/memory_plan.c src/train/memory_plan.h \
   src/train/passes.c src/train/passes.h \
-  src/train/routing.c src/train/routing.h
+  src/train/routing.c src/train/routing.h \
+  src/train/routing_alarm.c src/train/routing_alarm.h
