@@ -8,6 +8,8 @@
 PESC_PACKAGES="gcc libc6-dev make autoconf automake pkg-config xz-utils
 libdnnl-dev libarchive-dev libsqlite3-dev libjansson-dev libpcre2-dev libutf8proc-dev libyaml-dev
 libssl-dev zlib1g-dev"
+# What the program does a little less without: PNG.
+PESC_OPTIONAL="libcairo2-dev"
 
 # Installs those of the list (and of the arguments) that are missing. Exit status 2 of the whole
 # script when that cannot be done.
@@ -17,32 +19,42 @@ need_packages() {
         echo $PESC_PACKAGES "$@"
         return 0
     fi
-    missing=
+    missing='' optional=''
     for package in $PESC_PACKAGES "$@"; do
         case $(dpkg-query -W -f='${Status}' "$package" 2>/dev/null) in
         *' installed') ;;
         *) missing="$missing $package" ;;
         esac
     done
-    [ -n "$missing" ] || return 0
+    for package in $PESC_OPTIONAL; do
+        case $(dpkg-query -W -f='${Status}' "$package" 2>/dev/null) in
+        *' installed') ;;
+        *) optional="$optional $package" ;;
+        esac
+    done
+    [ -n "$missing$optional" ] || return 0
     as_root=
     if [ "$(id -u)" -ne 0 ]; then
         if ! command -v sudo >/dev/null 2>&1; then
+            [ -n "$missing" ] || return 0
             echo "These packages are missing, and neither root nor sudo is at hand. As root, run:" >&2
             echo "  apt-get install --no-install-recommends$missing" >&2
             exit 2
         fi
         as_root=sudo
     fi
-    echo "Installing through apt:$missing"
+    echo "Installing through apt:$missing$optional"
     # A fresh system has no package lists, an old one has stale ones: both show as a failure.
-    if ! apt_install $missing >/dev/null 2>&1; then
+    if [ -n "$missing" ] && ! apt_install $missing >/dev/null 2>&1; then
         echo "Refreshing the package lists first"
         apt_run update || true
         if ! apt_install $missing; then
             echo "apt could not install:$missing" >&2
             exit 2
         fi
+    fi
+    if [ -n "$optional" ] && ! apt_install $optional >/dev/null 2>&1; then
+        echo "Going on without:$optional"
     fi
 }
 

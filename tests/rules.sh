@@ -128,6 +128,7 @@ home utf8proc 'utf8proc' 'datasets/[a-z0-9_]*\.c' one
 home SQLite 'sqlite3' 'experiments/[a-z0-9_]*\.[ch]'
 home libyaml 'yaml\.h' 'src/cli/config\.c'
 home libcrypto 'openssl/' 'src/core/(hash|signature)\.c'
+home cairo 'cairo' 'src/cli/chart_png\.c'
 home MPI 'mpi\.h' 'src/train/mpi\.c'
 grep -E '[^A-Za-z0-9_]json_load[a-z]* *\(' "$tmp/code" | grep -v '^src/core/json\.c:' >"$tmp/found"
 rule "JSON is loaded by src/core/json.c alone"

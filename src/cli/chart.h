@@ -35,11 +35,13 @@ enum chart_x { CHART_STEP, CHART_TIME, CHART_TOKENS }; /* steps, seconds, tokens
 struct chart_series {
     const char *name; /* any text; shown escaped */
     struct curve curve;
+    int colour, dash; /* of SVG and PNG; the terminal counts */
 };
 struct chart {
     const char *title, *unit; /* any text; unit of y, "" for none */
     enum chart_x x;
-    int log_y; /* what is not above 0 counts as -Infinity */
+    int log_y;     /* what is not above 0 counts as -Infinity */
+    int n_metrics; /* whose curves these are */
     long n;
     struct chart_series *series;
 };
@@ -49,6 +51,18 @@ struct chart {
 int chart_text(FILE *f, const struct chart *c, int width, int height, int color, int utf8,
                struct pesc_error *err) MUST_USE;
 int chart_utf8(void); /* whether the locale of the environment is UTF-8 */
+
+/* All charts, one below the other, as a file of their own; it appears whole or not at all. width in
+ * pixels. The SVG follows the reader's light or dark scheme. E-IO*; PNG: E-UNSUPPORTED where the
+ * cairo library is not there. */
+int chart_write_svg(const char *path, const struct chart *c, long n, int width,
+                    struct pesc_error *err) MUST_USE;
+int chart_write_png(const char *path, const struct chart *c, long n, int width,
+                    struct pesc_error *err) MUST_USE;
+/* One chart without a legend as an <svg> element within HTML; number tells its ids from others'.
+ * The page has chart_style within its <style>. */
+void chart_svg(FILE *f, const struct chart *c, int number, double width, double height);
+void chart_style(FILE *f, long colours);
 
 /* src/cli/chart_scale.c: round numbers for an axis. */
 enum { TICKS_CAP = 24 };

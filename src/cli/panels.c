@@ -130,13 +130,14 @@ static struct chart *chart_for(struct panels *p, const struct panels_wish *w, co
     return c->unit ? c : NULL;
 }
 
-static int add_curve(struct chart *c, const char *name, struct curve *curve, struct pesc_error *err)
+static int add_curve(struct chart *c, const char *name, struct curve *curve, int colour, int dash,
+                     struct pesc_error *err)
 {
     struct chart_series *grown = realloc(c->series, (size_t)(c->n + 1) * sizeof *grown);
     if (!grown)
         return FAIL(err, MEMORY, "no memory for a chart");
     c->series = grown;
-    grown[c->n++] = (struct chart_series){name, *curve};
+    grown[c->n++] = (struct chart_series){name, *curve, colour, dash};
     *curve = (struct curve){0};
     return 0;
 }
@@ -148,7 +149,7 @@ static int add_metric(struct reader *r, const struct shown_runs *runs, const str
     struct timeline t = {0};
     struct curve curve = {0};
     char unit[UNIT_CAP];
-    int rc = -1;
+    int rc = -1, style = 0;
     TRY(metric_unit(r, metric, unit, err));
     for (long i = 0; i < runs->n; i++) {
         TRY_OR(timeline_read(r, runs->v[i].id, w->x, &t, err), done);
@@ -158,9 +159,14 @@ static int add_metric(struct reader *r, const struct shown_runs *runs, const str
             const char *name = metric;
             if (runs->n > 1 && !(name = keep(p, two(runs->v[i].label, ": ", metric), err)))
                 goto done;
-            if (!chart && !(chart = chart_for(p, w, metric, unit, err)))
-                goto done;
-            TRY_OR(add_curve(chart, name, &curve, err), done);
+            if (!chart) {
+                if (!(chart = chart_for(p, w, metric, unit, err)))
+                    goto done;
+                style = chart->n_metrics++;
+            }
+            TRY_OR(add_curve(chart, name, &curve, runs->n > 1 ? (int)i : style,
+                             runs->n > 1 ? style : 0, err),
+                   done);
         }
         curve_free(&curve);
     }

@@ -7,9 +7,10 @@
 
 #include <stddef.h>
 #include <string.h>
+#include <strings.h>
 
 struct options {
-    const char *db, *x;
+    const char *db, *x, *out;
     struct opt_list metrics;
     long smooth, height;
     int log, newest;
@@ -20,6 +21,8 @@ static const struct opt opts[] = {
     {"1", NULL, OPT_FLAG, offsetof(struct options, newest), NULL, "the newest run", 0, 0},
     {"metric", "m", OPT_LIST, offsetof(struct options, metrics), "NAME",
      "what to draw; default: train/loss valid/loss", 0, 0},
+    {"output", "o", OPT_STRING, offsetof(struct options, out), "FILE",
+     "an .svg or .png instead of the terminal", 0, 0},
     {"x", NULL, OPT_CHOICE, offsetof(struct options, x), "step|time|tokens",
      "axis; time: of work, without pauses", 0, 0},
     {"log", NULL, OPT_FLAG, offsetof(struct options, log), NULL, "logarithmic y axis", 0, 0},
@@ -35,6 +38,14 @@ static void defaults(void *values)
     o->smooth = 1;
     o->height = 16;
     o->metrics.n = 0;
+}
+
+enum { WIDTH = 960 }; /* of a drawing in a file */
+
+static int ends_in(const char *name, const char *ending)
+{
+    size_t n = strlen(name), m = strlen(ending);
+    return n > m && !strcasecmp(name + n - m, ending);
 }
 
 static int show(struct cli *cli, const struct panels *p, const struct options *o,
@@ -69,7 +80,10 @@ static int plot(struct cli *cli, struct reader *r, const struct shown_runs *runs
                   "no values of %s%s are recorded there; 'pesc runs show RUN' lists"
                   " the metrics",
                   w.metrics[0], w.n_metrics > 1 ? " and the others" : "");
-    if (rc == 0)
+    if (rc == 0 && o->out)
+        rc = (ends_in(o->out, ".png") ? chart_write_png : chart_write_svg)(o->out, p.v, p.n, WIDTH,
+                                                                           err);
+    else if (rc == 0)
         rc = show(cli, &p, o, err);
     panels_free(&p);
     return rc;
@@ -80,6 +94,8 @@ static int run(struct cli *cli, void *values, int argc, char **argv, struct pesc
     const struct options *o = values;
     struct reader *r = NULL;
     struct shown_runs runs;
+    if (o->out && !ends_in(o->out, ".svg") && !ends_in(o->out, ".png"))
+        return FAIL(err, USAGE_VALUE, "--output %s: a drawing is an .svg or a .png", o->out);
     TRY(runs_open(o->db, &r, NULL, err));
     int rc = shown_runs_find(r, o->newest, argc, argv, &runs, err);
     if (rc == 0) {
@@ -92,8 +108,8 @@ static int run(struct cli *cli, void *values, int argc, char **argv, struct pesc
 
 const struct cmd runs_plot = {
     .name = "plot",
-    .usage = "RUN... [--metric NAME ...] [-x AXIS] [--log] [--smooth N]",
-    .summary = "Draws metrics of runs as curves, in the terminal.",
+    .usage = "RUN... [--metric NAME ...] [-x AXIS] [--log] [--smooth N] [-o FILE]",
+    .summary = "Draws metrics of runs as curves.",
     .details = RUNS_WHICH
     "\nMetrics of one unit share a drawing. Long curves are thinned: least and greatest\n"
     "value of a column, NaN and Infinity stay to be seen.",

@@ -26,7 +26,9 @@ pesc_SOURCES += src/cli/cmd_pack.h src/cli/cmd_pack_export.c src/cli/pack_record
 
 # runs
 pesc_SOURCES += \
-  src/cli/chart.h src/cli/chart_scale.c src/cli/chart_text.c \
+  src/cli/chart.h src/cli/chart_pen.h src/cli/chart_plot.c src/cli/chart_png.c \
+  src/cli/chart_scale.c src/cli/chart_svg.c src/cli/chart_text.c \
+  src/cli/markup.c src/cli/markup.h \
   src/cli/curves.c src/cli/curves.h src/cli/panels.c src/cli/panels.h src/cli/runs_plot.c \
   src/cli/runs.h src/cli/runs_list.c src/cli/runs_routing.c src/cli/runs_show.c \
   src/cli/runs_sql.c

@@ -14,15 +14,16 @@ static struct history *h;
 
 #define EVIL "<script>alert(\"1\")</script>&'\033[31m\001"
 
-static void curves(long steps, double shift)
+static void curves(long from, long to, double shift)
 {
-    for (long s = 1; s <= steps; s++) {
+    long steps = 400;
+    for (long s = from + 1; s <= to; s++) {
         double x = (double)s / (double)steps, wave = sin((double)s * 12.9898) * 0.08;
         history_metric(h, "train/loss", s, 1.2 + 2.1 * exp(-4 * x) + wave + shift);
         history_metric(h, "lr", s, 2e-4 * (x < 0.1 ? x * 10 : 0.5 + 0.5 * cos(x * 3.14159)));
         history_metric(h, "grad_norm", s, 0.4 + 3 * exp(-5 * x) + fabs(wave) * 4);
         history_metric(h, "tokens_per_s", s, 2350 + 300 * wave + 100 * shift);
-        if (s % (steps / 8 > 0 ? steps / 8 : 1) == 0)
+        if (s % 50 == 0)
             history_metric(h, "valid/loss", s, 1.35 + 1.9 * exp(-3.8 * x) + shift);
     }
 }
@@ -50,7 +51,7 @@ static int start(const char *uuid, struct history_run *r, long last, double shif
 {
     TRY(history_run_start(h, uuid, r, &err));
     if (last > 0)
-        curves(last, shift);
+        curves(r->start_step, last, shift);
     return history_flush(h, &err);
 }
 

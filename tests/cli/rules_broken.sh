@@ -53,6 +53,9 @@ X
 break_rule 'libcrypto has one home' adapters/c.c <<'X'
 #include <openssl/evp.h>
 X
+break_rule 'cairo has one home' src/cli/ca.c <<'X'
+#include <cairo.h>
+X
 break_rule 'MPI has one home' src/train/m.c <<'X'
 #include <mpi.h>
 X
