@@ -1,6 +1,11 @@
 EXTRA_DIST += experiments/deps.sh
 libpesc_a_SOURCES += \
   experiments/db.c experiments/db.h experiments/db_upgrade.c \
+  experiments/export.c experiments/export.h experiments/export_impl.h \
+  experiments/export_mlflow.c experiments/export_names.c experiments/export_names.h \
+  experiments/export_out.c experiments/export_rows.c experiments/export_tables.c \
+  experiments/export_tensorboard.c experiments/export_text.c \
+  experiments/tfevents.c experiments/tfevents.h \
   experiments/history.c experiments/history.h \
   experiments/history_impl.h \
   experiments/history_queue.c experiments/history_queue.h \

@@ -17,6 +17,11 @@ check_PROGRAMS += tests/cli/fill_history
 TESTS += tests/cli/runs.sh
 EXTRA_DIST += tests/cli/runs.sh
 tests_cli_fill_history_SOURCES = tests/cli/fill_history.c
+check_PROGRAMS += tests/cli/fill_export tests/unit/test_export
+TESTS += tests/cli/export.sh tests/unit/test_export
+EXTRA_DIST += tests/cli/export.sh tests/dev/check_tensorboard.py tests/dev/check_mlflow.py
+tests_cli_fill_export_SOURCES = tests/cli/fill_export.c
+tests_unit_test_export_SOURCES = tests/unit/test_export.c
 # pack
 TESTS += tests/cli/pack.sh
 EXTRA_DIST += tests/cli/pack.sh

@@ -33,6 +33,9 @@ pesc_SOURCES += \
   src/cli/runs.h src/cli/runs_list.c src/cli/runs_routing.c src/cli/runs_show.c \
   src/cli/runs_sql.c
 
+# runs export
+pesc_SOURCES += src/cli/runs_export.c
+
 # train
 pesc_SOURCES += \
   src/cli/profile_report.c src/cli/profile_report.h \
