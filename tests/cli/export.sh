@@ -20,7 +20,7 @@ gone() { # PATH WHAT
 
 pesc runs export plain --format csv -o csv
 ok $? "csv"
-has err '^1 run, 21 rows$' "says how much"
+has err '^1 run, 24 rows$' "says how much"
 ls csv >have
 cat >want <<EOF
 artifacts.csv
@@ -63,12 +63,12 @@ EOF
 same csv/evals.csv want "evals.csv: a value is NaN, a bound unknown"
 crlf want <<EOF
 uuid,layer,step,entropy,aux_loss,z_loss,dropped,top1,tokens
-$a,3,5,0.5,NaN,,,,
+$a,3,5,0.5,NaN,,,0.9,64
 EOF
 same csv/router_layer.csv want "router_layer.csv"
 crlf want <<EOF
 uuid,layer,expert,step,load,prob,first
-$a,3,0,5,0.25,0.4,
+$a,3,0,5,0.25,0.4,0.125
 $a,3,1,5,0.75,0.6,
 EOF
 same csv/router_expert.csv want "router_expert.csv"
@@ -122,7 +122,7 @@ pesc runs export deleted --format jsonl -o deleted.jsonl
 ok $? "but not when it is named"
 has deleted.jsonl '"name":"deleted".*"deleted_ms":1700000003000' "it is that"
 [ "$(cut -d'"' -f4 all.jsonl | sort -u | tr '\n' ' ')" = \
-    "datasets evals events metrics params router_domain router_expert router_layer runs segments tags " ]
+    "datasets evals events metrics params router_domain router_domain_layer router_eval router_eval_layer router_expert router_layer runs segments tags " ]
 ok $? "rows name their table"
 
 # TensorBoard: what is in the files was compared with its own reader (tests/dev).
@@ -135,7 +135,7 @@ tb/_._.._evil__2J__script_alert_1___script_-bbbb1111/events.out.tfevents.1700000
 tb/plain-aaaa0000/events.out.tfevents.1700000000.box.pesc
 EOF
 same have want "a folder for each run, whose name leads nowhere"
-[ "$(cksum <tb/plain-aaaa0000/events.out.tfevents.1700000000.box.pesc)" = "1693865166 1409" ]
+[ "$(cksum <tb/plain-aaaa0000/events.out.tfevents.1700000000.box.pesc)" = "1974070634 1682" ]
 ok $? "its bytes"
 [ "$(cat tb/_*/events* | cksum)" = "2021090498 9392" ]
 ok $? "and those of hostile names"

@@ -59,12 +59,6 @@ static int plain(struct history *h)
     for (int s = 1; s <= 6; s++)
         history_metric(h, "train/loss", s, values_of[s - 1]);
     history_metric(h, "tokens", 3, 4194304);
-    history_eval(h, 6, "arc", "accuracy", 0.5, 0.05, 100);
-    history_eval(h, 6, "boolq", "accuracy", NAN, NAN, 0);
-    for (int e = 0; e < 2; e++)
-        history_router_expert(h, 3, e, 5, e ? 0.75 : 0.25, e ? 0.6 : 0.4);
-    history_router_layer(h, 3, 5, 0.5, NAN);
-    history_router_domain(h, 3, 1, "code/c", 5, 1);
     history_event(h, 4, "warn", "W-TEST", "seen\033[0m, \"twice\"");
     history_progress(h, 6, 999);
     return history_run_end(h, "interrupted", 130, "stopped", &err);
@@ -107,8 +101,6 @@ static int hostile(struct history *h)
     history_metric(h, "..", 1, 3);
     history_metric(h, "eval/arc/acc", 1, 4);
     history_metric(h, "bad\xff\033[2J", 1, 5);
-    history_eval(h, 1, "arc", "acc", 6, 0, 1);
-    history_eval(h, 1, "../arc", "acc", 7, 0, 1);
     history_progress(h, 1, 1);
     return history_run_end(h, "failed", 11, NULL, &err);
 }
@@ -134,8 +126,23 @@ static int settle(const char *path)
         " heartbeat_ms = 1700000001000, ended_ms = 1700000002500",
         "UPDATE experiment SET created_ms = 1700000000000, note = iif(name = 'default', '', 'why')",
         "UPDATE metric SET t_ms = 1700000000000 + 250 * step",
-        "UPDATE eval SET t_ms = 1700000002000, lo = iif(task = 'arc', 0.4, NULL),"
-        " hi = iif(task = 'arc', 0.6, NULL)",
+        "INSERT INTO eval(run_id, step, task, metric, value, stderr, n, t_ms, lo, hi) VALUES"
+        "(1, 6, 'arc', 'accuracy', 0.5, 0.05, 100, 1700000002000, 0.4, 0.6),"
+        "(1, 6, 'boolq', 'accuracy', NULL, NULL, 0, 1700000002000, NULL, NULL),"
+        "(2, 1, 'arc', 'acc', 6, 0, 1, 1700000002000, 0.4, 0.6),"
+        "(2, 1, '../arc', 'acc', 7, 0, 1, 1700000002000, NULL, NULL)",
+        "INSERT INTO router_layer(run_id, layer, step, entropy, aux_loss, top1, tokens)"
+        " VALUES(1, 3, 5, 0.5, NULL, 0.9, 64)",
+        "INSERT INTO router_expert(run_id, layer, expert, step, load, prob, first)"
+        " VALUES(1, 3, 0, 5, 0.25, 0.4, 0.125), (1, 3, 1, 5, 0.75, 0.6, NULL)",
+        "INSERT INTO router_domain(run_id, layer, expert, domain, step, load)"
+        " VALUES(1, 3, 1, 'code/c', 5, 1)",
+        "INSERT INTO router_domain_layer(run_id, layer, domain, step, entropy, top1, tokens)"
+        " VALUES(1, 3, 'code/c', 5, 0.25, 0.75, 32)",
+        "INSERT INTO router_eval(run_id, step, task, domain, layer, expert, load, prob)"
+        " VALUES(1, 6, 'arc', '', 3, 0, 1, 1)",
+        "INSERT INTO router_eval_layer(run_id, step, task, domain, layer, entropy, tokens)"
+        " VALUES(1, 6, 'arc', '', 3, 0, 64)",
         "UPDATE event SET t_ms = 1700000001000",
         "UPDATE segment SET pid = 1, boot_id = 'b', started_ms = 1700000000100,"
         " ended_ms = 1700000002500",
