@@ -65,3 +65,8 @@ check_PROGRAMS += tests/cli/fill_report tests/unit/test_chart
 TESTS += tests/unit/test_chart
 tests_cli_fill_report_SOURCES = tests/cli/fill_report.c
 tests_unit_test_chart_SOURCES = tests/unit/test_chart.c src/cli/chart_scale.c
+# routers
+check_PROGRAMS += tests/unit/test_heat
+TESTS += tests/unit/test_heat tests/cli/routing.sh
+EXTRA_DIST += tests/cli/routing.sh
+tests_unit_test_heat_SOURCES = tests/unit/test_heat.c src/cli/heat.c

@@ -32,6 +32,7 @@ pesc_SOURCES += \
   src/cli/curves.c src/cli/curves.h src/cli/panels.c src/cli/panels.h src/cli/runs_plot.c \
   src/cli/runs.h src/cli/runs_list.c src/cli/runs_routing.c src/cli/runs_show.c \
   src/cli/runs_sql.c
+pesc_SOURCES += src/cli/heat.c src/cli/heat.h src/cli/routing_view.c src/cli/routing_view.h
 
 # runs export
 pesc_SOURCES += src/cli/runs_export.c

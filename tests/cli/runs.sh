@@ -99,8 +99,9 @@ grep -q '^ *0 *12.5 *12.5.* 1.00  1.000    0$' "$dir/out"
 result $? "an even layer"
 grep -q '^ *1 *44.0.* 3.52  0.812    1 (7)$' "$dir/out"
 result $? "a skewed layer names its dead expert"
-grep -q '^  code  *0.0  *0.0  *0.0 100.0 ' "$dir/out"
+grep -q '^code  *0.0  *0.0  *0.0 100.0 ' "$dir/out"
 result $? "load by domain"
+COLUMNS=80 run routing latest
 awk 'length > 80 { bad = 1 } END { exit bad }' "$dir/out"
 result $? "fits 80 columns"
 run routing latest --step 60 --layer 1 --json
