@@ -31,6 +31,35 @@ void records_close(struct records *r)
     free(r);
 }
 
+void records_as_arrays(struct records *r)
+{
+    r->as_arrays = 1;
+}
+
+json_t *record_parse(const struct record *rec, const char *path, struct pesc_error *err)
+{
+    char why[256];
+    enum json_fault fault;
+    json_t *v = json_parse(rec->text, rec->len, &fault, why, sizeof why);
+    if (v)
+        return v;
+    long line = 1;
+    int column = 0;
+    const char *text = strstr(why, ": ");
+    if (sscanf(why, "line %ld, column %d", &line, &column) != 2 || !text)
+        text = "  no JSON";
+    if (fault == JSON_FAULT_MEMORY)
+        FAIL(err, MEMORY, "%s, line %ld: no memory for a record of %zu bytes", path, rec->line,
+             rec->len);
+    else
+        error_set(err,
+                  fault == JSON_FAULT_UTF8 || fault == JSON_FAULT_NUL ? PESC_E_DS_ENC
+                                                                      : PESC_E_DS_JSON,
+                  "%s, line %ld, column %d (record at byte %llu): %s", path, rec->line + line - 1,
+                  column, (unsigned long long)rec->byte, text + 2);
+    return NULL;
+}
+
 int records_resumable(const struct records *r)
 {
     return r->resumable;

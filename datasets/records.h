@@ -3,6 +3,7 @@
 #ifndef DATASETS_RECORDS_H
 #define DATASETS_RECORDS_H
 
+#include "core/json.h"
 #include "core/stream.h"
 
 enum {
@@ -29,6 +30,9 @@ struct records;
 /* name is for messages and must outlive the reader. NULL without memory. */
 struct records *records_open(const struct byte_source *src, const char *name, enum record_kind kind,
                              struct pesc_error *err);
+/* Before the first record: rows of CSV leave as arrays of texts, the first one too, and none is
+ * compared with it. No meaning for other kinds. */
+void records_as_arrays(struct records *r);
 /* 1 and a record, 0 at the end, -1 with E-DS-JSON, E-DS-ENC, E-DS-BIG, for CSV E-DS-FIELD and
  * E-DS-FORMAT, or an input error. A byte order mark and CR LF are accepted; UTF-16 and NUL bytes
  * are not. */
@@ -37,5 +41,8 @@ int records_next(struct records *r, struct record *out, struct pesc_error *err);
  * unless the bytes themselves are wrong.) */
 int records_resumable(const struct records *r);
 void records_close(struct records *r);
+/* The record as a tree, which the caller releases; NULL with E-DS-JSON, E-DS-ENC (also for a NUL in
+ * a string) that name path, line and column, or E-MEMORY. */
+json_t *record_parse(const struct record *rec, const char *path, struct pesc_error *err);
 
 #endif

@@ -200,10 +200,46 @@ static int read_header(struct records *r, struct pesc_error *err)
     return 1;
 }
 
+/* Rows without a header: by commas, unless the first one has none. */
+static int find_form(struct records *r, struct pesc_error *err)
+{
+    size_t n, whole;
+    long lines;
+    char usual = r->kind == RECORDS_TSV ? '\t' : ',';
+    int got = find_row(r, usual, &n, &whole, &lines, err);
+    if (got <= 0)
+        return got;
+    r->columns = calloc(1, sizeof *r->columns);
+    if (!r->columns)
+        return FAIL(err, MEMORY, "%s: no memory for columns", r->name);
+    const char *row = r->buf + r->pos;
+    r->columns->delimiter =
+        memchr(row, usual, n) || r->kind == RECORDS_TSV ? usual : find_delimiter(row, n);
+    return 1;
+}
+
+static int read_array(struct records *r, size_t n, struct pesc_error *err)
+{
+    long fields = 0;
+    r->json_n = 0;
+    TRY(records_put(r, "[", 1, err));
+    for (size_t at = r->pos, stop = r->pos + n; at <= stop; fields++) {
+        const char *text;
+        size_t len, from = at;
+        TRY(next_field(r, &at, stop, &text, &len, err));
+        if (fields)
+            TRY(records_put(r, ",", 1, err));
+        TRY(records_put_string(r, text, len, from, err));
+    }
+    return records_put(r, "]", 1, err);
+}
+
 static int read_row(struct records *r, size_t n, struct pesc_error *err)
 {
     const struct columns *c = r->columns;
     long fields = 0, named = 0;
+    if (r->as_arrays)
+        return read_array(r, n, err);
     r->json_n = 0;
     TRY(records_put(r, "{", 1, err));
     for (size_t at = r->pos, stop = r->pos + n; at <= stop; fields++) {
@@ -227,7 +263,7 @@ static int read_row(struct records *r, size_t n, struct pesc_error *err)
 int records_next_row(struct records *r, struct record *out, struct pesc_error *err)
 {
     if (!r->columns) {
-        int got = read_header(r, err);
+        int got = r->as_arrays ? find_form(r, err) : read_header(r, err);
         if (got <= 0)
             return got;
     }

@@ -18,6 +18,7 @@ struct records {
     long line;
     enum records_state state;
     int eof, discard_line, resumable;
+    int as_arrays;           /* rows */
     struct columns *columns; /* CSV */
     char *json;              /* a record that is no JSON by itself */
     size_t json_n, json_cap;

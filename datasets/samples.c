@@ -225,24 +225,11 @@ static int make_part(const struct reading *r, json_t *v, long part, const char *
 
 int draft_make(struct reading *r, const struct record *rec, struct draft *d, struct pesc_error *err)
 {
-    char where[PATH_CAP + 64], why[256];
-    enum json_fault fault;
+    char where[PATH_CAP + 64];
     snprintf(where, sizeof where, "%s, line %ld", r->source->path, rec->line);
-    json_t *v = json_parse(rec->text, rec->len, &fault, why, sizeof why);
-    if (!v) {
-        long line = 1;
-        int column = 0;
-        const char *text = strstr(why, ": ");
-        if (sscanf(why, "line %ld, column %d", &line, &column) != 2 || !text)
-            text = "  no JSON";
-        if (fault == JSON_FAULT_MEMORY)
-            return FAIL(err, MEMORY, "%s: no memory for a record of %zu bytes", where, rec->len);
-        return error_set(err,
-                         fault == JSON_FAULT_UTF8 || fault == JSON_FAULT_NUL ? PESC_E_DS_ENC
-                                                                             : PESC_E_DS_JSON,
-                         "%s, line %ld, column %d (record at byte %llu): %s", r->source->path,
-                         rec->line + line - 1, column, (unsigned long long)rec->byte, text + 2);
-    }
+    json_t *v = record_parse(rec, r->source->path, err);
+    if (!v)
+        return -1;
     int rc = -1;
     d->n = 0;
     if (r->source->format == DATA_FORMAT_COUNT) {

@@ -5,6 +5,7 @@ libpesc_a_SOURCES += \
   datasets/formats.c datasets/formats.h datasets/formats_chat.c datasets/formats_pairs.c \
   datasets/formats_tokens.c \
   datasets/keep.c \
+  datasets/normal.c datasets/normal.h \
   datasets/order.c datasets/order.h \
   datasets/packing.c datasets/packing.h \
   datasets/reading.c datasets/reading.h \
@@ -17,6 +18,7 @@ libpesc_a_SOURCES += \
   datasets/spool.c datasets/spool.h \
   datasets/stored.c datasets/stored.h \
   datasets/store.c datasets/store.h \
+  datasets/tasks.c datasets/tasks.h datasets/tasks_internal.h datasets/tasks_read.c \
   datasets/template.c datasets/template.h datasets/template_file.c datasets/template_form.h \
   datasets/template_known.c datasets/template_render.c datasets/template_smollm3.c \
   datasets/template_table.c datasets/template_tools.c

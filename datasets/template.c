@@ -97,3 +97,18 @@ int template_plain(const struct tokenizer *t, const char *text, struct ids *ids,
     rendering_free(&r);
     return rc;
 }
+
+int template_continue(const struct tokenizer *t, const char *prompt, const char *answer,
+                      struct ids *ids, struct ids *labels, struct pesc_error *err)
+{
+    struct rendering r = rendering_for(t, err);
+    int rc = put_piece(&r, "{bos?}", 0);
+    if (rc == 0)
+        rc = put_data(&r, prompt, strlen(prompt), 0);
+    if (rc == 0)
+        rc = put_data(&r, answer, strlen(answer), 1);
+    if (rc == 0)
+        rc = encode(&r, ids, labels, err);
+    rendering_free(&r);
+    return rc;
+}

@@ -76,4 +76,9 @@ char *template_text(const struct template *tpl, const char *bos, const char *eos
 int template_plain(const struct tokenizer *t, const char *text, struct ids *ids, struct ids *labels,
                    struct pesc_error *err) MUST_USE;
 
+/* BOS where the tokenizer adds one, prompt and answer, of which the answer is trained. No token
+ * spans the two: the prompt's ids are those that generation starts from. */
+int template_continue(const struct tokenizer *t, const char *prompt, const char *answer,
+                      struct ids *ids, struct ids *labels, struct pesc_error *err) MUST_USE;
+
 #endif

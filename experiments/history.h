@@ -123,8 +123,9 @@ struct history_pack {
         *manifest;
 };
 int history_pack(struct history *h, const struct history_pack *p, struct pesc_error *err) MUST_USE;
-/* An evaluation outside of training, all of it in one transaction; run_uuid must exist. */
-int history_eval_of(struct history *h, const char *run_uuid, long step,
+/* An evaluation outside of training, all of it in one transaction; run_uuid must exist. t_ms: when,
+ * since 1970. */
+int history_eval_of(struct history *h, const char *run_uuid, long step, long long t_ms,
                     const struct history_score *rows, long n, struct pesc_error *err) MUST_USE;
 
 /* And its routers, list[n], in place of all of that step and task, in one transaction. */

@@ -308,7 +308,7 @@ int history_pack(struct history *h, const struct history_pack *p, struct pesc_er
     return alone(h, rc, err);
 }
 
-int history_eval_of(struct history *h, const char *run_uuid, long step,
+int history_eval_of(struct history *h, const char *run_uuid, long step, long long t_ms,
                     const struct history_score *rows, long n, struct pesc_error *err)
 {
     long long id = 0;
@@ -319,7 +319,7 @@ int history_eval_of(struct history *h, const char *run_uuid, long step,
     for (long i = 0; i < n && rc == 0; i++) {
         const struct history_score *s = &rows[i];
         rc = db_run(&h->db, err, EVAL_INSERT, "iissddiidds", id, (long long)step, s->task,
-                    s->metric, s->value, s->stderr_, (long long)s->n, now_ms(), s->lo, s->hi,
+                    s->metric, s->value, s->stderr_, (long long)s->n, t_ms, s->lo, s->hi,
                     s->config ? s->config : "{}");
     }
     return alone(h, rc, err);

@@ -26,6 +26,29 @@ json_t *scores_json(const struct history_score *rows, long n)
     return list;
 }
 
+int scores_append(const char *dir, const char *uuid, long step, long long t_ms,
+                  const struct history_score *rows, long n, struct pesc_error *err)
+{
+    struct rundir *r = NULL;
+    json_t *run = rundir_read_run(dir, err);
+    if (!run)
+        return -1;
+    json_decref(run);
+    json_t *line = json_pack("{s:s, s:I, s:I}", "event", "eval", "step", (json_int_t)step, "t_ms",
+                             (json_int_t)t_ms);
+    json_put(&line, "rows", scores_json(rows, n));
+    int rc = line ? rundir_open(dir, 1, &r, err) : FAIL(err, MEMORY, "no memory for a line");
+    if (rc == 0 && strcmp(rundir_uuid(r), uuid) != 0)
+        rc = FAIL(err, CK_CORRUPT, "%s holds another run, %s", dir, rundir_uuid(r));
+    if (rc == 0)
+        rc = rundir_append(r, line, err);
+    if (rc == 0)
+        rc = rundir_sync(r, err);
+    rundir_close(r);
+    json_decref(line);
+    return rc;
+}
+
 static int read_real(const json_t *row, const char *key, double *out)
 {
     const json_t *v = json_object_get(row, key);

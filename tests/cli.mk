@@ -70,3 +70,6 @@ check_PROGRAMS += tests/unit/test_heat
 TESTS += tests/unit/test_heat tests/cli/routing.sh
 EXTRA_DIST += tests/cli/routing.sh
 tests_unit_test_heat_SOURCES = tests/unit/test_heat.c src/cli/heat.c
+# tasks
+TESTS += tests/cli/tasks.sh
+EXTRA_DIST += tests/cli/tasks.sh

@@ -44,3 +44,7 @@ EXTRA_DIST += tests/cli/tokens.sh
 tests_dev_tok_dump_SOURCES = tests/dev/tok_dump.c
 tests_dev_make_stream_SOURCES = tests/dev/make_stream.c \
   tests/unit/packing.c tests/unit/packing.h
+# files of tasks
+check_PROGRAMS += tests/unit/test_tasks
+TESTS += tests/unit/test_tasks
+tests_unit_test_tasks_SOURCES = tests/unit/test_tasks.c tests/unit/gen.h

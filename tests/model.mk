@@ -95,3 +95,8 @@ tests_unit_test_interval_SOURCES = tests/unit/test_interval.c
 check_PROGRAMS += tests/unit/test_routing_alarm
 TESTS += tests/unit/test_routing_alarm
 tests_unit_test_routing_alarm_SOURCES = tests/unit/test_routing_alarm.c
+# Items of tasks through a model; the fake tokenizer comes before the library's.
+check_PROGRAMS += tests/unit/test_eval
+TESTS += tests/unit/test_eval
+tests_unit_test_eval_SOURCES = tests/unit/test_eval.c tests/unit/fake_tokenizer.c \
+  tests/unit/fake_tokenizer.h $(small_model)

@@ -85,12 +85,13 @@ while read -r f; do
     src/tensor/*) may='core|tensor' ;;
     src/model/*) may='core|tensor|model|adapters' ;;
     src/train/*) may='core|tensor|model|train|adapters' ;;
+    src/eval/*) may='core|tensor|model|train|eval|adapters|datasets' ;;
     src/craft/*) may='core|tensor|model|craft|adapters' ;;
     adapters/*) may='core|tensor|adapters' ;;
     datasets/*) may='core|datasets' ;;
-    src/api/*) may='core|tensor|model|train|craft|api|adapters|datasets|experiments' ;;
+    src/api/*) may='core|tensor|model|train|craft|eval|api|adapters|datasets|experiments' ;;
     src/cli/* | experiments/base/* | experiments/bench/*)
-        may='core|tensor|model|train|craft|api|cli|adapters|datasets|experiments' ;;
+        may='core|tensor|model|train|craft|eval|api|cli|adapters|datasets|experiments' ;;
     experiments/*) may='core|datasets|experiments' ;;
     *) may='none' ;;
     esac

@@ -1,9 +1,9 @@
 #include "config.h"
 #include "cli/cmd.h"
-#include "cli/data_arg.h"
 #include "cli/db_arg.h"
 #include "cli/eval_experts.h"
 #include "cli/eval_routing.h"
+#include "cli/eval_tasks.h"
 #include "core/machine.h"
 #include "experiments/history.h"
 #include "experiments/rundir.h"
@@ -15,18 +15,9 @@
 #include <string.h>
 #include <time.h>
 
-struct options {
-    struct data_options data;
-    const char *pack, *base, *compute, *dump, *knock_out, *db;
-    long batch_tokens, threads;
-    uint64_t memory;
-    struct place_options place;
-    int routing, json, quiet, force_base;
-};
-
 static void defaults(void *opts)
 {
-    struct options *o = opts;
+    struct eval_options *o = opts;
     memset(o, 0, sizeof *o);
     data_defaults(&o->data);
     place_defaults(&o->place);
@@ -34,9 +25,10 @@ static void defaults(void *opts)
     o->batch_tokens = 2048;
 }
 
-#define AT(field) offsetof(struct options, field)
+#define AT(field) offsetof(struct eval_options, field)
 static const struct opt options[] = {
     DATA_OPTIONS(AT(data)),
+    TASK_OPTIONS,
     {"pack", NULL, OPT_STRING, AT(pack), "P", "adapters: a pack, a safetensors file or a run", 0,
      0},
     {"base", NULL, OPT_STRING, AT(base), "DIR", "where a crafted folder's base is now", 0, 0},
@@ -95,7 +87,7 @@ static int recordable(const struct session *s)
     return *s->pack.run_uuid && s->knock_out.layer < 0;
 }
 
-static int session_open(struct session *s, const struct options *o, const char *model,
+static int session_open(struct session *s, const struct eval_options *o, const char *model,
                         const struct notes *notes, struct pesc_error *err)
 {
     long threads;
@@ -192,6 +184,14 @@ done:
     return rc;
 }
 
+static json_t *interval_json(struct interval i)
+{
+    json_t *pair = json_array();
+    json_add(&pair, json_real_or_text(i.lo));
+    json_add(&pair, json_real_or_text(i.hi));
+    return pair;
+}
+
 static json_t *row_json(const struct eval_sum *s)
 {
     json_t *o =
@@ -200,6 +200,12 @@ static json_t *row_json(const struct eval_sum *s)
     json_put(&o, "perplexity", json_real_or_text(exp(eval_loss(s))));
     json_put(&o, "accuracy", json_real_or_text(eval_accuracy(s)));
     json_put(&o, "exact_match", json_real_or_text(eval_exact_match(s)));
+    struct interval loss = interval_mean(eval_loss(s), eval_loss_stderr(s));
+    json_put(&o, "loss_95", interval_json(loss));
+    json_put(&o, "perplexity_95", interval_json(interval_exp(loss)));
+    json_put(&o, "accuracy_95", interval_json(clusters_share(&s->hits)));
+    json_put(&o, "exact_match_95",
+             interval_json(interval_share(eval_exact_match(s), (double)s->answers)));
     return o;
 }
 
@@ -212,8 +218,8 @@ static void row_text(struct cli *cli, const char *name, const struct eval_sum *s
             s->samples);
 }
 
-static int report(struct cli *cli, const struct session *s, const struct options *o, double seconds,
-                  struct pesc_error *err)
+static int report(struct cli *cli, const struct session *s, const struct eval_options *o,
+                  double seconds, struct pesc_error *err)
 {
     long n = dataset_domain_count(s->data);
     double rate = (double)dataset_counts(s->data)->tokens / (seconds > 0 ? seconds : 1);
@@ -265,44 +271,47 @@ static int report(struct cli *cli, const struct session *s, const struct options
     return 0;
 }
 
-static void record(struct session *s, const struct options *o, const struct notes *notes)
+static int record_routing(struct session *s, const char *db, struct pesc_error *err)
 {
     char path[PATH_CAP];
     struct history *h = NULL;
-    struct pesc_error e = {0};
-    const struct eval_sum *all = &s->all;
-    const char *task = dataset_source_at(s->data, 0)->name, *run = s->pack.run_uuid;
-    double loss = eval_loss(all), exact = eval_exact_match(all);
-    struct interval of = interval_mean(loss, eval_loss_stderr(all)), exp_of = interval_exp(of),
-                    hits = clusters_share(&all->hits),
-                    exacts = interval_share(exact, (double)all->answers);
-    const struct history_score rows[] = {
-        {task, "loss", loss, eval_loss_stderr(all), of.lo, of.hi, all->scored, NULL},
-        {task, "perplexity", exp(loss), NAN, exp_of.lo, exp_of.hi, all->scored, NULL},
-        {task, "accuracy", eval_accuracy(all), eval_stderr(all), hits.lo, hits.hi, all->scored,
-         NULL},
-        {task, "exact_match", exact, eval_exact_stderr(all), exacts.lo, exacts.hi, all->answers,
-         NULL}};
-    if (!recordable(s) || cli_db_path(o->db, path, &e) != 0 || !path_exists(path))
-        return;
-    int rc = history_open(path, &h, &e);
+    if (cli_db_path(db, path, NULL) != 0 || !path_exists(path))
+        return 0;
+    int rc = history_open(path, &h, err);
     if (rc == 0)
-        rc = history_eval_of(h, run, s->pack.run_step, rows, sizeof rows / sizeof *rows, &e);
+        rc = eval_routing_record(h, s->pack.run_uuid, s->pack.run_step,
+                                 dataset_source_at(s->data, 0)->name, &s->routing, s->data, err);
+    history_close(h);
+    return rc;
+}
+
+static void record(struct session *s, const struct eval_options *o, const struct notes *notes)
+{
+    struct pesc_error e = {0};
+    struct eval_rows rows = {0};
+    struct eval_run of;
+    if (!recordable(s))
+        return;
+    eval_run_of_pack(&of, &s->pack, o->pack);
+    int rc = eval_rows_of_data(&rows, 0, s->data, &s->all, s->domain, &e);
+    if (rc == 0)
+        eval_record(&rows, 0, &of, o->db, notes);
     if (rc == 0 && s->routing.layers)
-        rc = eval_routing_record(h, run, s->pack.run_step, task, &s->routing, s->data, &e);
+        rc = record_routing(s, o->db, &e);
     if (rc != 0 && e.code != PESC_E_DB_RUN) /* a run of another machine is no fault */
         note(notes, "W-DB-OFF", "the evaluation is not recorded: %s", e.text);
-    history_close(h);
+    eval_rows_free(&rows);
 }
 
 static int run(struct cli *cli, void *opts, int argc, char **argv, struct pesc_error *err)
 {
-    const struct options *o = opts;
+    const struct eval_options *o = opts;
     struct notes notes = cli_notes(cli);
     struct timespec t0, t1;
     struct session s = {0};
-    if (argc != 1 || o->data.data.n == 0)
-        return FAIL(err, USAGE, "pesc eval takes a model and --data FILE");
+    TRY(eval_tasks_usage(o, argc, err));
+    if (o->task.n || o->runs.n)
+        return eval_tasks(cli, o, argc ? argv[0] : NULL, &notes, err);
     int rc = session_open(&s, o, argv[0], &notes, err);
     clock_gettime(CLOCK_MONOTONIC, &t0);
     if (rc == 0 && o->dump)
@@ -327,10 +336,12 @@ static int run(struct cli *cli, void *opts, int argc, char **argv, struct pesc_e
 
 const struct cmd cmd_eval = {
     .name = "eval",
-    .usage = "MODEL [--pack P] --data FILE... [options]",
+    .usage = "MODEL [--pack P] --data FILE...|--task FILE... [options]",
     .summary = "Held-out loss, perplexity, token accuracy and exact match, in all and by domain.",
+    .details = "--task scores generated answers, multiple choice and perplexity of task files;\n"
+               "--runs RUN... in place of MODEL does it, and --data, for each run in one table.",
     .opts = options,
-    .opts_size = sizeof(struct options),
+    .opts_size = sizeof(struct eval_options),
     .defaults = defaults,
     .run = run,
 };

@@ -1,7 +1,7 @@
 #include "config.h"
 #include "cli/cmd.h"
 #include "cli/data_arg.h"
-#include "model/decode.h"
+#include "eval/answer.h"
 
 #include <stddef.h>
 #include <stdlib.h>
@@ -167,18 +167,6 @@ static int session_open(struct session *s, const struct options *o, const char *
     return s->scratch ? 0 : FAIL(err, MEMORY, "no memory for the vocabulary");
 }
 
-static int is_end(const struct session *s, int32_t id)
-{
-    const struct model_config *c = &s->model->c;
-    for (long i = 0; i < c->n_eos; i++)
-        if (c->eos_ids[i] == id)
-            return 1;
-    for (int i = 0; s->template && template_stop(s->template, i); i++)
-        if (tokenizer_id(s->arg.tokenizer, template_stop(s->template, i)) == id)
-            return 1;
-    return id == tokenizer_eos(s->arg.tokenizer);
-}
-
 static int generate(struct cli *cli, struct session *s, const struct options *o,
                     struct pesc_error *err)
 {
@@ -192,7 +180,7 @@ static int generate(struct cli *cli, struct session *s, const struct options *o,
     TRY(decoder_feed(s->decoder, s->prompt.v, (long)s->prompt.n, &logits, err));
     for (long i = 0; i < o->max_new_tokens; i++) {
         int32_t id = sample_token(logits, s->model->c.vocab_size, &how, (uint64_t)i, s->scratch);
-        if (is_end(s, id))
+        if (answer_ends(s->model, s->arg.tokenizer, s->template, id))
             break;
         TRY(ids_push(&s->made, id, err));
         if (!o->json) {

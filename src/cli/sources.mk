@@ -18,8 +18,11 @@ pesc_SOURCES += \
   src/cli/data_tokens.c src/cli/data_tokens.h src/cli/lines.c src/cli/lines.h
 
 # eval
-pesc_SOURCES += src/cli/eval_experts.c src/cli/eval_experts.h \
-  src/cli/eval_routing.c src/cli/eval_routing.h
+pesc_SOURCES += \
+  src/cli/eval_experts.c src/cli/eval_experts.h \
+  src/cli/eval_model.c src/cli/eval_record.c \
+  src/cli/eval_routing.c src/cli/eval_routing.h \
+  src/cli/eval_table.c src/cli/eval_tasks.c src/cli/eval_tasks.h
 
 # pack
 pesc_SOURCES += src/cli/cmd_pack.h src/cli/cmd_pack_export.c src/cli/pack_record.c

@@ -84,6 +84,11 @@ void decoder_close(struct decoder *d)
     free(d);
 }
 
+void decoder_reset(struct decoder *d)
+{
+    d->kv.length = 0;
+}
+
 long decoder_length(const struct decoder *d)
 {
     return d->kv.length;

@@ -15,6 +15,7 @@ void decoder_close(struct decoder *d);
  * E-LIMIT past the capacity. */
 int decoder_feed(struct decoder *d, const int32_t *ids, long n, const float **logits,
                  struct pesc_error *err) MUST_USE;
+void decoder_reset(struct decoder *d); /* for a text of its own */
 long decoder_length(const struct decoder *d);
 
 /* temperature 0 is greedy (ties to the lowest id); top_k 0 and top_p 1 are off. Draw number n of

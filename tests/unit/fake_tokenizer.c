@@ -95,3 +95,37 @@ const char *tokenizer_path(const struct tokenizer *t)
     (void)t;
     return "";
 }
+
+int32_t tokenizer_id(const struct tokenizer *t, const char *token)
+{
+    return !strcmp(token, "<s>") ? t->bos : !strcmp(token, "</s>") ? t->eos : -1;
+}
+
+int tokenizer_is_special(const struct tokenizer *t, int32_t id)
+{
+    return id >= 0 && (id == t->bos || id == t->eos);
+}
+
+/* Each token is one byte, told as it comes. */
+struct token_stream {
+    char byte;
+};
+
+int tokenizer_stream(const struct tokenizer *t, struct token_stream **state, int32_t id, int last,
+                     const char **text, size_t *len, struct pesc_error *err)
+{
+    (void)last;
+    if (!*state)
+        *state = calloc(1, sizeof **state);
+    if (!*state)
+        return FAIL(err, MEMORY, "no memory");
+    *len = id >= FAKE_BYTE && !tokenizer_is_special(t, id);
+    (*state)->byte = (char)(id - FAKE_BYTE);
+    *text = &(*state)->byte;
+    return 0;
+}
+
+void tokenizer_stream_free(struct token_stream *s)
+{
+    free(s);
+}

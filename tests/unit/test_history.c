@@ -201,14 +201,14 @@ static void test_rows(void)
     const struct history_score arc[] = {
         {"arc", "accuracy", 0.75, 0.1, 0.5, 0.9, 200, "{\"limit\":200}"},
         {"arc", "accuracy_norm", NAN, NAN, 0.25, INFINITY, 200, NULL}};
-    ok(history_eval_of(h, UUID, 5, arc, 2, &err) == 0, "eval of a run");
+    ok(history_eval_of(h, UUID, 5, 86400000, arc, 2, &err) == 0, "eval of a run");
     is_str(ask("a.db", "SELECT count(*)||' '||value||' '||lo||' '||hi||' '||config FROM eval"
                        " WHERE metric='accuracy'"),
            "1 0.75 0.5 0.9 {\"limit\":200}", "eval replaced");
-    is_str(ask("a.db", "SELECT value||' '||lo||' '||(hi=9e999) FROM v_eval"
+    is_str(ask("a.db", "SELECT value||' '||lo||' '||(hi=9e999)||' '||at FROM v_eval"
                        " WHERE metric='accuracy_norm'"),
-           "NaN 0.25 1", "with the values that are no numbers");
-    ok(history_eval_of(h, "ffff", 1, arc, 1, &err) == -1 && err.code == PESC_E_DB_RUN,
+           "NaN 0.25 1 1970-01-02 00:00:00", "with the values that are no numbers");
+    ok(history_eval_of(h, "ffff", 1, 1, arc, 1, &err) == -1 && err.code == PESC_E_DB_RUN,
        "eval of an unknown run is refused");
     history_close(h);
 }
