@@ -3,6 +3,16 @@
 #ifndef PESC_CORE_ISA_H
 #define PESC_CORE_ISA_H
 
+/* With fused multiplication and addition. */
+static inline int isa_avx2(void)
+{
+#if defined __x86_64__ && defined __GNUC__
+    return __builtin_cpu_supports("avx2") && __builtin_cpu_supports("fma");
+#else
+    return 0;
+#endif
+}
+
 /* Of the server class (F, BW, DQ, VL). */
 static inline int isa_avx512(void)
 {

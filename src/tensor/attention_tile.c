@@ -1,5 +1,7 @@
 #include "config.h"
+#include "core/isa.h"
 #include "tensor/attention_tile.h"
+#include "tensor/tile_f32.h"
 #include "tensor/vecmath.h"
 
 #include <string.h>
@@ -8,8 +10,8 @@ typedef float lanes __attribute__((vector_size(64), aligned(4), may_alias));
 
 /* Six accumulators, one load and six broadcasts per step: enough independent sums to hide the
  * latency of a fused multiply-add, few enough for 16 registers. */
-HOT void tile_mm(float *C, long ldc, const float *A, long a_row, long a_col, const float *B,
-                 long ldb, long M, long N, long K, int add)
+static HOT void mm(float *C, long ldc, const float *A, long a_row, long a_col, const float *B,
+                   long ldb, long M, long N, long K, int add)
 {
     for (long m = 0; m < M; m += 6) {
         for (long n = 0; n < N; n += LANES) {
@@ -41,6 +43,17 @@ HOT void tile_mm(float *C, long ldc, const float *A, long a_row, long a_col, con
             *(lanes *)(c + 5 * ldc) = c5;
         }
     }
+}
+
+void tile_mm(float *C, long ldc, const float *A, long a_row, long a_col, const float *B, long ldb,
+             long M, long N, long K, int add)
+{
+    if (isa_avx512() || !isa_avx2()) { /* vectors of 16, or whatever the compiler makes of them */
+        mm(C, ldc, A, a_row, a_col, B, ldb, M, N, K, add);
+        return;
+    }
+    for (long n = 0; n < N; n += LANES)
+        tile_f32_mm(C + n, ldc, A, a_row, a_col, B + n, ldb, M, K, add);
 }
 
 HOT void tile_load(float *dst, long ld, const float *src, long stride, long rep, long f0, long n,

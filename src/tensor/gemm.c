@@ -58,6 +58,10 @@ struct gemm *gemm_new(struct pesc_error *err)
         gemm_free(g);
         return NULL;
     }
+    if (gemm_reserve_packed(g, gemm_floats_bytes(), err) != 0) {
+        gemm_free(g);
+        return NULL;
+    }
     return g;
 }
 
@@ -238,6 +242,12 @@ void gemm_floats(struct gemm *g, int ta, int tb, float *C, long c_row, float bet
         if (beta == 0)
             for (long m = 0; m < M; m++)
                 memset(C + m * c_row, 0, (size_t)N * sizeof *C);
+        return;
+    }
+    if ((beta == 0 || beta == 1) && gemm_own_rows(g, sizeof *A, M)) {
+        struct own_floats p = {M, N,          K,  A, ta ? 1 : a_row, ta ? a_row : 1,
+                               B, tb ? K : N, tb, C, c_row,          beta != 0};
+        gemm_own_floats(g, &p);
         return;
     }
     if (!gemm_has_room(g))

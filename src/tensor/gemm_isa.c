@@ -49,6 +49,9 @@ int gemm_own_usable(long size)
     unsigned amx = dnnl_cpu_isa_avx512_core_amx, isa = (unsigned)dnnl_get_effective_cpu_isa();
     if ((isa & amx) == amx) /* whose tiles are oneDNN's */
         return 0;
+    if (size == sizeof(float)) /* with AVX-512, oneDNN's rows are alone, and fast */
+        return isa_avx2() && (isa & dnnl_cpu_isa_avx512_core) != dnnl_cpu_isa_avx512_core &&
+               (isa & dnnl_cpu_isa_avx2) == dnnl_cpu_isa_avx2;
     return size == 2 ? isa_avx512_bf16() : isa_avx512_vnni();
 }
 

@@ -144,6 +144,8 @@ static void forward_panel(struct gemm *g, const struct linear *l, const void *X,
     struct piece p = {w, n, rows};
     if (g->failed || own_forward(g, l, X, w, n, rows))
         return;
+    if (type == DT_F32 && gemm_own_rows(g, sizeof(float), T))
+        by = T; /* a row is alone without others beside it */
     for (long t = 0; t < T && !g->failed; t += by)
         forward_rows(g, l, &p, (const char *)X + (size_t)t * in, t, T - t < by ? T - t : by, by);
 }

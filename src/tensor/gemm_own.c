@@ -47,10 +47,10 @@ static long block_words(long K, long size)
 int gemm_own_rows(struct gemm *g, long size, long M)
 {
     enum { FEWEST = 16 }; /* that packing is worth; the others' memory for codes is not planned */
-    int *known = &g->own[size == 1];
+    int *known = &g->own[size == 1 ? 1 : size == 2 ? 0 : 2];
     if (*known == 0)
         *known = gemm_own_usable(size) ? 1 : -1;
-    return *known > 0 && (M >= FEWEST || g->rows || size == 1);
+    return *known > 0 && (M >= FEWEST || g->rows || size != 2);
 }
 
 int gemm_own_fits(const struct own *p)
@@ -250,8 +250,10 @@ static void tile_of_codes(const struct own *p, const uint32_t *B, long r, long n
 }
 
 /* Strips from..end-1 of rows of one block. */
-static void block(const struct own *p, uint32_t *B, long n, long from, long end)
+static void block(const void *product, void *room, long n, long from, long end)
 {
+    const struct own *p = product;
+    uint32_t *B = room;
     long all = depth(p->K, p->size), most = DEPTH / (long)sizeof(uint32_t);
     for (long k = 0; k < all; k += most) {
         long words = all - k < most ? all - k : most;
@@ -268,28 +270,36 @@ static void block(const struct own *p, uint32_t *B, long n, long from, long end)
     }
 }
 
-void gemm_own_product(struct gemm *g, const struct own *p)
+void gemm_blocks(struct gemm *g, const struct blocks *b, const void *product)
 {
-    long threads = omp_get_max_threads(), words = block_words(p->K, p->size);
-    long strips = (p->M + ROWS - 1) / ROWS, all = (p->N + COLUMNS - 1) / COLUMNS * strips;
+    long threads = omp_get_max_threads(), strips = (b->M + b->rows - 1) / b->rows;
+    long all = (b->N + b->columns - 1) / b->columns * strips;
     if (g->failed)
         return;
-    if (grow(g, room_of(p->K, p->size)) != 0) {
+    if (grow(g, b->room * (size_t)threads) != 0) {
         g->failed = dnnl_out_of_memory;
         return;
     }
-    uint32_t *room = g->packed;
+    char *room = g->packed;
+    threads = b->alone || all < 2 ? 1 : threads;
     /* All strips of the first block, then those of the next: each thread takes as many. */
-#pragma omp parallel num_threads((int)threads)
+#pragma omp parallel num_threads((int)threads) if (threads > 1)
     {
         long i = omp_get_thread_num(), n = omp_get_num_threads();
         long at = all * i / n, end = all * (i + 1) / n;
         while (at < end) {
-            long b = at / strips, s = at % strips;
+            long c = at / strips, s = at % strips;
             long to = end - at < strips - s ? s + end - at : strips;
-            block(p, room + i * words, b * COLUMNS, s, to);
+            b->block(product, room + (size_t)i * b->room, c * b->columns, s, to);
             at += to - s;
         }
     }
+}
+
+void gemm_own_product(struct gemm *g, const struct own *p)
+{
+    struct blocks b = {.M = p->M, .N = p->N, .rows = ROWS, .columns = COLUMNS, .block = block};
+    b.room = (size_t)block_words(p->K, p->size) * sizeof(uint32_t);
+    gemm_blocks(g, &b, p);
     gemm_count(g, p->M, p->N, p->K);
 }

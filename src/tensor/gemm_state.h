@@ -28,7 +28,7 @@ struct gemm {
     size_t narrow_cap;
     void *panel; /* rows of a quantised matrix, expanded */
     size_t panel_cap;
-    int own[2];   /* whether products of bf16, and of codes, are our own: 0 not asked yet, 1, -1 */
+    int own[3];   /* whether products of bf16, codes, floats are our own: 0 not asked yet, 1, -1 */
     void *packed; /* their weights */
     size_t packed_cap;
     int few;

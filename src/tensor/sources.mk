@@ -12,6 +12,7 @@ libpesc_a_SOURCES += \
   src/tensor/rows.c \
   src/tensor/swiglu.c \
   src/tensor/tile_bf16.c src/tensor/tile_bf16.h \
+  src/tensor/tile_f32.c src/tensor/tile_f32.h \
   src/tensor/tile_int8.c src/tensor/tile_int8.h src/tensor/turn16.h \
   src/tensor/vecmath.h
 
@@ -19,7 +20,7 @@ libpesc_a_SOURCES += src/tensor/params.c src/tensor/params.h
 libpesc_a_SOURCES += src/tensor/profile.c src/tensor/profile.h
 libpesc_a_SOURCES += \
   src/tensor/gemm.c src/tensor/gemm.h src/tensor/gemm_state.h \
-  src/tensor/gemm_int8.c src/tensor/gemm_isa.c src/tensor/gemm_linear.c \
+  src/tensor/gemm_f32.c src/tensor/gemm_int8.c src/tensor/gemm_isa.c src/tensor/gemm_linear.c \
   src/tensor/gemm_own.c src/tensor/gemm_own.h src/tensor/gemm_plan.c src/tensor/gemm_plan.h \
   src/tensor/gemm_probe.c src/tensor/gemm_probe.h \
   src/tensor/gemm_rows.c \

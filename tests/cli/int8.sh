@@ -24,7 +24,9 @@ pesc eval Q --data heldout.json --json
 ok $? "auto is never int8"
 
 DNNL_MAX_CPU_ISA='' "$PESC" eval B --data heldout.json --compute int8 --json >out 2>err
-if [ $? -eq 7 ]; then
+rc=$?
+if [ $rc -eq 7 ]; then
+    (exit $rc)
     exits 7 E-COMPUTE-ISA "no int8 on this CPU"
     plan
 fi

@@ -328,7 +328,7 @@ gemm_own src/tensor/gemm_own.c s/int add = p->add || k > 0/int add = p->add/
 gemm_own src/tensor/gemm_own.c s/int add = p->add || k > 0/int add = k > 0/
 gemm_own src/tensor/gemm_own.c s/p->a_row \/ 2) + k;/p->a_row \/ 2);/
 gemm_own src/tensor/gemm_own.c s/long at = all \* i \/ n/long at = all * i \/ n + (i > 1)/
-gemm_own src/tensor/gemm_own.c s/room + i \* words/room/
+gemm_own src/tensor/gemm_own.c s/room + (size_t)i \* b->room/room/
 gemm_own src/tensor/gemm_own.c s/left \* p->size);/left * p->size + 4);/
 gemm_own src/tensor/gemm_own.c s/        load(tile, C/        (void)(tile, C/
 gemm_own src/tensor/gemm_own.c s/        if (!rows\[0\])$/        if (!rows[0] \&\& 0)/
@@ -341,6 +341,18 @@ gemm_own src/tensor/gemm_int8.c s/p->shift + n + c/p->shift + c/
 gemm_own src/tensor/gemm_int8.c s/p->row_scale + r/p->row_scale/
 gemm_own src/tensor/tile_int8.c s/A\[m \* a_row + k\]/A[k]/
 gemm_own src/tensor/tile_int8.c s/k \* INT8_LD + 16 \* v/k * INT8_LD/
+gemm_own src/tensor/gemm_f32.c s/int add = p->add || k > 0/int add = p->add/
+gemm_own src/tensor/gemm_f32.c s/int add = p->add || k > 0/int add = k > 0/
+gemm_own src/tensor/gemm_f32.c s/m < rows \&\& add/m < 0/
+gemm_own src/tensor/gemm_f32.c s/k \* p->w_row + n + c/k * p->w_row + c/
+gemm_own src/tensor/gemm_f32.c s/(n + c) \* p->w_row + k/(n + c) * p->w_row/
+gemm_own src/tensor/gemm_f32.c s/p->A + r \* p->a_row + k/p->A + r * p->a_row + 0 * k/
+gemm_own src/tensor/tile_f32.c s/: sum\[m\]\[v\]);/: sum[0][v]);/
+gemm_own src/tensor/tile_f32.c s/n < eights ? whole : 0/whole/
+gemm_own src/tensor/tile_f32.c s/0xee/0x44/
+gemm_own src/tensor/tile_f32.c s/0x31/0x20/
+attention src/tensor/attention_tile.c s/ldc, A, a_row, a_col, B + n, ldb, M, K, add/ldc, A, a_row, a_col, B + n, ldb, M, K, 0/
+attention src/tensor/attention_tile.c s/tile_f32_mm(C + n, ldc, A/tile_f32_mm(C + n, ldc, A + (n > 0)/
 activations src/model/engine_insides.c s/(l - s->first) % s->buffers/(l - s->first + 1) % s->buffers * (l % 3 > 0)/
 activations src/model/engine_insides.c s/buffer_of(s, l)\] != l)/buffer_of(s, l)] != l \&\& 0)/
 activations src/model/engine_insides.c s/if (rc != 0 \&\& !s->error.code)/if (0)/

@@ -1,6 +1,6 @@
 /* Products of our own against the formula in double precision, and against oneDNN's: sizes within
  * and across blocks, odd sums, sums that are packed in pieces, both directions, results as floats,
- * rounded and added, bf16 and codes, any number of threads. */
+ * rounded and added, bf16 and codes, any number of threads; floats in all forms. */
 #include "config.h"
 #include "tensor/gemm_state.h"
 #include "tests/unit/twin.h"
@@ -58,7 +58,7 @@ static int made_same(const struct made *a, const struct made *b, long T, long N,
 static void make(struct gemm *g, int of, struct made *m, const struct wmat *W, const float *x,
                  const uint16_t *x16, const float *dy, const uint16_t *dy16, long T)
 {
-    g->own[0] = g->own[1] = of;
+    g->own[0] = g->own[1] = g->own[2] = of;
     if (g->packed) /* what was there must not matter */
         memset(g->packed, 0xff, g->packed_cap);
     linears_fwd(g, &(struct linear){.Y = m->y, .X = x, .X16 = x16, .W = W, .T = T}, 1);
@@ -182,6 +182,63 @@ static void test_rows(struct gemm *g)
     free(w), free(x), free(dy);
 }
 
+/* The three forms, of floats, plain and added: C[M,N] (+)= op(A) op(B). */
+static void floats(struct gemm *g, float *const C[4], const float *A, const float *B, long M,
+                   long N, long K)
+{
+    if (g->packed)
+        memset(g->packed, 0xff, g->packed_cap);
+    gemm_nt(g, C[0], 0, A, B, M, N, K);
+    gemm_nn(g, C[1], 0, A, B, M, N, K);
+    gemm_tn(g, C[2], 0, A, B, M, N, K);
+    gemm_tn(g, C[3], 1, A, B, M, N, K);
+}
+
+static void test_floats(struct gemm *g, long M, long N, long K)
+{
+    double *a = randoms(M * K, 1, 7), *b = randoms(N * K, 1, 8), *want[4];
+    float *A = to_floats(a, M * K), *B = to_floats(b, N * K), *C[4], *again[4];
+    double tol = 2e-6 * (K > 1000 ? 10 : 1);
+    int good = 1, same = 1, was = omp_get_max_threads();
+    for (int i = 0; i < 4; i++) {
+        want[i] = DOUBLES(M * N);
+        C[i] = FLOATS(M * N);
+        again[i] = FLOATS(M * N);
+        for (long j = 0; j < M * N; j++)
+            C[i][j] = again[i][j] = 1; /* added to, or overwritten */
+    }
+    for (long m = 0; m < M; m++)
+        for (long n = 0; n < N; n++) {
+            for (long k = 0; k < K; k++) {
+                want[0][m * N + n] += (double)A[m * K + k] * B[n * K + k];
+                want[1][m * N + n] += (double)A[m * K + k] * B[k * N + n];
+                want[2][m * N + n] += (double)A[k * M + m] * B[k * N + n];
+            }
+            want[3][m * N + n] = want[2][m * N + n] + 1;
+        }
+    floats(g, C, A, B, M, N, K);
+    for (int i = 0; i < 4; i++)
+        good &= close_to(C[i], want[i], M * N, tol, "C");
+    ok(good, "floats M=%ld N=%ld K=%ld", M, N, K);
+    for (int threads = 1; threads < 8; threads += 2) {
+        omp_set_num_threads(threads);
+        for (int i = 0; i < 4; i++)
+            for (long j = 0; j < M * N; j++)
+                again[i][j] = 1;
+        floats(g, again, A, B, M, N, K);
+        for (int i = 0; i < 4; i++)
+            same &= !memcmp(C[i], again[i], (size_t)(M * N) * sizeof(float));
+    }
+    omp_set_num_threads(was);
+    long few = M > 7 ? M - 7 : 1;
+    gemm_nt(g, again[0], 0, A + (M - few) * K, B, few, N, K);
+    same &= !memcmp(C[0] + (M - few) * N, again[0], (size_t)(few * N) * sizeof(float));
+    ok(same, "the same bits with any number of threads, and of rows");
+    for (int i = 0; i < 4; i++)
+        free(want[i]), free(C[i]), free(again[i]);
+    free(a), free(b), free(A), free(B);
+}
+
 int main(void)
 {
     static const long size[][3] = {{19, 64, 64},  {19, 1, 33},    {48, 65, 31},  {101, 200, 136},
@@ -197,6 +254,11 @@ int main(void)
     if (g && gemm_own_usable(1))
         for (size_t i = 0; i < sizeof size / sizeof *size; i++)
             test_codes(g, size[i][0], size[i][1], size[i][2]);
+    static const long plain[][3] = {{1, 1, 1},      {5, 7, 3},      {6, 16, 8},     {48, 256, 256},
+                                    {49, 257, 257}, {100, 40, 300}, {13, 600, 520}, {300, 24, 33}};
+    if (g && gemm_own_usable(sizeof(float)))
+        for (size_t i = 0; i < sizeof plain / sizeof *plain; i++)
+            test_floats(g, plain[i][0], plain[i][1], plain[i][2]);
     ok(g && gemm_check(g, &err) == 0, "no product failed");
     gemm_free(g);
     return tap_done();
