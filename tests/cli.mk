@@ -62,7 +62,10 @@ tests_cli_pesc_failing_LDFLAGS = -Wl,--wrap=malloc -Wl,--wrap=calloc -Wl,--wrap=
   -Wl,--wrap=archive_write_add_filter_zstd -Wl,--wrap=json_load_callback
 # curves and reports
 check_PROGRAMS += tests/cli/fill_report tests/unit/test_chart
-TESTS += tests/unit/test_chart
+TESTS += tests/unit/test_chart tests/cli/report.sh
+EXTRA_DIST += tests/cli/report.sh tests/dev/check_report.sh
+check_PROGRAMS += tests/cli/well_formed
+tests_cli_well_formed_SOURCES = tests/cli/well_formed.c
 tests_cli_fill_report_SOURCES = tests/cli/fill_report.c
 tests_unit_test_chart_SOURCES = tests/unit/test_chart.c src/cli/chart_scale.c
 # routers

@@ -181,7 +181,7 @@ void plot_draw(const struct chart *c, const struct box *box, int titled, const s
     double x[2], y[2];
     size_t widest = 1;
     chart_ranges(c, x, y);
-    f.top = box->y + (titled ? 2 * LINE + 4 : LINE + 4);
+    f.top = box->y + (titled ? 2 * LINE : LINE) + (*c->unit || c->log_y ? 8 : -6);
     f.bottom = box->y + box->h - 2 * LINE - 10;
     f.y = scale_of(y[0], y[1], (int)((f.bottom - f.top) / 45), c->log_y, 1);
     for (int i = 0; i < f.y.n; i++) {
@@ -198,7 +198,7 @@ void plot_draw(const struct chart *c, const struct box *box, int titled, const s
     text_escape(unit, sizeof unit, c->unit);
     snprintf(text, sizeof text, "%s%s%s", unit, *unit && c->log_y ? ", " : "",
              c->log_y ? "logarithmic" : "");
-    pen->text(pen->ctx, PEN_LABEL, PEN_START, box->x + 4, f.top - 8, text);
+    pen->text(pen->ctx, PEN_LABEL, PEN_START, box->x + 4, f.top - 11, text);
     y_axis(&f, labels);
     x_axis(&f);
     for (long i = c->n - 1; i >= 0; i--) /* the first is on top */

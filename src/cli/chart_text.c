@@ -150,11 +150,13 @@ static void put_spot(const struct canvas *k, const struct spot *s)
 
 static void put_marks(const struct canvas *k, int label, int above)
 {
-    int shown = above ? CHART_POS_INF : CHART_NAN | CHART_NEG_INF, on = 0;
+    int shown = above ? CHART_POS_INF : CHART_NAN | CHART_NEG_INF, on = 0, end = k->cols;
     if (!(k->kinds & shown))
         return;
     fprintf(k->f, "%*s  ", label, "");
-    for (int i = 0; i < k->cols; i++) {
+    while (end > 0 && !(k->marks[end - 1].kinds & shown))
+        end--;
+    for (int i = 0; i < end; i++) {
         int kinds = k->marks[i].kinds & shown;
         paint(k, kinds ? k->marks[i].owner : 0, &on);
         const char *text = kinds & CHART_NAN       ? "N"

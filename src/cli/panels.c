@@ -157,7 +157,9 @@ static int add_metric(struct reader *r, const struct shown_runs *runs, const str
         timeline_free(&t);
         if (curve.n > 0) {
             const char *name = metric;
-            if (runs->n > 1 && !(name = keep(p, two(runs->v[i].label, ": ", metric), err)))
+            if (runs->n > 1 && w->n_metrics == 1)
+                name = runs->v[i].label;
+            else if (runs->n > 1 && !(name = keep(p, two(runs->v[i].label, ": ", metric), err)))
                 goto done;
             if (!chart) {
                 if (!(chart = chart_for(p, w, metric, unit, err)))

@@ -5,7 +5,7 @@
 #include "cli/cmd.h"
 #include "experiments/query.h"
 
-extern const struct cmd runs_list, runs_plot, runs_show, runs_routing, runs_sql;
+extern const struct cmd runs_list, runs_plot, runs_report, runs_show, runs_routing, runs_sql;
 extern const struct cmd runs_export;
 
 /* Opens the history that --db, PESC_DB or XDG names. absent (may be NULL) is set, with return 0 and

@@ -1,6 +1,7 @@
 /* Histories for the tests of plot and report: fill_report DATABASE RUNS
  * The first run has everything, with names that a page or a terminal might obey; the second is
- * dense, the third has no metrics; those behind have curves only. */
+ * dense, the third has no metrics; those behind have curves only, the
+ * fourth of many metrics. */
 #include "config.h"
 #include "core/error.h"
 #include "experiments/history.h"
@@ -171,6 +172,10 @@ static int others(long n)
         if (i != 3)
             r.model = (struct history_model){.fingerprint = "f0f0f0f0", .name = "tiny-llama"};
         TRY(start(uuid, &r, i == 3 ? 0 : 400, 0.05 * (double)i));
+        for (int k = 0; k < 60 && i == 4; k++) {
+            snprintf(name, sizeof name, "extra-%02d", k);
+            history_metric(h, name, 400, k);
+        }
         history_progress(h, i == 3 ? 0 : 400, i == 3 ? 0 : 300000);
         TRY(history_run_end(h, i == 2 ? "failed" : "finished", i == 2 ? 11 : 0,
                             i == 2 ? "loss is not finite" : NULL, &err));
