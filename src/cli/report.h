@@ -29,10 +29,13 @@ struct report_table {
 };
 int report_table(struct report *p, const struct report_table *t, struct pesc_error *err) MUST_USE;
 
+void report_cell(FILE *f, const struct cell *c); /* <td> */
+
 int report_runs(struct report *p, struct pesc_error *err) MUST_USE;
 int report_curves(struct report *p, struct pesc_error *err) MUST_USE;
 int report_routing(struct report *p, struct pesc_error *err) MUST_USE;
 int report_params(struct report *p, struct pesc_error *err) MUST_USE;
+int report_scores(struct report *p, struct pesc_error *err) MUST_USE; /* evaluations, of several */
 /* evaluations, data, plan, lineage, parts, events. */
 int report_part(struct report *p, const char *id, struct pesc_error *err) MUST_USE;
 

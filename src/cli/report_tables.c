@@ -14,7 +14,7 @@
 
 enum { LONG_TEXT = 28 }; /* bytes that stay on a line */
 
-static void put_cell(FILE *f, const struct cell *c)
+void report_cell(FILE *f, const struct cell *c)
 {
     switch (c->kind) {
     case CELL_INT:
@@ -49,7 +49,7 @@ static int put_reasons(FILE *f, const struct cell *c, struct pesc_error *err)
     if (!o && fault == JSON_FAULT_MEMORY)
         return FAIL(err, MEMORY, "no memory for a report");
     if (!json_is_object(o)) {
-        put_cell(f, c);
+        report_cell(f, c);
         json_decref(o);
         return 0;
     }
@@ -85,8 +85,10 @@ static void put_head(struct report *p, const char *caption, const struct rows *r
 int report_table(struct report *p, const struct report_table *t, struct pesc_error *err)
 {
     long shown = 0;
-    if (reader_version(p->r) < t->since)
+    if (reader_version(p->r) < t->since) {
+        fputs("<p>The version of pesc that made this history did not record it.</p>\n", p->f);
         return 0;
+    }
     for (long i = 0; i < p->runs->n; i++) {
         struct rows rows;
         int rc = 0;
@@ -102,7 +104,7 @@ int report_table(struct report *p, const struct report_table *t, struct pesc_err
             }
             for (int c = 0; c < rows.n_cols; c++)
                 if (strcmp(rows.names[c], REASONS))
-                    put_cell(p->f, rows_at(&rows, k, c));
+                    report_cell(p->f, rows_at(&rows, k, c));
                 else if (put_reasons(p->f, rows_at(&rows, k, c), err) != 0)
                     rc = -1;
             fputs("</tr>\n", p->f);
@@ -154,7 +156,7 @@ static int record(struct report *p, const struct report_table *t, struct pesc_er
         fputs("</th>", p->f);
         for (long i = 0; i < n; i++) {
             struct cell none = {.kind = CELL_NULL};
-            put_cell(p->f, all[i].n_rows ? rows_at(&all[i], 0, c) : &none);
+            report_cell(p->f, all[i].n_rows ? rows_at(&all[i], 0, c) : &none);
         }
         fputs("</tr>\n", p->f);
     }
@@ -183,128 +185,6 @@ int report_runs(struct report *p, struct pesc_error *err)
     TRY(p->runs->n > 1 ? report_table(p, &runs_table, err) : record(p, &runs_table, err));
     report_section_end(p);
     return 0;
-}
-
-struct param_column {
-    struct rows rows; /* key, value in the order of keys */
-    long at;
-};
-
-/* The least key that is next in any column, NULL at the end. */
-static const char *next_key(const struct param_column *c, long n)
-{
-    const char *least = NULL;
-    for (long i = 0; i < n; i++)
-        if (c[i].at < c[i].rows.n_rows) {
-            const char *key = cell_text(rows_at(&c[i].rows, c[i].at, 0));
-            least = !least || strcmp(key, least) < 0 ? key : least;
-        }
-    return least;
-}
-
-static const char *value_of(const struct param_column *c, const char *key)
-{
-    if (c->at < c->rows.n_rows && !strcmp(cell_text(rows_at(&c->rows, c->at, 0)), key))
-        return cell_text(rows_at(&c->rows, c->at, 1));
-    return NULL;
-}
-
-static int differs(const struct param_column *c, long n, const char *key)
-{
-    const char *first = value_of(&c[0], key);
-    for (long i = 1; i < n; i++) {
-        const char *v = value_of(&c[i], key);
-        if (!v != !first || (v && strcmp(v, first)))
-            return 1;
-    }
-    return 0;
-}
-
-static void param_row(struct report *p, const struct param_column *c, long n, const char *key)
-{
-    fputs("<tr><th scope=\"row\">", p->f);
-    markup_text(p->f, key);
-    fputs("</th>", p->f);
-    for (long i = 0; i < n; i++) {
-        const char *v = value_of(&c[i], key);
-        struct cell cell = {.kind = v ? CELL_TEXT : CELL_NULL, .text = v, .n = v ? strlen(v) : 0};
-        put_cell(p->f, &cell);
-    }
-    fputs("</tr>\n", p->f);
-}
-
-/* differing 1: one column for each run; 0: those that all have, once. Returns how many there are.
- */
-static long param_table(struct report *p, struct param_column *c, int differing)
-{
-    long n = p->runs->n, shown = 0;
-    const char *key;
-    for (long i = 0; i < n; i++)
-        c[i].at = 0;
-    while ((key = next_key(c, n)) != NULL) {
-        if (differs(c, n, key) == differing) {
-            if (shown++ == 0) {
-                fprintf(p->f,
-                        "<div class=\"scroll\" "
-                        "tabindex=\"0\">\n<table>\n<caption><span>%s</span></caption>\n"
-                        "<thead><tr><th scope=\"col\">parameter</th>",
-                        n == 1      ? "Parameters"
-                        : differing ? "Parameters that differ"
-                                    : "Parameters that are the same in all");
-                for (long i = 0; i < n && differing; i++) {
-                    fputs("<th scope=\"col\">", p->f);
-                    report_swatch(p, i);
-                    fputs("</th>", p->f);
-                }
-                fprintf(p->f, "%s</tr></thead>\n<tbody>\n",
-                        differing ? "" : "<th scope=\"col\">value</th>");
-            }
-            param_row(p, c, differing ? n : 1, key);
-        }
-        for (long i = n - 1; i >= 0; i--) /* key belongs to one of them */
-            if (value_of(&c[i], key) && cell_text(rows_at(&c[i].rows, c[i].at, 0)) != key)
-                c[i].at++;
-        for (long i = 0; i < n; i++)
-            if (c[i].at < c[i].rows.n_rows && cell_text(rows_at(&c[i].rows, c[i].at, 0)) == key) {
-                c[i].at++;
-                break;
-            }
-    }
-    if (shown)
-        fputs("</tbody>\n</table>\n</div>\n", p->f);
-    return shown;
-}
-
-int report_params(struct report *p, struct pesc_error *err)
-{
-    long n = 0;
-    int rc = -1;
-    struct param_column *c = calloc((size_t)p->runs->n, sizeof *c);
-    if (!c)
-        return FAIL(err, MEMORY, "no memory for a report");
-    for (; n < p->runs->n; n++)
-        TRY_OR(query_rows(p->r, &c[n].rows, err,
-                          "SELECT key, value FROM param WHERE run_id = ?1 ORDER BY key", "i",
-                          p->runs->v[n].id),
-               done);
-    report_section(p, "parameters", "Parameters");
-    long shown = n > 1 ? param_table(p, c, 1) : 0;
-    if (n > 1 && !shown)
-        fputs("<p>No parameter differs.</p>\n", p->f);
-    if (n > 1)
-        fputs("<details><summary>Parameters that are the same in all runs</summary>\n", p->f);
-    shown += param_table(p, c, 0);
-    if (n > 1)
-        fputs("</details>\n", p->f);
-    if (!shown)
-        fputs("<p>No parameters are recorded.</p>\n", p->f);
-    report_section_end(p);
-    rc = 0;
-done:
-    for (long i = 0; i < n; i++)
-        rows_free(&c[i].rows);
-    free(c);
-    return rc;
 }
 
 static const struct {
@@ -462,6 +342,8 @@ int report_part(struct report *p, const char *id, struct pesc_error *err)
     for (size_t i = 0; i < sizeof parts / sizeof *parts; i++) {
         if (strcmp(parts[i].id, id))
             continue;
+        if (!strcmp(id, "evaluations") && p->runs->n > 1)
+            return report_scores(p, err);
         report_section(p, id, parts[i].title);
         TRY(parts[i].record ? record(p, &parts[i].t, err) : report_table(p, &parts[i].t, err));
         report_section_end(p);

@@ -33,7 +33,7 @@ pesc_SOURCES += \
   src/cli/chart_scale.c src/cli/chart_svg.c src/cli/chart_text.c \
   src/cli/markup.c src/cli/markup.h \
   src/cli/report.h src/cli/report_curves.c src/cli/report_heat.c src/cli/report_heat.h \
-  src/cli/report_page.c src/cli/report_routing.c src/cli/report_tables.c src/cli/runs_report.c \
+  src/cli/report_page.c src/cli/report_pivot.c src/cli/report_routing.c src/cli/report_tables.c src/cli/runs_report.c \
   src/cli/curves.c src/cli/curves.h src/cli/panels.c src/cli/panels.h src/cli/runs_plot.c \
   src/cli/runs.h src/cli/runs_list.c src/cli/runs_routing.c src/cli/runs_show.c \
   src/cli/runs_sql.c

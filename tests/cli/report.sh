@@ -159,6 +159,10 @@ has more.html '<h1>A &lt;b&gt; &quot;title&quot;</h1>' "--title, escaped"
 [ "$(grep -n 'Parameters that differ' more.html | cut -d: -f1)" -lt "$(grep -n 'Parameters that are the same' more.html | head -n 1 | cut -d: -f1)" ]
 ok $? "parameters that differ come first"
 has more.html '<th scope="row">lr</th><td class="s">2e-4</td><td class="s">2e-4</td><td class="s">3e-4</td><td class="s">4e-4</td>' "with all values"
+has more.html '<th scope="row">arc, accuracy</th><td class="s">0.6 (0.55 to 0.71) at 400</td><td>–</td>' \
+    "evaluations side by side, with confidence"
+has more.html '<td class="s">Infinity at 400</td>' "Infinity among them"
+has more.html '<td class="s">NaN at 400</td>' "and NaN"
 has more.html 'loss is not finite' "why a run failed"
 has more.html '^<h3>extra-11</h3>$' "metrics of users have charts"
 lacks more.html '^<h3>extra-12</h3>$' "the first of them"

@@ -227,6 +227,20 @@ run_routing() { "$1" runs routing R; }
 fresh_routing() { fresh_runs; }
 same_routing() { same_out; }
 whole_routing() { whole_runs; }
+run_plot() { "$1" runs plot R -m train/loss lr; }
+fresh_plot() { fresh_runs; }
+same_plot() { same_out; }
+whole_plot() { whole_runs; }
+run_svg() { "$1" runs plot R -o w/a.svg; }
+fresh_svg() { fresh_runs; }
+same_svg() { cmp -s w/a.svg want/a.svg; }
+whole_svg() { whole_runs && nothing w/a.svg; }
+run_report() { "$1" runs report R -o w/a.html; }
+fresh_report() { fresh_runs; }
+same_report() {
+    sed '/Made by/d' w/a.html >have && sed '/Made by/d' want/a.html >wanted && cmp -s have wanted
+}
+whole_report() { whole_runs && nothing w/a.html; }
 run_sql() { "$1" runs sql "SELECT name, status FROM run"; }
 fresh_sql() { fresh_runs; }
 same_sql() { same_out; }
@@ -264,6 +278,9 @@ sweep inspect_pack 20
 sweep list 40
 sweep show 40
 sweep routing 40
+sweep plot 40
+sweep svg 40
+sweep report 40
 sweep sql 40
 sweep doctor 10
 plan
