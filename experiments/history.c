@@ -31,6 +31,11 @@ void history_close(struct history *h)
     free(h);
 }
 
+void history_at(struct history *h, long long t_ms)
+{
+    h->queue.t_ms = t_ms;
+}
+
 long history_queued(const struct history *h)
 {
     return (long)h->queue.n;

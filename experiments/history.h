@@ -44,6 +44,14 @@ struct history_plan {                               /* peak 0: none */
     double tokens_per_s, seconds;                   /* NaN: unknown */
     const char *terms, *places;                     /* JSON */
 };
+/* Who works on a run, and since when. The run folder has the same, so that the history can be made
+ * again from it. */
+struct history_process {
+    long long t_ms; /* since 1970; 0: this process, now */
+    long pid;
+    char boot_id[64];
+};
+void history_process(struct history_process *p); /* this process, now */
 struct history_run {
     const char *experiment; /* NULL: "default" */
     const char *name, *dir, *cmdline, *config, *config_sha256;
@@ -59,11 +67,16 @@ struct history_run {
     const char *resumed_from; /* NULL: a new run */
     long start_step;
     struct history_plan plan;
+    struct history_process process;
 };
 /* Registers the run (or, if uuid is known already, one more segment of it: metric and router rows
  * past start_step are removed). uuid: 32 hex digits. Waits up to 7 s for the database. */
 int history_run_start(struct history *h, const char *uuid, const struct history_run *r,
                       struct pesc_error *err) MUST_USE;
+
+long long history_now(void); /* milliseconds since 1970 */
+/* Rows and the run's end are of this time from here on; 0: of when they come. */
+void history_at(struct history *h, long long t_ms);
 
 /* One figure of an evaluation: a row of the table eval. */
 struct history_score {
@@ -121,6 +134,7 @@ int history_run_end(struct history *h, const char *status, int exit_code, const 
 struct history_pack {
     const char *digest, *name, *version, *origin, *run_uuid, *model_fingerprint, *license, *path,
         *manifest;
+    long long t_ms; /* when, since 1970; 0: now */
 };
 int history_pack(struct history *h, const struct history_pack *p, struct pesc_error *err) MUST_USE;
 /* An evaluation outside of training, all of it in one transaction; run_uuid must exist. t_ms: when,

@@ -18,6 +18,16 @@ struct history {
     } outcome;
 };
 
+/* Within a transaction: the run and one process of it. forget: rows past its start are removed. */
+int history_start_within(struct history *h, const char *uuid, const struct history_run *r,
+                         int forget, struct pesc_error *err) MUST_USE;
+/* Metric and router rows of steps past this one. */
+int history_forget_within(struct history *h, long step, struct pesc_error *err) MUST_USE;
+/* The end of the process that was started last, at that time; last_step is of the run. */
+int history_end_within(struct history *h, const char *status, int exit_code, const char *error,
+                       long long t_ms, struct pesc_error *err) MUST_USE;
+int history_pack_within(struct history *h, const struct history_pack *p,
+                        struct pesc_error *err) MUST_USE;
 /* Within a transaction: progress and queued rows. */
 int history_write_queue(struct history *h, struct pesc_error *err) MUST_USE;
 /* Commits when rc is 0 and then empties the queue; rolls back otherwise. */

@@ -1,6 +1,8 @@
 #include "config.h"
 #include "experiments/history_queue.h"
 
+#include "experiments/history.h"
+
 #include <stdlib.h>
 #include <string.h>
 #include <time.h>
@@ -12,6 +14,11 @@ long long now_ms(void)
     struct timespec t;
     clock_gettime(CLOCK_REALTIME, &t);
     return (long long)t.tv_sec * 1000 + t.tv_nsec / 1000000;
+}
+
+long long history_now(void)
+{
+    return now_ms();
 }
 
 static void row_free(struct row *r)
@@ -33,7 +40,7 @@ int queue_add(struct queue *q, struct row row, const char *a, const char *b, con
         q->rows = grown;
         q->cap = cap;
     }
-    row.t_ms = now_ms();
+    row.t_ms = q->t_ms ? q->t_ms : now_ms();
     for (int i = 0; i < 3; i++) {
         row.text[i] = text[i] ? strdup(text[i]) : NULL;
         if (text[i] && !row.text[i]) {

@@ -35,7 +35,8 @@ struct metric_name { /* cache of metric_key; emptied when a transaction fails */
 struct queue {
     struct row *rows;
     size_t n, cap;
-    long dropped; /* rows lost since the last report */
+    long dropped;   /* rows lost since the last report */
+    long long t_ms; /* of rows that come; 0: now */
     struct metric_name *names;
     size_t n_names;
 };
