@@ -16,7 +16,7 @@ static int tables_out(struct reader *r, const struct export_job *job, struct exp
         snprintf(name, sizeof name, "%s.csv", t->name);
         if (o->folder)
             TRY(out_file(o, name, err));
-        TRY((csv ? export_csv : export_jsonl)(r, t, job, o->f, rows, err));
+        TRY((csv ? export_csv : export_jsonl)(r, t, job, o, rows, err));
     }
     return 0;
 }

@@ -14,6 +14,7 @@ struct export_out {
     char tmp[PATH_CAP];
     int folder, force;
     FILE *f; /* the one file that is open */
+    int why; /* its first error, which stdio forgets */
     char name[PATH_CAP];
 };
 /* E-USAGE-EXISTS when out is taken and may not be replaced. */
@@ -24,6 +25,8 @@ int out_begin(struct export_out *o, const char *out, int folder, int force,
 int out_file(struct export_out *o, const char *name, struct pesc_error *err) MUST_USE;
 int out_folder(struct export_out *o, const char *name, struct pesc_error *err) MUST_USE;
 int out_taken(const struct export_out *o, const char *name); /* in the folder */
+/* After some writes: 1 when they failed, of which out_close tells. */
+int out_bad(struct export_out *o);
 int out_close(struct export_out *o, struct pesc_error *err) MUST_USE;
 /* Flushes all to disk and gives it its name; on failure nothing is left. */
 int out_commit(struct export_out *o, struct pesc_error *err) MUST_USE;
@@ -57,9 +60,9 @@ int export_table_rows(struct reader *r, const struct export_table *t, long long 
 
 /* export_rows.c: one table of some runs into o->f, which is open. */
 int export_csv(struct reader *r, const struct export_table *t, const struct export_job *job,
-               FILE *f, long long *rows, struct pesc_error *err) MUST_USE;
+               struct export_out *o, long long *rows, struct pesc_error *err) MUST_USE;
 int export_jsonl(struct reader *r, const struct export_table *t, const struct export_job *job,
-                 FILE *f, long long *rows, struct pesc_error *err) MUST_USE;
+                 struct export_out *o, long long *rows, struct pesc_error *err) MUST_USE;
 
 int export_stopped(const struct export_job *job, struct pesc_error *err) MUST_USE; /* or 0 */
 

@@ -124,24 +124,26 @@ static const char tags_sql[] =
                         TAG("pesc.folder", "dir") TAG("pesc.seed", "CAST(seed AS TEXT)") TAG(
                             "pesc.determinism", "determinism") TAG("pesc.steps_planned",
                                                                    "CAST(steps_planned AS TEXT)")
-                            TAG("pesc.last_step", "CAST(last_step AS TEXT)") TAG(
-                                "pesc.tokens_seen", "CAST(tokens_seen AS TEXT)")
-                                TAG("pesc.config_sha256", "config_sha256") TAG(
-                                    "pesc.base",
-                                    "(SELECT m.name FROM model m WHERE m.id = r.model_id)")
-                                    TAG("pesc.base_fingerprint", "(SELECT m.fingerprint FROM model "
-                                                                 "m WHERE m.id = r.model_id)")
-                                        TAG("pesc.moe", "(SELECT c.n_experts || 'x' || "
-                                                        "c.adapter_dim || ' top' || c.top_k"
-                                                        " FROM crafted c WHERE c.id = "
-                                                        "r.crafted_id)") ") SELECT key, value FROM "
-                                                                         "tag WHERE run_id = ?1 "
-                                                                         "UNION ALL SELECT key, "
-                                                                         "value FROM d"
-                                                                         " WHERE value IS NOT NULL "
-                                                                         "AND key NOT IN (SELECT "
-                                                                         "key FROM tag WHERE "
-                                                                         "run_id = ?1) ORDER BY 1";
+                            TAG("pesc.last_step", "CAST(last_step AS TEXT)")
+                                TAG("pesc.tokens_seen", "CAST(tokens_seen AS TEXT)")
+                                    TAG("pesc.config_sha256", "config_sha256")
+                                        TAG("pesc.base",
+                                            "(SELECT m.name FROM model m WHERE m.id = r.model_id)")
+                                            TAG("pesc.base_fingerprint",
+                                                "(SELECT m.fingerprint FROM model "
+                                                "m WHERE m.id = r.model_id)")
+                                                TAG("pesc.moe",
+                                                    "(SELECT c.n_experts || 'x' || "
+                                                    "c.adapter_dim || ' top' || c.top_k"
+                                                    " FROM crafted c WHERE c.id = "
+                                                    "r.crafted_id)") ") SELECT key, value FROM "
+                                                                     "tag WHERE run_id = ?1 "
+                                                                     "UNION ALL SELECT key, "
+                                                                     "value FROM d"
+                                                                     " WHERE value IS NOT NULL "
+                                                                     "AND key NOT IN (SELECT "
+                                                                     "key FROM tag WHERE "
+                                                                     "run_id = ?1) ORDER BY 1";
 
 static void put_point(FILE *f, long long t_ms, double value, long long step)
 {
@@ -165,7 +167,7 @@ static int point(void *ctx, int n, const struct cell *c, struct pesc_error *err)
     (void)n;
     put_point(s->o->f, cell_int(&c[0]), cell_real(&c[1]), cell_int(&c[2]));
     s->rows++;
-    if (ferror(s->o->f))
+    if (out_bad(s->o))
         return 1; /* closing the file says of what */
     return s->rows % 1024 ? 0 : export_stopped(s->job, err);
 }
@@ -229,7 +231,7 @@ static int artifacts(struct store *s, struct pesc_error *err)
     TRY(out_file(s->o, path, err));
     for (const struct export_table *t = export_tables; t->name; t++)
         if (strcmp(t->name, "metrics"))
-            TRY(export_jsonl(s->r, t, &one, s->o->f, &s->rows, err));
+            TRY(export_jsonl(s->r, t, &one, s->o, &s->rows, err));
     TRY(query_rows(s->r, &rows, err, "SELECT config FROM run WHERE id = ?1", "i", s->run));
     const struct cell *config = rows_at(&rows, 0, 0);
     snprintf(path, sizeof path, "%s/artifacts/config.yaml", s->dir);

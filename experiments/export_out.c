@@ -100,6 +100,7 @@ int out_file(struct export_out *o, const char *name, struct pesc_error *err)
     int fd = open(o->name, O_WRONLY | O_CREAT | O_EXCL | O_NOFOLLOW | O_CLOEXEC, 0666);
     if (fd < 0)
         return file_fail(err, o->name, "create");
+    o->why = 0;
     o->f = fdopen(fd, "w");
     if (o->f)
         return 0;
@@ -122,6 +123,14 @@ int out_taken(const struct export_out *o, const char *name)
     return path_join(path, o->tmp, name, &e) != 0 || path_exists(path);
 }
 
+int out_bad(struct export_out *o)
+{
+    if (!ferror(o->f))
+        return 0;
+    o->why = o->why ? o->why : errno;
+    return 1;
+}
+
 int out_close(struct export_out *o, struct pesc_error *err)
 {
     FILE *f = o->f;
@@ -129,17 +138,13 @@ int out_close(struct export_out *o, struct pesc_error *err)
     if (!f)
         return 0;
     errno = 0;
-    int bad = fflush(f) != 0 || ferror(f);
-    int why = errno;
-    if (!bad && !o->folder && fsync(fileno(f)) != 0) {
-        bad = 1;
-        why = errno;
-    }
+    int bad = fflush(f) != 0 || ferror(f) || (!o->folder && fsync(fileno(f)) != 0);
+    int why = o->why ? o->why : errno;
     if (fclose(f) != 0 && !bad) {
         bad = 1;
         why = errno;
     }
-    errno = why ? why : ENOSPC; /* an earlier write failed, and stdio does not say of what */
+    errno = why ? why : EIO;
     return bad ? file_fail(err, o->name, "write") : 0;
 }
 

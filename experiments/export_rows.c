@@ -6,6 +6,7 @@
 struct rows_out {
     const struct export_table *t;
     const struct export_job *job;
+    struct export_out *out;
     FILE *f;
     long long rows;
 };
@@ -13,7 +14,7 @@ struct rows_out {
 static int next(struct rows_out *o, struct pesc_error *err)
 {
     o->rows++;
-    if (ferror(o->f))
+    if (out_bad(o->out))
         return 1; /* closing the file says of what */
     return o->rows % 1024 ? 0 : export_stopped(o->job, err);
 }
@@ -58,18 +59,18 @@ static int all_rows(struct reader *r, struct rows_out *o,
 }
 
 int export_csv(struct reader *r, const struct export_table *t, const struct export_job *job,
-               FILE *f, long long *rows, struct pesc_error *err)
+               struct export_out *out, long long *rows, struct pesc_error *err)
 {
-    struct rows_out o = {t, job, f, 0};
+    struct rows_out o = {t, job, out, out->f, 0};
     for (const struct export_column *c = t->columns; c->name; c++)
-        fprintf(f, "%s%s", c == t->columns ? "" : ",", c->name);
-    fputs("\r\n", f);
+        fprintf(o.f, "%s%s", c == t->columns ? "" : ",", c->name);
+    fputs("\r\n", o.f);
     return all_rows(r, &o, csv_row, rows, err);
 }
 
 int export_jsonl(struct reader *r, const struct export_table *t, const struct export_job *job,
-                 FILE *f, long long *rows, struct pesc_error *err)
+                 struct export_out *out, long long *rows, struct pesc_error *err)
 {
-    struct rows_out o = {t, job, f, 0};
+    struct rows_out o = {t, job, out, out->f, 0};
     return all_rows(r, &o, jsonl_row, rows, err);
 }

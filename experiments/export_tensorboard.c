@@ -64,6 +64,7 @@ static const char facts[] =
 
 struct writing {
     const struct export_job *job;
+    struct export_out *o;
     struct tfevents t;
     struct buf tag;
     double started; /* seconds */
@@ -93,7 +94,7 @@ static int point(void *ctx, int n, const struct cell *c, struct pesc_error *err)
     TRY(tfevents_scalar(&w->t, (double)cell_int(&c[2]) / 1000, cell_int(&c[1]), w->tag.p, w->tag.n,
                         cell_real(&c[3]), err));
     w->rows++;
-    if (ferror(w->t.f))
+    if (out_bad(w->o))
         return 1; /* closing the file says of what */
     return w->rows % 1024 ? 0 : export_stopped(w->job, err);
 }
@@ -174,8 +175,7 @@ static int open_file(struct export_out *o, const struct rows *run, struct pesc_e
     return out_file(o, path, err);
 }
 
-static int one_run(struct reader *r, struct writing *w, struct export_out *o, long long id,
-                   struct pesc_error *err)
+static int one_run(struct reader *r, struct writing *w, long long id, struct pesc_error *err)
 {
     struct rows run;
     struct row_sink sink = {w, head, point};
@@ -184,9 +184,9 @@ static int one_run(struct reader *r, struct writing *w, struct export_out *o, lo
                    " FROM segment s JOIN env v ON v.id = s.env_id WHERE s.run_id = r.id"
                    " ORDER BY s.seq DESC LIMIT 1) FROM run r WHERE r.id = ?1",
                    "i", id));
-    int rc = run.n_rows == 1 ? open_file(o, &run, err) : FAIL(err, DB_RUN, "a run is gone");
+    int rc = run.n_rows == 1 ? open_file(w->o, &run, err) : FAIL(err, DB_RUN, "a run is gone");
     if (rc == 0) {
-        w->t.f = o->f;
+        w->t.f = w->o->f;
         w->started = (double)cell_int(rows_at(&run, 0, 2)) / 1000;
         rc = tfevents_start(&w->t, w->started, err);
     }
@@ -198,16 +198,16 @@ static int one_run(struct reader *r, struct writing *w, struct export_out *o, lo
         if (rc == 0 && sources[i].since <= reader_version(r))
             rc = query_run(r, &sink, err, sources[i].sql, "i", id);
     }
-    return rc == 0 ? out_close(o, err) : rc;
+    return rc == 0 ? out_close(w->o, err) : rc;
 }
 
 int export_tensorboard(struct reader *r, const struct export_job *job, struct export_out *o,
                        long long *rows, struct pesc_error *err)
 {
-    struct writing w = {.job = job};
+    struct writing w = {.job = job, .o = o};
     int rc = 0;
     for (long i = 0; i < job->n && rc == 0; i++)
-        rc = one_run(r, &w, o, job->ids[i], err);
+        rc = one_run(r, &w, job->ids[i], err);
     *rows = w.rows;
     tfevents_free(&w.t);
     buf_free(&w.tag);

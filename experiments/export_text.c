@@ -12,22 +12,31 @@ static int is_sound(const char *text, size_t n)
     return utf8_valid(text, n, NULL, NULL) == n;
 }
 
+static int is_plain_json(unsigned char c, int sound)
+{
+    return c >= 0x20 && c != '"' && c != '\\' && c != 0x7f && (c < 0x80 || sound);
+}
+
 void put_json_text(FILE *f, const char *text, size_t n)
 {
     static const char from[] = "\"\\\b\f\n\r\t", to[] = "\"\\bfnrt";
     int sound = is_sound(text, n);
     putc('"', f);
-    for (size_t i = 0; i < n; i++) {
-        unsigned char c = (unsigned char)text[i];
+    for (size_t i = 0, from_here = 0; i <= n; i++) {
+        unsigned char c = i < n ? (unsigned char)text[i] : 0;
+        if (i < n && is_plain_json(c, sound))
+            continue;
+        fwrite(text + from_here, 1, i - from_here, f);
+        from_here = i + 1;
         const char *known = c ? strchr(from, c) : NULL;
+        if (i == n)
+            break;
         if (known)
             fprintf(f, "\\%c", to[known - from]);
-        else if (c < 0x20 || c == 0x7f)
+        else if (c < 0x80)
             fprintf(f, "\\u%04x", c);
-        else if (c >= 0x80 && !sound)
-            fprintf(f, "\\\\x%02x", c);
         else
-            putc(c, f);
+            fprintf(f, "\\\\x%02x", c);
     }
     putc('"', f);
 }
@@ -42,7 +51,7 @@ void put_real(FILE *f, double x, const char *inf)
     } else {
         for (int p = 15; p <= 17; p++) { /* %g drops the zeros behind */
             snprintf(buf, sizeof buf, "%.*g", p, x);
-            if (strtod(buf, NULL) == x)
+            if (p < 17 && strtod(buf, NULL) == x)
                 break;
         }
         fputs(buf, f);
@@ -85,10 +94,16 @@ void put_json_cell(FILE *f, const struct cell *c)
 
 void put_csv_text(FILE *f, const char *text, size_t n)
 {
-    int sound = is_sound(text, n), quote = n == 0;
-    for (size_t i = 0; i < n && !quote; i++)
-        quote = text[i] && strchr("\",\r\n", text[i]) != NULL;
-    quote |= n && (text[0] == ' ' || text[n - 1] == ' ');
+    int sound = is_sound(text, n), quote = n == 0 || text[0] == ' ' || text[n - 1] == ' ', zero = 0;
+    for (size_t i = 0; i < n; i++) {
+        char c = text[i];
+        quote |= c == '"' || c == ',' || c == '\r' || c == '\n';
+        zero |= c == 0;
+    }
+    if (!quote && sound && !zero) {
+        fwrite(text, 1, n, f);
+        return;
+    }
     if (quote)
         putc('"', f);
     for (size_t i = 0; i < n; i++) {

@@ -212,6 +212,8 @@ static int query_fail(struct reader *r, int rc, struct pesc_error *err)
 
 int reader_snapshot(struct reader *r, struct pesc_error *err)
 {
+    if (r->snapshot)
+        return 0;
     sqlite3_set_authorizer(r->c, NULL, NULL);
     int rc = sqlite3_exec(r->c, "BEGIN; SELECT count(*) FROM meta;", NULL, NULL, NULL);
     int fenced = sqlite3_set_authorizer(r->c, authorize, r);

@@ -11,7 +11,7 @@ struct reader;
 int reader_open(const char *path, struct reader **out, struct pesc_error *err) MUST_USE;
 long long reader_version(const struct reader *r); /* of the schema; may be older than ours */
 void reader_close(struct reader *r);              /* NULL is fine */
-/* For exports: until it is closed every statement sees one state of the database, and time and rows
+/* For exports, once or again: until it is closed every statement sees one state of the database, and time and rows
  * have no limit. The rest of the fence stays. */
 int reader_snapshot(struct reader *r, struct pesc_error *err) MUST_USE;
 

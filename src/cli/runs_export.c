@@ -27,17 +27,15 @@ static const struct opt opts[] = {
      "replace an export or a file of that name", 0, 0},
     {0}};
 
-/* A run that was deleted softly is exported when it is named. */
-static int find_deleted(struct reader *r, const char *text, long long *id)
+/* A run that was deleted softly is exported when it is named. 1 found, 0 not, -1 with err. */
+static int find_deleted(struct reader *r, const char *text, long long *id, struct pesc_error *err)
 {
     struct rows rows;
-    struct pesc_error e = {0};
     int prefix = *text && strspn(text, "0123456789abcdef") == strlen(text);
-    if (query_rows(r, &rows, &e,
+    TRY(query_rows(r, &rows, err,
                    "SELECT id FROM run WHERE deleted_ms IS NOT NULL AND (uuid = ?1 OR name = ?1"
                    " OR (?2 AND uuid GLOB ?1 || '*')) LIMIT 2",
-                   "si", text, (long long)prefix) != 0)
-        return 0;
+                   "si", text, (long long)prefix));
     int found = rows.n_rows == 1;
     if (found)
         *id = cell_int(rows_at(&rows, 0, 0));
@@ -45,22 +43,28 @@ static int find_deleted(struct reader *r, const char *text, long long *id)
     return found;
 }
 
+static int find_one(struct reader *r, const char *text, long long *id, struct pesc_error *err)
+{
+    struct pesc_error e = {0};
+    if (query_find_run(r, text, id, &e) == 0)
+        return 0;
+    int found = e.code == PESC_E_DB_RUN ? find_deleted(r, text, id, err) : 0;
+    if (found == 0)
+        *err = e;
+    return found > 0 ? 0 : -1;
+}
+
 static int find_named(struct reader *r, int n, char **names, long long *ids, long *n_ids,
                       struct pesc_error *err)
 {
     for (int i = 0; i < n; i++) {
-        struct pesc_error e = {0};
         long long id;
-        if (query_find_run(r, names[i], &id, &e) != 0 &&
-            (e.code != PESC_E_DB_RUN || !find_deleted(r, names[i], &id))) {
-            *err = e;
-            return -1;
-        }
-        int seen = 0;
-        for (long k = 0; k < *n_ids; k++)
-            seen |= ids[k] == id;
-        if (!seen)
-            ids[(*n_ids)++] = id;
+        long k = 0;
+        TRY(find_one(r, names[i], &id, err));
+        while (k < *n_ids && ids[k] != id)
+            k++;
+        ids[k] = id; /* a run that is named twice is exported once */
+        *n_ids += k == *n_ids;
     }
     return 0;
 }
@@ -90,7 +94,9 @@ static int export(struct cli *cli, struct reader *r, const struct options *o, in
     long long *ids = NULL, rows = 0;
     long n = 0;
     struct stop *stop = NULL;
-    int rc = find_runs(r, o, argc, argv, &ids, &n, err);
+    int rc = reader_snapshot(r, err); /* of which the runs are found, too */
+    if (rc == 0)
+        rc = find_runs(r, o, argc, argv, &ids, &n, err);
     if (rc == 0)
         rc = stop_open(&stop, err);
     if (rc == 0) {

@@ -270,6 +270,25 @@ find ml -path '*..*' -name '..' >have
 [ ! -s have ] && [ ! -e ../up ] && [ ! -e "ml/2/up" ]
 ok $? "nothing is outside"
 
+# A history of the first version has what it has.
+mkdir old && "$fill" old/h.db 0 old || exit 99
+pesc runs export plain --db old/h.db --format csv -o old/csv
+ok $? "the first version"
+crlf want <<EOF
+uuid,step,task,metric,value,lo,hi,stderr,n,t_ms,config,dataset_sha256
+$a,6,arc,accuracy,0.5,,,0.05,100,1700000002000,{},
+$a,6,boolq,accuracy,NaN,,,,0,1700000002000,{},
+EOF
+same old/csv/evals.csv want "columns that it lacks are empty"
+[ "$(wc -l <old/csv/router_eval.csv)" -eq 1 ] && [ "$(wc -l <old/csv/plans.csv)" -eq 1 ]
+ok $? "so are tables"
+pesc runs export --all --db old/h.db --format tensorboard -o old/tb
+ok $? "as curves"
+pesc runs export --all --db old/h.db --format mlflow -o old/ml
+ok $? "as a store"
+has old/ml/1/$a/artifacts/history.jsonl '"table":"router_expert".*"load":0.25,"prob":0.4,"first":null' \
+    "with all there is"
+
 # What is there stays.
 mkdir own && echo mine >own/file && echo mine >file
 ls -A >kept && ls -A >have && sort -u have kept -o kept

@@ -1,5 +1,6 @@
 /* Writes a history whose names are hostile to file systems and whose values are to formats, with
- * fixed times: fill_export DATABASE [ROWS]; ROWS more metric rows go into a run of their own. */
+ * fixed times: fill_export DATABASE [ROWS [old]]; ROWS more metric rows go into a run of their own,
+ * old makes the database one of the first version. */
 #include "config.h"
 #include "core/error.h"
 #include "experiments/db.h"
@@ -118,6 +119,54 @@ static int third(struct history *h, const char *uuid, const char *name, long row
     return history_run_end(h, "finished", 0, NULL, &err);
 }
 
+static int run_all(const char *path, const char *const *sql)
+{
+    struct db d;
+    TRY(db_open(&d, path, &err));
+    int rc = db_begin(&d, 5000, &err);
+    for (; *sql && rc == 0; sql++)
+        rc = db_run(&d, &err, *sql, "");
+    if (rc == 0)
+        rc = db_commit(&d, &err);
+    db_close(&d);
+    return rc;
+}
+
+static int age(const char *path)
+{
+    static const char *const sql[] = {"DROP VIEW v_metric",
+                                      "DROP VIEW v_last",
+                                      "DROP VIEW v_run",
+                                      "DROP VIEW v_plan",
+                                      "DROP VIEW v_router",
+                                      "DROP VIEW v_router_domain",
+                                      "DROP VIEW v_router_eval",
+                                      "DROP VIEW v_eval",
+                                      "DROP VIEW v_event",
+                                      "DROP VIEW v_lineage",
+                                      "DROP TABLE router_domain_layer",
+                                      "DROP TABLE router_eval",
+                                      "DROP TABLE router_eval_layer",
+                                      "DROP TABLE plan",
+                                      "ALTER TABLE eval DROP COLUMN lo",
+                                      "ALTER TABLE eval DROP COLUMN hi",
+                                      "ALTER TABLE router_layer DROP COLUMN top1",
+                                      "ALTER TABLE router_layer DROP COLUMN tokens",
+                                      "ALTER TABLE router_expert DROP COLUMN first",
+                                      "ALTER TABLE router_domain DROP COLUMN prob",
+                                      "ALTER TABLE router_domain DROP COLUMN first",
+                                      "ALTER TABLE run_dataset DROP COLUMN records",
+                                      "ALTER TABLE run_dataset DROP COLUMN reasons",
+                                      "ALTER TABLE run_dataset DROP COLUMN truncated",
+                                      "ALTER TABLE run_dataset DROP COLUMN split",
+                                      "ALTER TABLE run_dataset DROP COLUMN pieces_dropped",
+                                      "ALTER TABLE run_dataset DROP COLUMN samples",
+                                      "ALTER TABLE run_dataset DROP COLUMN trained_tokens",
+                                      "PRAGMA user_version = 1",
+                                      NULL};
+    return run_all(path, sql);
+}
+
 /* What the calls above have no words for, and times that are the same each time. */
 static int settle(const char *path)
 {
@@ -151,16 +200,8 @@ static int settle(const char *path)
         "UPDATE run SET note = 'first\nsecond',"
         " parent_run_id = (SELECT id FROM run WHERE name LIKE '%evil%') WHERE name = 'plain'",
         "UPDATE run SET deleted_ms = 1700000003000 WHERE name = 'deleted'",
-    };
-    struct db d;
-    TRY(db_open(&d, path, &err));
-    int rc = db_begin(&d, 5000, &err);
-    for (size_t i = 0; i < sizeof sql / sizeof *sql && rc == 0; i++)
-        rc = db_run(&d, &err, sql[i], "");
-    if (rc == 0)
-        rc = db_commit(&d, &err);
-    db_close(&d);
-    return rc;
+        NULL};
+    return run_all(path, sql);
 }
 
 int main(int argc, char **argv)
@@ -182,6 +223,8 @@ int main(int argc, char **argv)
     history_close(h);
     if (rc == 0)
         rc = settle(argv[1]);
+    if (rc == 0 && argc > 3)
+        rc = age(argv[1]);
     if (rc != 0)
         fprintf(stderr, "fill_export: %s\n", err.text);
     return rc != 0;

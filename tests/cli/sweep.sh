@@ -246,6 +246,20 @@ fresh_sql() { fresh_runs; }
 same_sql() { same_out; }
 whole_sql() { whole_runs; }
 
+run_csv() { "$1" runs export R --format csv -o w/x; }
+fresh_csv() { fresh_runs; }
+same_csv() { diff -r w/x want/x >/dev/null; }
+# What is whole may be there, when there was no memory to tell of it.
+whole_csv() { { nothing w/x || same_csv; } && sound; }
+run_tensorboard() { "$1" runs export --all --format tensorboard -o w/x; }
+fresh_tensorboard() { fresh_runs; }
+same_tensorboard() { same_csv; }
+whole_tensorboard() { whole_csv; }
+run_mlflow() { "$1" runs export --all --format mlflow -o w/x; }
+fresh_mlflow() { fresh_runs; }
+same_mlflow() { same_csv; }
+whole_mlflow() { whole_csv; }
+
 run_doctor() { "$1" doctor --json; }
 fresh_doctor() { fresh_runs; }
 same_doctor() { sed '/_bytes/d' out >have && sed '/_bytes/d' want.out >wanted && cmp -s have wanted; }
@@ -282,5 +296,8 @@ sweep plot 40
 sweep svg 40
 sweep report 40
 sweep sql 40
+sweep csv 40
+sweep tensorboard 40
+sweep mlflow 40
 sweep doctor 10
 plan
