@@ -346,12 +346,16 @@ nothing "none of them left anything"
 mkdir big && "$fill" big/h.db 20000 || exit 99
 ls -A >kept
 for format in csv jsonl tensorboard mlflow; do
-    (ulimit -f 128 && "$PESC" runs export many --db big/h.db --format $format -o x) >out 2>err
+    (ulimit -f 128 && "$PESC" runs export dddd3333dddd3333dddd3333dddd3333 --db big/h.db --format $format -o x) >out 2>err
     exits 9 E-IO-FULL "$format into a full disk"
 done
-pesc runs export many --db big/h.db --format csv --table metrics -o many.csv
+pesc runs export dddd3333dddd3333dddd3333dddd3333 --db big/h.db --format csv --table metrics -o many.csv
 [ "$(wc -l <many.csv)" -eq 20002 ]
 ok $? "with room it is whole"
 rm many.csv
+pesc runs export dddd3333dddd3333dddd3333dddd3333 dddd3333dddd3333dddd3333dddd3334 --db big/h.db \
+    --format tensorboard -o big/tb
+[ "$(ls big/tb | tr '\n' ' ')" = "many-dddd3333 many-dddd3333dddd3333dddd3333dddd3334 " ]
+ok $? "two runs that look alike have folders of their own"
 nothing "nothing is left of them"
 plan

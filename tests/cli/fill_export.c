@@ -220,6 +220,8 @@ int main(int argc, char **argv)
         rc = third(h, "cccc2222cccc2222cccc2222cccc2222", "deleted", 0);
     if (rc == 0 && argc > 2)
         rc = third(h, "dddd3333dddd3333dddd3333dddd3333", "many", atol(argv[2]));
+    if (rc == 0 && argc > 2)
+        rc = third(h, "dddd3333dddd3333dddd3333dddd3334", "many", 0);
     history_close(h);
     if (rc == 0)
         rc = settle(argv[1]);

@@ -109,6 +109,11 @@ static void test_names(void)
     ok(export_name(out, whole, NULL, 0, &err) == 2 && strlen(out) <= 250, "251 do not");
     strcpy(whole + 250, "2");
     ok(export_name(other, whole, NULL, 0, &err) == 2 && strcmp(out, other), "but differ");
+    memset(whole, 'k', 260);
+    whole[229] = '/';
+    whole[260] = 0;
+    ok(export_name(out, whole, NULL, 0, &err) == 2 && !strncmp(out + 228, "k_h", 3),
+       "nor a slash before the end: %s", out + 220);
     for (int lead = 220; lead < 232; lead++) {
         memset(whole, 'k', (size_t)lead);
         strcpy(whole + lead, "////////");
@@ -145,6 +150,7 @@ static void test_texts(void)
     is_str(text_of(put_csv_text, "", 0), "\"\"", "CSV: empty is not NULL");
     is_str(text_of(put_csv_text, "a,\"b\"\r\n", 7), "\"a,\"\"b\"\"\r\n\"", "CSV: quoted");
     is_str(text_of(put_csv_text, "\xc3\xbc\xff\0", 4), "\\xc3\\xbc\\xff\\x00", "CSV: no UTF-8");
+    is_str(text_of(put_csv_text, "a\0b", 3), "a\\x00b", "CSV: a zero");
     is_str(text_of(put_json_text, "\"\\\n\033\x7f\xc3\xbc", 7),
            "\"\\\"\\\\\\n\\u001b\\u007f\xc3\xbc\"", "JSON");
     is_str(text_of(put_json_text, "a\xff", 2), "\"a\\\\xff\"", "JSON: no UTF-8");
@@ -231,7 +237,7 @@ static void test_job(void)
                  "") == 0 &&
            n == 1000002,
        "more rows than a question may have %s", err.text);
-    ok(query_run(r, &sink, &err, "COMMIT", "") != 0 && err.code == PESC_E_DB_QUERY,
+    ok(query_run(r, &sink, &err, "PRAGMA table_info(run)", "") != 0 && err.code == PESC_E_DB_QUERY,
        "the fence stays");
     reader_close(r);
     struct pesc_error e = {0};
