@@ -37,15 +37,16 @@ enum { SCALE = 2, SIDE_CAP = 32000 };
     X(select_font_face)                                                                            \
     X(set_font_size)                                                                               \
     X(text_extents)                                                                                \
-    X(show_text)
+    X(show_text)                                                                                   \
+    X(debug_reset_static_data)
 
 struct cairo {
 #define PESC_X(name) __typeof__(&cairo_##name) name;
     CALLS(PESC_X)
 #undef PESC_X
+    void (*fonts_end)(void); /* of fontconfig below it; may be NULL */
 };
 
-/* It stays loaded until the program ends: it keeps fonts. */
 static int load(struct cairo *lib, struct pesc_error *err)
 {
     void *so = dlopen("libcairo.so.2", RTLD_NOW | RTLD_LOCAL);
@@ -59,6 +60,7 @@ static int load(struct cairo *lib, struct pesc_error *err)
     missing |= !lib->name;
     CALLS(PESC_X)
 #undef PESC_X
+    *(void **)&lib->fonts_end = dlsym(so, "FcFini");
     return missing ? FAIL(err, NOT_YET, "libcairo.so.2 here cannot draw a PNG; an SVG works") : 0;
 }
 
@@ -230,6 +232,9 @@ int chart_write_png(const char *path, const struct chart *c, long n, int width,
 done:
     lib.destroy(p.c);
     lib.surface_destroy(s);
+    lib.debug_reset_static_data(); /* gives back the fonts it keeps */
+    if (lib.fonts_end)
+        lib.fonts_end();
     return rc;
 }
 #else

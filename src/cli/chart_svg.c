@@ -216,7 +216,7 @@ int chart_write_svg(const char *path, const struct chart *c, long n, int width,
         return FAIL(err, MEMORY, "no memory for a drawing");
     write_all(f, c, n, width);
     int bad = ferror(f);
-    bad |= fclose(f);
+    bad |= fclose(f) != 0 || !data; /* without memory to end it glibc says only so */
     int rc = bad ? FAIL(err, MEMORY, "no memory for a drawing") : file_write(path, data, size, err);
     free(data);
     return rc;

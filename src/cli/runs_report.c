@@ -81,7 +81,7 @@ static int report(struct reader *r, const struct shown_runs *runs, const struct 
     }
     rc = write_page(&p, title, err);
     int bad = ferror(p.f);
-    bad |= fclose(p.f);
+    bad |= fclose(p.f) != 0 || !data; /* without memory to end it glibc says only so */
     if (rc == 0 && bad)
         rc = FAIL(err, MEMORY, "no memory for a report");
     if (rc == 0)

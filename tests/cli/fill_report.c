@@ -40,7 +40,7 @@ static void routing(long layers, long experts, long steps)
                 double skew = l == layers - 1 ? at : 0.2 * at * l / (double)layers;
                 double busy = e == (3 * l + 1) % experts, share = 1.0 / (double)experts;
                 double load = share * (1 - skew) + skew * busy * 0.7 + skew * 0.3 * share;
-                history_router_expert(h, l, e, s, e == 0 && l == 2 ? 0 : load, share);
+                history_router_expert(h, l, e, s, e == 0 && l == 2 ? 0.01 : load, share);
                 for (int d = 0; d < 3; d++)
                     history_router_domain(h, l, e, domains[d], s,
                                           share * (1 - at) + at * (e % 3 == d) * 3 * share);
