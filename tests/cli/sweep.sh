@@ -172,6 +172,34 @@ fresh_eval() { :; }
 same_eval() { strip out >have && strip want.out >wanted && cmp -s have wanted; }
 whole_eval() { :; }
 
+run_tasks() {
+    "$1" eval M --pack w/R --task task mc.jsonl --csv --items w/items.jsonl -n 4 --template chatml
+}
+fresh_tasks() {
+    cp -r R w/R
+    mkdir -p task
+    echo '{"task":{"normalize":"lower,number","stop":["x"]}}' >task/a.jsonl
+    echo '{"question":"2+2?","answers":["4","four"]}' >>task/a.jsonl
+    printf 'Question,Answer\n"1, 2?",3\n' >task/b.csv
+    echo '{"question":"q","choices":["a","b"],"answer":"b","domain":"d"}' >mc.jsonl
+    echo '{"context":"c","choices":["e","f"],"answer":0}' >>mc.jsonl
+}
+recorded() { # the evaluation is a line of the run's folder, or is not there at all
+    cmp -s w/R/metrics.jsonl R/metrics.jsonl && [ $# -gt 0 ] && return
+    sed 's/"t_ms":[0-9]*//' w/R/metrics.jsonl >have
+    sed 's/"t_ms":[0-9]*//' want/R/metrics.jsonl | cmp -s - have
+}
+# One that cannot be written is told.
+same_tasks() {
+    cmp -s out want.out && cmp -s w/items.jsonl want/items.jsonl || return 1
+    if grep -q 'W-RUN-LOG\|W-DB-OFF' err; then recorded or-not; else recorded; fi
+}
+# Scored and kept, but not shown: that is whole.
+whole_tasks() {
+    recorded or-not || return 1
+    [ ! -e w/items.jsonl ] || cmp -s w/items.jsonl want/items.jsonl
+}
+
 run_generate() {
     "$1" generate M --pack R --prompt Name --max-new-tokens 6 --temperature 0.7 --json
 }
@@ -281,6 +309,7 @@ sweep disk 200
 sweep full 120
 sweep plan 60
 sweep eval 40
+sweep tasks 30
 sweep generate 40
 sweep inspect 40
 sweep stats 40
