@@ -402,7 +402,7 @@ int task_read_head(struct task *t, const json_t *head, const char *where, enum t
 int task_row_is_item(const json_t *row)
 {
     const char *last = json_string_value(json_array_get(row, 5));
-    return json_array_size(row) == 6 && last && *last >= 'A' && *last <= 'D' && !last[1];
+    return json_array_size(row) == 6 && last && isupper((unsigned char)*last) && !last[1];
 }
 
 json_t *task_row(const json_t *header, const json_t *row, const char *where, struct pesc_error *err)

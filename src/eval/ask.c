@@ -42,32 +42,22 @@ static int ends_turn(const struct asking *a, int32_t id)
     return id == tokenizer_eos(a->t) || tokenizer_is_special(a->t, id);
 }
 
-/* Behind the open prompt where the whole begins with that: what a template puts between the two is
- * not the choice's. */
+/* What is trained of the answer, which follows what generating starts from. */
 static int in_template(const struct asking *a, const char *asked, const char *answer, int with_end,
                        struct ids *ids, long *from, struct pesc_error *err)
 {
-    struct ids labels = {0}, open = {0}, none = {0};
-    int rc = -1;
-    TRY_OR(render(a, asked, answer, ids, &labels, err), done);
-    TRY_OR(render(a, asked, NULL, &open, &none, err), done);
+    struct ids labels = {0};
+    int rc = render(a, asked, answer, ids, &labels, err);
     long n = (long)labels.n, first = 0;
     while (n > 0 && labels.v[n - 1] == LABEL_MASKED)
         n--;
     while (first < n && labels.v[first] == LABEL_MASKED)
         first++;
-    while (!with_end && n > first + 1 && ends_turn(a, ids->v[n - 1]))
+    while (rc == 0 && !with_end && n > first + 1 && ends_turn(a, ids->v[n - 1]))
         n--;
-    if ((long)open.n > first && (long)open.n < n &&
-        !memcmp(open.v, ids->v, open.n * sizeof *open.v))
-        first = (long)open.n;
+    free(labels.v);
     ids->n = (size_t)n;
     *from = first;
-    rc = 0;
-done:
-    free(labels.v);
-    free(open.v);
-    free(none.v);
     return rc;
 }
 

@@ -86,10 +86,11 @@ static void on_choice(void *ctx, const struct task *t, long i, const struct scor
         int32_t ids[ROOM];
         char text[ROOM];
         size_t p = strlen(it->plain);
-        int greedy, joint = it->plain[p - 1] != ' ' && it->follows[k][0] != '\n';
+        int greedy, open = !strchr(" \n", it->plain[p - 1]),
+                    joint = open && it->follows[k][0] != '\n';
         snprintf(text, sizeof text, "%s%s%s", it->plain, joint ? " " : "", it->follows[k]);
         long n = to_ids(text, 1, 0, ids), m = (long)strlen(it->follows[k]);
-        m += joint || it->plain[p - 1] == ' '; /* the space is scored with what follows */
+        m += joint || !open; /* the white space is scored with what follows */
         double want = by_hand(h->m, ids, n, n - m, &greedy);
         h->wrong += fabs(s[k].loglik - want) > 1e-4 * fabs(want) || s[k].tokens != m ||
                     s[k].greedy != greedy;
@@ -101,12 +102,13 @@ static void test_choices(void)
 {
     struct pesc_error err = {0};
     struct model *m = small();
-    struct task *t = read_task(
-        "{\"question\":\"a?\",\"choices\":[\"yes\",\"no\",\"perhaps so\"],\"answer\":2,"
-        "\"domain\":\"x\"}\n"
-        "{\"context\":\"the end \",\"choices\":[\"q\",\"rst\"],\"answer\":\"q\",\"domain\":\"y\"}\n"
-        "{\"context\":\"of\",\"choices\":[\"\\nu\",\"vwx\",\"z\",\"zz\"],\"answer\":1,"
-        "\"domain\":\"y\"}\n");
+    struct task *t =
+        read_task("{\"question\":\"a?\",\"choices\":[\"yes\",\"no\",\"perhaps so\"],\"answer\":2,"
+                  "\"domain\":\"x\"}\n"
+                  "{\"context\":\"the "
+                  "end\\n\",\"choices\":[\"q\",\"rst\"],\"answer\":\"q\",\"domain\":\"y\"}\n"
+                  "{\"context\":\"of\",\"choices\":[\"\\nu\",\"vwx\",\"z\",\"zz\"],\"answer\":1,"
+                  "\"domain\":\"y\"}\n");
     /* Room for two sequences: passes that begin within an item. */
     for (long room = 40; room <= 400; room += 360) {
         struct engine *e;

@@ -33,6 +33,7 @@ static const struct {
     {"number", "it costs $1,234,567.50.", "1234567.5"},
     {"number", "in 1,23 and 12,3456", "3456"},
     {"number", "007.00", "7"},
+    {"number", "0,001", "1"},
     {"number", "-0.50 degrees", "-0.5"},
     {"number", "-0", "0"},
     {"number", "0", "0"},
@@ -211,6 +212,8 @@ static const struct {
     {"an open quote", "e.csv", "q,a,b,c,d,A\n\"q,a,b\n", PESC_E_DS_FORMAT,
      "line 2 (byte 12): the file ends within"},
     {"an empty choice", "e.csv", "q,a,,c,d,A\n", PESC_E_DS_FIELD, "line 1: 'B' is empty"},
+    {"no such letter in the first row", "e.csv", "q,a,b,c,d,E\n", PESC_E_DS_FIELD,
+     "line 1: 'answer' is none of the choices"},
     {"no such letter", "e.csv", "q,a,b,c,d,A\nq,a,b,c,d,E\n", PESC_E_DS_FIELD, "line 2"},
     {"a key that is no label", "e.jsonl",
      "{\"question\":\"s\",\"choices\":{\"text\":[\"t\",\"u\"],\"label\":[\"A\",\"B\"]},"
