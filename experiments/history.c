@@ -4,8 +4,22 @@
 #include <math.h>
 #include <stdlib.h>
 #include <string.h>
+#include <time.h>
 
-enum { FLUSH_PATIENCE_MS = 2000, RETRY_PATIENCE_MS = 20 };
+enum { PATIENCE_MS = 2000 };
+
+/* A condition that waits by the clock that nobody sets. */
+static int make_wake(pthread_cond_t *wake)
+{
+    pthread_condattr_t a;
+    int e = pthread_condattr_init(&a);
+    if (e != 0)
+        return e;
+    pthread_condattr_setclock(&a, CLOCK_MONOTONIC);
+    e = pthread_cond_init(wake, &a);
+    pthread_condattr_destroy(&a);
+    return e;
+}
 
 int history_open(const char *path, struct history **out, struct pesc_error *err)
 {
@@ -16,6 +30,12 @@ int history_open(const char *path, struct history **out, struct pesc_error *err)
         free(h);
         return -1;
     }
+    if (make_wake(&h->wake) != 0) {
+        db_close(&h->db);
+        free(h);
+        return FAIL(err, MEMORY, "no memory for the history");
+    }
+    pthread_mutex_init(&h->lock, NULL);
     *out = h;
     return 0;
 }
@@ -24,34 +44,51 @@ void history_close(struct history *h)
 {
     if (!h)
         return;
-    if (history_flush(h, NULL) != 0)
-        queue_clear(&h->queue); /* the run folder has them */
+    history_join(h);
+    (void)history_flush(h, NULL); /* the run folder has what cannot be written */
     db_close(&h->db);
     queue_free(&h->queue);
+    queue_free(&h->out);
+    pthread_cond_destroy(&h->wake);
+    pthread_mutex_destroy(&h->lock);
     free(h);
 }
 
 void history_at(struct history *h, long long t_ms)
 {
+    pthread_mutex_lock(&h->lock);
     h->queue.t_ms = t_ms;
+    pthread_mutex_unlock(&h->lock);
 }
 
-long history_queued(const struct history *h)
+long history_queued(struct history *h)
 {
-    return (long)h->queue.n;
+    pthread_mutex_lock(&h->lock);
+    long n = (long)(h->queue.n + h->out.n);
+    pthread_mutex_unlock(&h->lock);
+    return n;
+}
+
+static int add(struct history *h, struct row row, const char *a, const char *b, const char *c)
+{
+    pthread_mutex_lock(&h->lock);
+    int rc = queue_add(&h->queue, row, a, b, c);
+    if (h->queue.n == HISTORY_BATCH)
+        pthread_cond_signal(&h->wake);
+    pthread_mutex_unlock(&h->lock);
+    return rc;
 }
 
 int history_metric(struct history *h, const char *key, long step, double value)
 {
-    return queue_add(&h->queue, (struct row){.kind = ROW_METRIC, .step = step, .x = value}, key,
-                     NULL, NULL);
+    return add(h, (struct row){.kind = ROW_METRIC, .step = step, .x = value}, key, NULL, NULL);
 }
 
 int history_router_layer(struct history *h, int layer, long step, double entropy, double aux)
 {
     struct row r = {
         .kind = ROW_LAYER, .layer = layer, .step = step, .x = entropy, .y = aux, .z = NAN, .n = -1};
-    return queue_add(&h->queue, r, NULL, NULL, NULL);
+    return add(h, r, NULL, NULL, NULL);
 }
 
 int history_router_expert(struct history *h, int layer, int expert, long step, double load,
@@ -60,7 +97,7 @@ int history_router_expert(struct history *h, int layer, int expert, long step, d
     struct row r = {
         .kind = ROW_EXPERT, .layer = layer, .step = step, .x = load, .y = prob, .z = NAN};
     r.expert = expert;
-    return queue_add(&h->queue, r, NULL, NULL, NULL);
+    return add(h, r, NULL, NULL, NULL);
 }
 
 int history_router_domain(struct history *h, int layer, int expert, const char *domain, long step,
@@ -69,7 +106,7 @@ int history_router_domain(struct history *h, int layer, int expert, const char *
     struct row r = {.kind = ROW_DOMAIN, .layer = layer, .step = step, .x = load};
     r.y = r.z = NAN;
     r.expert = expert;
-    return queue_add(&h->queue, r, domain, NULL, NULL);
+    return add(h, r, domain, NULL, NULL);
 }
 
 static int queue_router(struct queue *q, enum row_kind layer, enum row_kind expert, long step,
@@ -88,15 +125,21 @@ static int queue_router(struct queue *q, enum row_kind layer, enum row_kind expe
 
 int history_router(struct history *h, long step, const struct history_router *m)
 {
-    return queue_router(&h->queue, m->domain ? ROW_DOMAIN_LAYER : ROW_LAYER,
-                        m->domain ? ROW_DOMAIN : ROW_EXPERT, step, m, m->domain, NULL);
+    pthread_mutex_lock(&h->lock);
+    int rc = queue_router(&h->queue, m->domain ? ROW_DOMAIN_LAYER : ROW_LAYER,
+                          m->domain ? ROW_DOMAIN : ROW_EXPERT, step, m, m->domain, NULL);
+    pthread_mutex_unlock(&h->lock);
+    return rc;
 }
 
 int history_router_eval(struct history *h, long step, const char *task,
                         const struct history_router *m)
 {
-    return queue_router(&h->queue, ROW_ROUTER_EVAL_LAYER, ROW_ROUTER_EVAL, step, m, task,
-                        m->domain ? m->domain : "");
+    pthread_mutex_lock(&h->lock);
+    int rc = queue_router(&h->queue, ROW_ROUTER_EVAL_LAYER, ROW_ROUTER_EVAL, step, m, task,
+                          m->domain ? m->domain : "");
+    pthread_mutex_unlock(&h->lock);
+    return rc;
 }
 
 static const char *one_of(const char *text, const char *const *list, const char *other)
@@ -112,7 +155,7 @@ int history_event(struct history *h, long step, const char *level, const char *c
 {
     static const char *const levels[] = {"debug", "info", "warn", "error", NULL};
     struct row r = {.kind = ROW_EVENT, .step = step};
-    return queue_add(&h->queue, r, one_of(level, levels, "info"), code, text);
+    return add(h, r, one_of(level, levels, "info"), code, text);
 }
 
 int history_eval(struct history *h, long step, const struct history_score *s)
@@ -120,7 +163,7 @@ int history_eval(struct history *h, long step, const struct history_score *s)
     struct row r = {.kind = ROW_EVAL, .step = step, .x = s->value, .y = s->stderr_, .n = s->n};
     r.lo = s->lo;
     r.hi = s->hi;
-    return queue_add(&h->queue, r, s->task, s->metric, s->config ? s->config : "{}");
+    return add(h, r, s->task, s->metric, s->config ? s->config : "{}");
 }
 
 int history_artifact(struct history *h, const char *kind, const char *path, long step,
@@ -128,53 +171,15 @@ int history_artifact(struct history *h, const char *kind, const char *path, long
 {
     static const char *const kinds[] = {"checkpoint", "adapter", "pack", "log", "config", NULL};
     struct row r = {.kind = ROW_ARTIFACT, .step = step, .n = bytes};
-    return queue_add(&h->queue, r, one_of(kind, kinds, "other"), path, sha256);
+    return add(h, r, one_of(kind, kinds, "other"), path, sha256);
 }
 
 int history_progress(struct history *h, long last_step, long long tokens_seen)
 {
-    h->last_step = last_step;
-    h->tokens_seen = tokens_seen;
-    h->has_progress = 1;
+    pthread_mutex_lock(&h->lock);
+    h->progress = (struct history_progress){last_step, tokens_seen, 1};
+    pthread_mutex_unlock(&h->lock);
     return 0;
-}
-
-int history_write_queue(struct history *h, struct pesc_error *err)
-{
-    if (h->has_progress)
-        TRY(db_run(&h->db, err,
-                   "UPDATE run SET last_step = ?2, tokens_seen = ?3, heartbeat_ms = ?4"
-                   " WHERE id = ?1",
-                   "iiii", h->run_id, (long long)h->last_step, h->tokens_seen, now_ms()));
-    return queue_write(&h->queue, &h->db, h->run_id, err);
-}
-
-int history_end_write(struct history *h, int rc, struct pesc_error *err)
-{
-    if (rc == 0)
-        rc = db_commit(&h->db, err);
-    else
-        db_rollback(&h->db);
-    if (rc != 0) {
-        queue_forget_names(&h->queue); /* those that were rolled back have no id now */
-        return rc;
-    }
-    h->queue.dropped = 0;
-    h->has_progress = 0;
-    h->was_busy = 0;
-    queue_clear(&h->queue);
-    return 0;
-}
-
-int history_flush(struct history *h, struct pesc_error *err)
-{
-    if (!h->run_id || (h->queue.n == 0 && !h->has_progress && h->queue.dropped == 0))
-        return 0;
-    if (db_begin(&h->db, h->was_busy ? RETRY_PATIENCE_MS : FLUSH_PATIENCE_MS, err) != 0) {
-        h->was_busy = 1;
-        return -1;
-    }
-    return history_end_write(h, history_write_queue(h, err), err);
 }
 
 /* It may have other domains than one of the same name before it. */
@@ -186,7 +191,7 @@ static int write_router_eval(struct history *h, struct queue *q, const char *run
         "DELETE FROM router_eval_layer WHERE run_id = ?1 AND step = ?2 AND task = ?3",
     };
     long long id = 0;
-    TRY(db_begin(&h->db, FLUSH_PATIENCE_MS, err));
+    TRY(db_begin(&h->db, PATIENCE_MS, err));
     int rc = db_int(&h->db, err, &id, "SELECT id FROM run WHERE uuid = ?1", "s", run_uuid);
     if (rc == 0 && !id)
         rc = FAIL(err, DB_RUN, "run %s is not in %s", run_uuid, h->db.path);

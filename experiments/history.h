@@ -92,7 +92,7 @@ struct history_score {
  * views know the metrics "train/loss" and "valid/loss". load: the expert's share of all
  * assignments, so that a layer's loads sum to 1. level: debug|info|warn|error. kind:
  * checkpoint|adapter|pack|log|config|other. These return -1 when a row had to be dropped (no
- * memory, or a million rows waiting); the next flush that succeeds leaves an event about it. */
+ * memory, or 50000 rows waiting); the next flush that succeeds leaves an event about it. */
 int history_metric(struct history *h, const char *key, long step, double value);
 int history_router_layer(struct history *h, int layer, long step, double entropy, double aux);
 int history_router_expert(struct history *h, int layer, int expert, long step, double load,
@@ -118,14 +118,17 @@ int history_eval(struct history *h, long step, const struct history_score *s);
 int history_artifact(struct history *h, const char *kind, const char *path, long step,
                      const char *sha256, long long bytes);
 int history_progress(struct history *h, long last_step, long long tokens_seen); /* and heartbeat */
-/* E-DB "busy" when the database could not be had within 2 s; until it can, later calls wait only 20
- * ms each. Without a started run there is nothing to do. */
+/* Writes what waits. E-DB "busy" when the database could not be had within 2 s; until it can, later
+ * calls wait only 20 ms each. Without a started run there is nothing to do. */
 int history_flush(struct history *h, struct pesc_error *err);
-long history_queued(const struct history *h);
+long history_queued(struct history *h);
+/* From here to history_run_end a thread writes, each second or 512 rows: the calls above only add
+ * to memory, and history_flush wakes the thread and tells of its last attempt. E-MEMORY. */
+int history_background(struct history *h, struct pesc_error *err) MUST_USE;
 /* What became of the plan; written with the run's end. */
 void history_outcome(struct history *h, unsigned long long peak, double tokens_per_s,
                      double seconds);
-/* status: finished|failed|killed|interrupted. Flushes. */
+/* status: finished|failed|killed|interrupted. Ends the thread and writes what waits, within 9 s. */
 int history_run_end(struct history *h, const char *status, int exit_code, const char *error,
                     struct pesc_error *err) MUST_USE;
 

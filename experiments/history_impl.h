@@ -5,13 +5,32 @@
 #include "experiments/history.h"
 #include "experiments/history_queue.h"
 
+#include <pthread.h>
+
+/* Rows after which the thread writes without waiting for a second to pass. */
+enum { HISTORY_BATCH = 512 };
+
+struct history_progress {
+    long last_step;
+    long long tokens_seen;
+    int waits; /* to be written */
+};
+
 struct history {
     struct db db;
     long long run_id, seq; /* 0: no run started */
+    /* Who tells adds here, under the lock, which is never held while SQLite works. */
+    pthread_mutex_t lock;
     struct queue queue;
-    long last_step;
-    long long tokens_seen;
-    int has_progress, was_busy;
+    struct history_progress progress;
+    /* Whoever writes takes it from here: the thread while there is one. */
+    struct queue out;
+    struct history_progress out_progress;
+    int was_busy;
+    pthread_t thread;
+    pthread_cond_t wake;
+    int threaded, stop, urgent;
+    struct pesc_error trouble; /* of the thread's last attempt */
     struct {
         unsigned long long peak; /* 0: not known */
         double tokens_per_s, seconds;
@@ -28,6 +47,8 @@ int history_end_within(struct history *h, const char *status, int exit_code, con
                        long long t_ms, struct pesc_error *err) MUST_USE;
 int history_pack_within(struct history *h, const struct history_pack *p,
                         struct pesc_error *err) MUST_USE;
+/* Ends the thread, if there is one, after what it is at. */
+void history_join(struct history *h);
 /* Within a transaction: progress and queued rows. */
 int history_write_queue(struct history *h, struct pesc_error *err) MUST_USE;
 /* Commits when rc is 0 and then empties the queue; rolls back otherwise. */

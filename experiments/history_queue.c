@@ -7,7 +7,8 @@
 #include <string.h>
 #include <time.h>
 
-enum { QUEUE_MAX = 1000000 };
+/* Some ten MiB: what more there is can be had from the run folder. */
+enum { QUEUE_MAX = 50000 };
 
 long long now_ms(void)
 {
@@ -53,6 +54,30 @@ int queue_add(struct queue *q, struct row row, const char *a, const char *b, con
 drop:
     q->dropped++;
     return -1;
+}
+
+void queue_move(struct queue *to, struct queue *from)
+{
+    if (to->n == 0) {
+        struct row *rows = to->rows;
+        size_t cap = to->cap;
+        to->rows = from->rows, to->n = from->n, to->cap = from->cap;
+        from->rows = rows, from->cap = cap;
+    } else if (from->n > 0) {
+        size_t n = to->n + from->n;
+        if (n > to->cap) {
+            struct row *grown = n > QUEUE_MAX ? NULL : realloc(to->rows, n * sizeof *grown);
+            if (!grown)
+                return;
+            to->rows = grown;
+            to->cap = n;
+        }
+        memcpy(to->rows + to->n, from->rows, from->n * sizeof *to->rows);
+        to->n = n;
+    }
+    from->n = 0;
+    to->dropped += from->dropped;
+    from->dropped = 0;
 }
 
 void queue_clear(struct queue *q)

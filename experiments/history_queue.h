@@ -54,6 +54,8 @@ int queue_add(struct queue *q, struct row row, const char *a, const char *b, con
  * breaks a constraint counts as dropped: it must not hold up the rest for ever. The queue stays as
  * it is: queue_clear after the commit. */
 int queue_write(struct queue *q, struct db *d, long long run_id, struct pesc_error *err) MUST_USE;
+/* All rows of from go behind those of to; without memory for that, they stay where they are. */
+void queue_move(struct queue *to, struct queue *from);
 void queue_clear(struct queue *q);
 void queue_forget_names(struct queue *q);
 void queue_free(struct queue *q);

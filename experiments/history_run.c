@@ -261,7 +261,6 @@ int history_run_start(struct history *h, const char *uuid, const struct history_
         db_rollback(&h->db);
     if (rc != 0)
         h->run_id = 0;
-    h->last_step = r->start_step;
     return rc;
 }
 
@@ -299,6 +298,7 @@ int history_run_end(struct history *h, const char *status, int exit_code, const 
 {
     if (!h->run_id)
         return FAIL(err, INTERNAL, "no run was started");
+    history_join(h);
     TRY(db_begin(&h->db, PATIENCE_MS, err));
     int rc = history_write_queue(h, err);
     if (rc == 0)

@@ -9,7 +9,7 @@ libpesc_a_SOURCES += \
   experiments/history.c experiments/history.h \
   experiments/history_impl.h \
   experiments/history_queue.c experiments/history_queue.h \
-  experiments/history_run.c \
+  experiments/history_run.c experiments/history_writer.c \
   experiments/identity.c \
   experiments/query.c experiments/query.h experiments/query_find.c \
   experiments/rundir.c experiments/rundir.h \

@@ -466,8 +466,11 @@ static void start_history(struct train_session *s, const struct train_cli *o, co
     char path[PATH_CAP];
     struct pesc_error e = {0};
     if (cli_db_path(o->db, path, &e) == 0 && history_open(path, &s->rec.history, &e) == 0 &&
-        history_run_start(s->rec.history, rundir_uuid(s->rec.dir), &f->run, &e) == 0)
+        history_run_start(s->rec.history, rundir_uuid(s->rec.dir), &f->run, &e) == 0) {
+        if (history_background(s->rec.history, &e) != 0)
+            note(&s->rec.notes, "W-DB-BUSY", "the history is written between steps: %s", e.text);
         return;
+    }
     note(&s->rec.notes, "W-DB-OFF", "this run is recorded in its folder only: %s", e.text);
     history_close(s->rec.history);
     s->rec.history = NULL;
