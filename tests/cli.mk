@@ -66,7 +66,7 @@ TESTS += tests/unit/test_chart tests/cli/report.sh
 EXTRA_DIST += tests/cli/report.sh tests/dev/check_report.sh
 check_PROGRAMS += tests/cli/well_formed
 tests_cli_well_formed_SOURCES = tests/cli/well_formed.c
-tests_cli_fill_report_SOURCES = tests/cli/fill_report.c
+tests_cli_fill_report_SOURCES = tests/cli/fill_report.c tests/unit/old_history.h
 tests_unit_test_chart_SOURCES = tests/unit/test_chart.c src/cli/chart_scale.c
 # routers
 check_PROGRAMS += tests/unit/test_heat

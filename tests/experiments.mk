@@ -1,6 +1,6 @@
 check_PROGRAMS += tests/unit/test_history tests/unit/test_rundir
 TESTS += tests/unit/test_history tests/unit/test_rundir
-tests_unit_test_history_SOURCES = tests/unit/test_history.c
+tests_unit_test_history_SOURCES = tests/unit/test_history.c tests/unit/old_history.h
 tests_unit_test_rundir_SOURCES = tests/unit/test_rundir.c
 check_PROGRAMS += tests/unit/test_history_stress
 TESTS += tests/unit/test_history_stress

@@ -25,6 +25,7 @@ void report_number(FILE *f, double x, int digits);
  * first version of the schema that has it. empty (may be NULL): said instead. */
 struct report_table {
     const char *caption, *sql, *empty;
+    const char *old; /* in place of sql before that version; NULL: it is said that there is none */
     int since;
 };
 int report_table(struct report *p, const struct report_table *t, struct pesc_error *err) MUST_USE;

@@ -150,20 +150,20 @@ int report_params(struct report *p, struct pesc_error *err)
     "CASE WHEN " x " > 1e308 THEN 'Infinity' WHEN " x " < -1e308 THEN '-Infinity'"                 \
     " ELSE printf('%.5g', " x ") END"
 
+#define SCORES(confidence)                                                                         \
+    "SELECT e.task || ', ' || e.metric AS key, CASE WHEN e.value IS NULL THEN 'NaN' ELSE " SCORE(  \
+        "e.value") " END || " confidence " || ' at ' || e.step FROM eval e WHERE e.run_id = ?1"    \
+                   " AND e.step = (SELECT max(x.step) FROM eval x WHERE x.run_id = ?1"             \
+                   " AND x.task = e.task AND x.metric = e.metric) ORDER BY key LIMIT 500"
+
 /* The last evaluation of each task, runs side by side. */
 int report_scores(struct report *p, struct pesc_error *err)
 {
-    struct column *c = columns_read(
-        p,
-        "SELECT e.task || ', ' || e.metric AS key, CASE WHEN e.value IS NULL THEN 'NaN' "
-        "ELSE " SCORE("e.value") " END || CASE WHEN e.lo IS NULL OR e.hi IS NULL THEN '' ELSE ' (' "
-                                 "|| " SCORE("e.lo") " || ' to ' || " SCORE(
-                                     "e.hi") " || ')' END || ' at ' || e.step"
-                                             " FROM eval e WHERE e.run_id = ?1 AND e.step = "
-                                             "(SELECT max(x.step) FROM eval x"
-                                             " WHERE x.run_id = ?1 AND x.task = e.task AND "
-                                             "x.metric = e.metric) ORDER BY key LIMIT 500",
-        err);
+    static const char with[] =
+        SCORES(" CASE WHEN e.lo IS NULL OR e.hi IS NULL THEN '' ELSE ' (' || " SCORE(
+            "e.lo") " || ' to ' || " SCORE("e.hi") " || ')' END"),
+                      without[] = SCORES("''"); /* before schema 4 */
+    struct column *c = columns_read(p, reader_version(p->r) < 4 ? without : with, err);
     if (!c)
         return -1;
     report_section(p, "evaluations", "Evaluations");

@@ -85,14 +85,15 @@ static void put_head(struct report *p, const char *caption, const struct rows *r
 int report_table(struct report *p, const struct report_table *t, struct pesc_error *err)
 {
     long shown = 0;
-    if (reader_version(p->r) < t->since) {
+    const char *sql = reader_version(p->r) < t->since ? t->old : t->sql;
+    if (!sql) {
         fputs("<p>The version of pesc that made this history did not record it.</p>\n", p->f);
         return 0;
     }
     for (long i = 0; i < p->runs->n; i++) {
         struct rows rows;
         int rc = 0;
-        TRY(query_rows(p->r, &rows, err, t->sql, "i", p->runs->v[i].id));
+        TRY(query_rows(p->r, &rows, err, sql, "i", p->runs->v[i].id));
         for (long k = 0; k < rows.n_rows; k++) {
             if (shown++ == 0)
                 put_head(p, t->caption, &rows);
@@ -197,6 +198,10 @@ static const struct {
      0,
      {.caption = "Evaluations: the last of each task, with 95 % confidence",
       .since = 4,
+      .old = "SELECT e.task, e.metric, e.step, coalesce(e.value, 'NaN') AS value, e.stderr AS"
+             " \"standard error\", e.n AS \"scored items\" FROM eval e WHERE e.run_id = ?1 AND"
+             " e.step = (SELECT max(x.step) FROM eval x WHERE x.run_id = ?1 AND x.task = e.task"
+             " AND x.metric = e.metric) ORDER BY e.task, e.metric LIMIT 500",
       .empty = "No evaluations are recorded.",
       .sql = "SELECT e.task, e.metric, e.step, coalesce(e.value, 'NaN') AS value,"
              " CASE WHEN e.lo IS NOT NULL AND e.hi IS NOT NULL THEN"
@@ -211,6 +216,9 @@ static const struct {
      0,
      {.caption = "Data counts",
       .since = 2,
+      .old = "SELECT x.role, d.name, x.weight, d.records AS \"records read\", x.used, x.skipped,"
+             " x.tokens FROM run_dataset x JOIN dataset d ON d.id = x.dataset_id"
+             " WHERE x.run_id = ?1 ORDER BY x.role = 'train' DESC, x.role, d.id",
       .empty = "No data is recorded.",
       .sql = "SELECT x.role, d.name, x.weight, coalesce(x.records, d.records) AS \"records read\","
              " x.used, x.skipped, x.reasons AS \"" REASONS "\", x.truncated, x.split,"

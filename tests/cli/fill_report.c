@@ -1,12 +1,14 @@
-/* Histories for the tests of plot and report: fill_report DATABASE RUNS
+/* Histories for the tests of plot and report: fill_report DATABASE RUNS [old]
  * The first run has everything, with names that a page or a terminal might obey; the second is
  * dense, the third has no metrics; those behind have curves only, the
- * fourth of many metrics. */
+ * fourth of many metrics. old: the schema's first version. */
 #include "config.h"
 #include "core/error.h"
 #include "experiments/history.h"
+#include "tests/unit/old_history.h"
 
 #include <math.h>
+#include <sqlite3.h>
 #include <stdio.h>
 #include <stdlib.h>
 
@@ -183,15 +185,29 @@ static int others(long n)
     return 0;
 }
 
+static int make_old(const char *path)
+{
+    sqlite3 *c = NULL;
+    int rc = sqlite3_open(path, &c);
+    if (rc == SQLITE_OK)
+        rc = sqlite3_exec(c, TO_VERSION_1, NULL, NULL, NULL);
+    if (rc != SQLITE_OK)
+        error_set(&err, PESC_E_DB, "%s", sqlite3_errmsg(c));
+    sqlite3_close(c);
+    return rc != SQLITE_OK;
+}
+
 int main(int argc, char **argv)
 {
-    int rc = argc == 3 ? history_open(argv[1], &h, &err) : -1;
+    int rc = argc >= 3 ? history_open(argv[1], &h, &err) : -1;
     if (rc == 0)
         rc = everything();
     if (rc == 0)
         rc = others(strtol(argv[2], NULL, 10));
+    history_close(h);
+    if (rc == 0 && argc == 4)
+        rc = make_old(argv[1]);
     if (rc != 0)
         fprintf(stderr, "fill_report: %s\n", err.text);
-    history_close(h);
     return rc != 0;
 }

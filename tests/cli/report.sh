@@ -192,6 +192,21 @@ ok $? "each with its colour"
 [ "$(wc -c <fifty.html)" -lt 4000000 ]
 ok $? "in less than 4 MB"
 
+# A history as the first version of the schema had it.
+"$tests/fill_report" old.db 4 old || exit 99
+pesc runs plot --db old.db aaaa
+ok $? "plot from an old history"
+pesc runs report --db old.db aaaa -o old.html
+ok $? "report from it"
+well old.html "is well-formed"
+has old.html 'did not record it' "and says what it cannot have"
+has old.html '<td class="s">arc</td><td class="s">accuracy</td><td class="n">400</td><td class="n">0.6</td><td class="n">0.05</td>' "with evaluations"
+has old.html '<td class="n">1000</td><td class="n">14</td>' "with data"
+has old.html 'title="layer 2, expert 0: 1.00 %">1.0</td>' "and routing"
+pesc runs report --db old.db aaaa dense -o old2.html
+ok $? "report of several from it"
+has old2.html '<td class="s">0.6 at 400</td>' "with evaluations"
+
 # Whole or not at all.
 echo before >kept.html
 pesc runs report nobody -o kept.html
