@@ -182,6 +182,44 @@ static int no_head(void *ctx, int n, const char *const *names, struct pesc_error
     return 0;
 }
 
+static int exports(const char *table, const char *column)
+{
+    size_t n = strlen(table);
+    char expr[64];
+    snprintf(expr, sizeof expr, "x.%s", column);
+    for (const struct export_table *t = export_tables; t->name; t++)
+        if (!strncmp(t->from, table, n) && !strncmp(t->from + n, " x", 2))
+            for (const struct export_column *c = t->columns; c->name; c++)
+                if (!strcmp(c->expr, expr))
+                    return 1;
+    return 0;
+}
+
+/* A table or column that the schema gets has to come to the export, too. */
+static void test_columns(const char *db)
+{
+    static const char sql[] =
+        "SELECT m.name, p.name FROM sqlite_schema m, pragma_table_info(m.name) p WHERE m.type ="
+        " 'table' AND m.name NOT LIKE 'sqlite%' AND m.name NOT IN ('meta', 'experiment', 'env',"
+        " 'model', 'crafted', 'dataset', 'metric_key') AND p.name NOT IN ('id', 'run_id',"
+        " 'experiment_id', 'crafted_id', 'model_id', 'parent_run_id', 'env_id', 'dataset_id',"
+        " 'key_id')";
+    sqlite3 *c = NULL;
+    sqlite3_stmt *st = NULL;
+    int n = 0;
+    ok(sqlite3_open_v2(db, &c, SQLITE_OPEN_READONLY, NULL) == SQLITE_OK &&
+           sqlite3_prepare_v2(c, sql, -1, &st, NULL) == SQLITE_OK,
+       "the schema is read");
+    for (; st && sqlite3_step(st) == SQLITE_ROW; n++) {
+        const char *table = (const char *)sqlite3_column_text(st, 0);
+        const char *column = (const char *)sqlite3_column_text(st, 1);
+        ok(exports(table, column), "%s.%s is exported", table, column);
+    }
+    ok(n > 80, "%d columns", n);
+    sqlite3_finalize(st);
+    sqlite3_close(c);
+}
+
 static void test_job(void)
 {
     char dir[] = "/tmp/pesc-export-XXXXXX", db[64], out[64], tmp[96];
@@ -203,6 +241,7 @@ static void test_job(void)
         rc = history_run_end(h, "finished", 0, NULL, &err);
     ok(rc == 0, "a history %s", err.text);
     history_close(h);
+    test_columns(db);
 
     long long id = 1, rows = 0;
     atomic_int stop = SIGINT;
