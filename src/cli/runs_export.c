@@ -118,6 +118,18 @@ static int export(struct cli *cli, struct reader *r, const struct options *o, in
     return rc;
 }
 
+/* Not even --force replaces what is exported from. */
+static int spare_history(const struct options *o, struct pesc_error *err)
+{
+    char path[PATH_CAP];
+    struct stat db, out;
+    TRY(cli_db_path(o->db, path, err));
+    if (stat(path, &db) != 0 || stat(o->output, &out) != 0 || db.st_dev != out.st_dev ||
+        db.st_ino != out.st_ino)
+        return 0;
+    return FAIL(err, USAGE_EXISTS, "%s is the history itself", o->output);
+}
+
 static int run(struct cli *cli, void *values, int argc, char **argv, struct pesc_error *err)
 {
     struct options *o = values;
@@ -132,6 +144,7 @@ static int run(struct cli *cli, void *values, int argc, char **argv, struct pesc
         return FAIL(err, NOT_YET,
                     "no Parquet: Debian has no C library that writes it; csv and jsonl are read by"
                     " what reads Parquet (DuckDB, pandas, polars)");
+    TRY(spare_history(o, err));
     TRY(runs_open(o->db, &r, NULL, err));
     int rc = export(cli, r, o, argc, argv, err);
     reader_close(r);

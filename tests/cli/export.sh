@@ -303,6 +303,8 @@ pesc runs export plain --format jsonl -o own --force
 exits 2 E-USAGE-EXISTS "--force, a file for a folder"
 pesc runs export plain --format jsonl -o file
 exits 2 E-USAGE-EXISTS "a file that is there"
+pesc runs export plain --format jsonl -o history.db --force
+exits 2 E-USAGE-EXISTS "--force on the history itself"
 [ "$(cat own/file file)" = "mine
 mine" ]
 ok $? "they are as they were"
