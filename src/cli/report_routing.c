@@ -242,10 +242,10 @@ static int of_run(struct report *p, long i, long *shown, struct pesc_error *err)
         report_swatch(p, i);
         fputs("</h3>\n", p->f);
     }
+    report_heat_key(p, &heat_even);
     TRY(layers(p, id, "load", "Load of the experts: share of the assignments", &found, err));
     TRY(layers(p, id, "prob", "Mean probability of the experts", &found, err));
     TRY(domains(p, id, err));
-    report_heat_key(p, &heat_even);
     return change(p, id, err);
 }
 

@@ -1,7 +1,8 @@
-/* Histories for the tests of plot and report: fill_report DATABASE RUNS [old]
+/* Histories for the tests of plot and report: fill_report DATABASE RUNS [old|paused]
  * The first run has everything, with names that a page or a terminal might obey; the second is
  * dense, the third has no metrics; those behind have curves only, the
- * fourth of many metrics. old: the schema's first version. */
+ * fourth of many metrics. old: the schema's first version;
+ * paused: a step of the first run took a second, and an hour lay between its two processes. */
 #include "config.h"
 #include "core/error.h"
 #include "experiments/history.h"
@@ -11,6 +12,7 @@
 #include <sqlite3.h>
 #include <stdio.h>
 #include <stdlib.h>
+#include <string.h>
 
 static struct pesc_error err;
 static struct history *h;
@@ -185,12 +187,17 @@ static int others(long n)
     return 0;
 }
 
-static int make_old(const char *path)
+#define PAUSED                                                                                     \
+    "UPDATE segment SET started_ms = 1000 * (start_step + 3600 * (start_step > 0))"                \
+    " WHERE run_id = 1; UPDATE metric SET t_ms = 1000 * (step + 3600 * (step > 200))"              \
+    " WHERE run_id = 1"
+
+static int change(const char *path, const char *sql)
 {
     sqlite3 *c = NULL;
     int rc = sqlite3_open(path, &c);
     if (rc == SQLITE_OK)
-        rc = sqlite3_exec(c, TO_VERSION_1, NULL, NULL, NULL);
+        rc = sqlite3_exec(c, sql, NULL, NULL, NULL);
     if (rc != SQLITE_OK)
         error_set(&err, PESC_E_DB, "%s", sqlite3_errmsg(c));
     sqlite3_close(c);
@@ -206,7 +213,7 @@ int main(int argc, char **argv)
         rc = others(strtol(argv[2], NULL, 10));
     history_close(h);
     if (rc == 0 && argc == 4)
-        rc = make_old(argv[1]);
+        rc = change(argv[1], strcmp(argv[3], "old") ? PAUSED : TO_VERSION_1);
     if (rc != 0)
         fprintf(stderr, "fill_report: %s\n", err.text);
     return rc != 0;

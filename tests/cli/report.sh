@@ -58,6 +58,10 @@ pesc runs plot aaaa -m train/loss -x tokens
 has out '^ *tokens$' "along tokens"
 pesc runs plot aaaa -m train/loss -x time
 has out '^ *time in seconds$' "along time"
+"$tests/fill_report" paused.db 2 paused || exit 99
+pesc runs plot --db paused.db aaaa -m train/loss -x time
+grep -q '^ *2  *4  *6$' out && grep -q 'time in minutes' out
+ok $? "of work: the hour between two processes is left out"
 pesc runs plot aaaa -m train/loss --smooth 50
 cp out smooth
 pesc runs plot aaaa -m train/loss
