@@ -138,7 +138,7 @@ has one.html '<td class="s">boolq</td><td class="s">accuracy</td><td class="n">4
 has one.html '<td class="n">Infinity</td>' "Infinity in a table"
 has one.html '<td class="n">0.6</td><td class="s">0.55 to 0.71</td>' "a confidence interval"
 has one.html 'title="layer 2, expert 0: 1.00 %">1.0</td>' "the load of an expert"
-has one.html '<td class="h0" title="layer 2, expert 0:' "in the colour of a dead one"
+has one.html '<td class="h0" title="layer 2, expert 0: 1.00 %"' "in the colour of a dead one"
 has one.html '<td class="h1" title="layer 5, expert 1: 3.75 %">3.8</td>' "one that has little"
 has one.html '<td class="h6" title="layer 5, expert 0: 73.75 %">73.8</td>' "and one that has too much"
 has one.html '<span class="box h0"></span>under 0.1, dead</li>' "which the legend explains"
