@@ -2,7 +2,7 @@
 #include "cli/chart_pen.h"
 
 #include "cli/markup.h"
-#include "core/file.h"
+#include "cli/page.h"
 
 #include <math.h>
 #include <stdlib.h>
@@ -209,15 +209,8 @@ static void write_all(FILE *f, const struct chart *c, long n, int width)
 int chart_write_svg(const char *path, const struct chart *c, long n, int width,
                     struct pesc_error *err)
 {
-    char *data = NULL;
-    size_t size = 0;
-    FILE *f = open_memstream(&data, &size);
-    if (!f)
-        return FAIL(err, MEMORY, "no memory for a drawing");
-    write_all(f, c, n, width);
-    int bad = ferror(f);
-    bad |= fclose(f) != 0 || !data; /* without memory to end it glibc says only so */
-    int rc = bad ? FAIL(err, MEMORY, "no memory for a drawing") : file_write(path, data, size, err);
-    free(data);
-    return rc;
+    struct page page;
+    TRY(page_open(&page, path, err));
+    write_all(page.f, c, n, width);
+    return page_end(&page, 0);
 }

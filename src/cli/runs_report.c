@@ -2,6 +2,7 @@
 #include "cli/runs.h"
 
 #include "cli/db_arg.h"
+#include "cli/page.h"
 #include "cli/report.h"
 
 #include <stddef.h>
@@ -66,29 +67,16 @@ static char *usual_title(const struct shown_runs *runs)
 static int report(struct reader *r, const struct shown_runs *runs, const struct options *o,
                   struct pesc_error *err)
 {
-    char *data = NULL, *title = o->title ? strdup(o->title) : usual_title(runs);
-    size_t size = 0;
-    struct report p = {.r = r, .runs = runs};
-    int rc = -1;
-    if (!title) {
-        FAIL(err, MEMORY, "no memory for a report");
-        goto done;
+    char *title = o->title ? strdup(o->title) : usual_title(runs);
+    struct page page;
+    if (!title)
+        return FAIL(err, MEMORY, "no memory for a report");
+    int rc = page_open(&page, o->out, err);
+    if (rc == 0) {
+        struct report p = {.f = page.f, .r = r, .runs = runs};
+        rc = page_end(&page, write_page(&p, title, err));
     }
-    p.f = open_memstream(&data, &size);
-    if (!p.f) {
-        FAIL(err, MEMORY, "no memory for a report");
-        goto done;
-    }
-    rc = write_page(&p, title, err);
-    int bad = ferror(p.f);
-    bad |= fclose(p.f) != 0 || !data; /* without memory to end it glibc says only so */
-    if (rc == 0 && bad)
-        rc = FAIL(err, MEMORY, "no memory for a report");
-    if (rc == 0)
-        rc = file_write(o->out, data, size, err);
-done:
     free(title);
-    free(data);
     return rc;
 }
 

@@ -31,7 +31,7 @@ pesc_SOURCES += src/cli/cmd_pack.h src/cli/cmd_pack_export.c src/cli/pack_record
 pesc_SOURCES += \
   src/cli/chart.h src/cli/chart_pen.h src/cli/chart_plot.c src/cli/chart_png.c \
   src/cli/chart_scale.c src/cli/chart_svg.c src/cli/chart_text.c \
-  src/cli/markup.c src/cli/markup.h \
+  src/cli/markup.c src/cli/markup.h src/cli/page.c src/cli/page.h \
   src/cli/report.h src/cli/report_curves.c src/cli/report_heat.c src/cli/report_heat.h \
   src/cli/report_page.c src/cli/report_pivot.c src/cli/report_routing.c src/cli/report_tables.c src/cli/runs_report.c \
   src/cli/curves.c src/cli/curves.h src/cli/panels.c src/cli/panels.h src/cli/runs_plot.c \
