@@ -271,15 +271,14 @@ static int report(struct cli *cli, const struct session *s, const struct eval_op
     return 0;
 }
 
-static int record_routing(struct session *s, const char *db, struct pesc_error *err)
+static int record_routing(struct session *s, const struct eval_run *of, const char *db,
+                          struct pesc_error *err)
 {
     char path[PATH_CAP];
     struct history *h = NULL;
-    if (cli_db_path(db, path, NULL) != 0 || !path_exists(path))
-        return 0;
-    int rc = history_open(path, &h, err);
-    if (rc == 0)
-        rc = eval_routing_record(h, s->pack.run_uuid, s->pack.run_step,
+    if (cli_db_path(db, path, NULL) == 0 && path_exists(path))
+        TRY(history_open(path, &h, err));
+    int rc = eval_routing_record(h, of->dir, of->uuid, of->step,
                                  dataset_source_at(s->data, 0)->name, &s->routing, s->data, err);
     history_close(h);
     return rc;
@@ -293,13 +292,13 @@ static void record(struct session *s, const struct eval_options *o, const struct
     if (!recordable(s))
         return;
     eval_run_of_pack(&of, &s->pack, o->pack);
-    int rc = eval_rows_of_data(&rows, 0, s->data, &s->all, s->domain, &e);
-    if (rc == 0)
-        eval_record(&rows, 0, &of, o->db, notes);
-    if (rc == 0 && s->routing.layers)
-        rc = record_routing(s, o->db, &e);
-    if (rc != 0 && e.code != PESC_E_DB_RUN) /* a run of another machine is no fault */
+    if (eval_rows_of_data(&rows, 0, s->data, &s->all, s->domain, &e) != 0)
         note(notes, "W-DB-OFF", "the evaluation is not recorded: %s", e.text);
+    else
+        eval_record(&rows, 0, &of, o->db, notes);
+    if (!e.code && s->routing.layers && record_routing(s, &of, o->db, &e) != 0 &&
+        e.code != PESC_E_DB_RUN) /* a run of another machine is no fault */
+        note(notes, "W-DB-OFF", "the evaluation's routers are not recorded: %s", e.text);
     eval_rows_free(&rows);
 }
 

@@ -47,25 +47,24 @@ static int to_history(const char *db, const struct eval_run *of, long long t_ms,
 }
 
 /* The folder is the truth and comes first; either may do without the other. */
-static void to_both(const struct eval_run *given, const char *db, const struct history_score *list,
-                    long n, const struct notes *notes)
+static void to_both(struct eval_run *of, const char *db, const struct history_score *list, long n,
+                    const struct notes *notes)
 {
-    struct eval_run of = *given;
     struct pesc_error e = {0}, f = {0};
     struct timespec t;
     clock_gettime(CLOCK_REALTIME, &t);
     long long t_ms = (long long)t.tv_sec * 1000 + t.tv_nsec / 1000000;
-    if (!*of.dir && *db)
-        find_folder(db, &of);
-    if (*of.dir && scores_append(of.dir, of.uuid, of.step, t_ms, list, n, &f) != 0)
+    if (!*of->dir && *db)
+        find_folder(db, of);
+    if (*of->dir && scores_append(of->dir, of->uuid, of->step, t_ms, list, n, &f) != 0)
         note(notes, "W-RUN-LOG", "the evaluation is not in the run's folder: %s", f.text);
-    if (*db && to_history(db, &of, t_ms, list, n, &e) != 0 &&
+    if (*db && to_history(db, of, t_ms, list, n, &e) != 0 &&
         e.code != PESC_E_DB_RUN) /* a run of another machine is no fault */
         note(notes, "W-DB-OFF", "the evaluation is not recorded: %s", e.text);
 }
 
-void eval_record(const struct eval_rows *rows, long first, const struct eval_run *of,
-                 const char *db, const struct notes *notes)
+void eval_record(const struct eval_rows *rows, long first, struct eval_run *of, const char *db,
+                 const struct notes *notes)
 {
     char path[PATH_CAP];
     long n = rows->n - first;

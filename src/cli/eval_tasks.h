@@ -83,9 +83,10 @@ void eval_run_of_pack(struct eval_run *of, const struct pack_arg *p, const char 
  * completed by what the pack says. */
 int eval_model(struct eval_work *w, const char *model, const char *pack, long run,
                struct eval_run *of, struct pesc_error *err) MUST_USE;
-/* The rows from the first-th on join the run's folder and history. Not of a run: nothing to do. */
-void eval_record(const struct eval_rows *rows, long first, const struct eval_run *of,
-                 const char *db, const struct notes *notes);
+/* The rows from the first-th on join the run's folder and history. Not of a run: nothing to do. of
+ * is completed by what the history says. */
+void eval_record(const struct eval_rows *rows, long first, struct eval_run *of, const char *db,
+                 const struct notes *notes);
 /* E-USAGE when the options do not go together. */
 int eval_tasks_usage(const struct eval_options *o, int argc, struct pesc_error *err) MUST_USE;
 /* Everything: --task and --runs. model NULL: of runs. */

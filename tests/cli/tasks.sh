@@ -128,9 +128,25 @@ ok $? "as the file says"
 [ "$(tail -n 1 R1/metrics.jsonl | grep -o '"metric":' | wc -l)" = 7 ] &&
     tail -n 1 R1/metrics.jsonl | grep -q '"event":"eval","step":3,"t_ms":[0-9]*,"rows":'
 ok $? "and the run's folder"
+pesc eval M --pack R1 --data heldout.json
+[ "$(grep -c '"event":"router_eval","step":3,.*"task":"heldout.json","domain":""' R1/metrics.jsonl)" = \
+    "$(sql "SELECT count(*) FROM router_eval_layer WHERE task = 'heldout.json' AND domain = ''")" ]
+ok $? "so do the routers of an evaluation"
+[ "$(sql "SELECT count(*) > 4 FROM v_eval WHERE task LIKE 'heldout.json/%' AND lo <= value AND value <= hi")" = 1 ]
+ok $? "and its domains"
+"$PESC" pack export R1 -o a.pescpack >/dev/null 2>&1
+before=$(grep -c '"task":"gen"' R1/metrics.jsonl)
+pesc eval M --pack a.pescpack --task gen.jsonl -q
+[ "$(grep -c '"task":"gen"' R1/metrics.jsonl)" = $((before + 1)) ]
+ok $? "of a pack, whose run's folder the history knows"
+if command -v flock >/dev/null 2>&1; then
+    flock R1/.lock "$PESC" eval M --pack R1 --task mc.jsonl -q >out 2>err
+    has err 'warning\[W-RUN-LOG\]' "a folder that is in use is told"
+fi
+before=$(sql "SELECT count(*) FROM eval")
 lines=$(wc -l <R2/metrics.jsonl)
 pesc eval M --task mc.jsonl -q
-[ "$(sql "SELECT count(*) FROM eval")" = 7 ]
+[ "$(sql "SELECT count(*) FROM eval")" = "$before" ]
 ok $? "a model without a run has none"
 
 # --- several runs ---
