@@ -113,15 +113,30 @@ static int figure(struct report *p, const char *title, const char *const *metric
     return rc;
 }
 
+static int has_values(struct report *p, const char *metric, int *has, struct pesc_error *err)
+{
+    *has = 0;
+    for (long i = 0; i < p->runs->n && !*has; i++) {
+        struct rows rows;
+        TRY(query_rows(p->r, &rows, err,
+                       "SELECT 1 FROM metric WHERE run_id = ?1 AND key_id ="
+                       " (SELECT id FROM metric_key WHERE name = ?2) LIMIT 1",
+                       "is", p->runs->v[i].id, metric));
+        *has = rows.n_rows > 0;
+        rows_free(&rows);
+    }
+    return 0;
+}
+
 /* What else was recorded, as of metrics that users will add. */
-static int others(struct report *p, long *any, struct pesc_error *err)
+static int others(struct report *p, long *any, long *left_out, struct pesc_error *err)
 {
     static const char *const known[] = {"ce", "trained_tokens_per_s", "peak_rss_bytes", "epoch"};
     struct rows rows;
     long shown = 0;
     TRY(query_rows(p->r, &rows, err, "SELECT name FROM metric_key ORDER BY name", ""));
     int rc = 0;
-    for (long i = 0; rc == 0 && i < rows.n_rows && shown < OTHERS; i++) {
+    for (long i = 0; rc == 0 && i < rows.n_rows; i++) {
         const char *name = cell_text(rows_at(&rows, i, 0));
         int skip = 0;
         for (size_t k = 0; k < sizeof known / sizeof *known; k++)
@@ -129,10 +144,12 @@ static int others(struct report *p, long *any, struct pesc_error *err)
         for (int k = 0; k < N_CHARTS; k++)
             for (int m = 0; m < 2; m++)
                 skip |= charts[k].metrics[m] && !strcmp(name, charts[k].metrics[m]);
-        long before = *any;
+        int has = 0;
         if (!skip)
+            rc = has_values(p, name, &has, err);
+        if (rc == 0 && has && shown++ < OTHERS)
             rc = figure(p, NULL, &name, 1, any, err);
-        shown += *any > before;
+        *left_out += has && shown > OTHERS;
     }
     rows_free(&rows);
     return rc;
@@ -140,17 +157,19 @@ static int others(struct report *p, long *any, struct pesc_error *err)
 
 int report_curves(struct report *p, struct pesc_error *err)
 {
-    long any = 0;
+    long any = 0, left_out = 0;
     report_section(p, "curves", "Curves");
     for (int i = 0; i < N_CHARTS; i++)
         TRY(figure(p, charts[i].title, charts[i].metrics, charts[i].metrics[1] ? 2 : 1, &any, err));
-    TRY(others(p, &any, err));
+    TRY(others(p, &any, &left_out, err));
     if (any)
         fputs("</div>\n<p>Long curves are thinned: the least and the greatest value of a stretch,"
               " NaN and infinities are kept.</p>\n",
               p->f);
     else
         fputs("<p>No metrics are recorded.</p>\n", p->f);
+    if (left_out)
+        fprintf(p->f, "<p>%ld more metrics are not drawn; 'pesc runs plot' does.</p>\n", left_out);
     report_section_end(p);
     return 0;
 }

@@ -172,6 +172,7 @@ has more.html '<td class="s">NaN at 400</td>' "and NaN"
 has more.html 'loss is not finite' "why a run failed"
 has more.html '^<h3>extra-11</h3>$' "metrics of users have charts"
 lacks more.html '^<h3>extra-12</h3>$' "the first of them"
+has more.html '<p>48 more metrics are not drawn' "and it says how many are left out"
 pesc runs report aaaa aaaa -o twice.html
 sed '/Made by/d' twice.html >a && sed '/Made by/d' one.html >b && cmp -s a b
 ok $? "a run named twice is there once"
