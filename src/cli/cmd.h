@@ -63,6 +63,7 @@ struct cli {
     int argc;
     char **argv; /* the whole command line, for the history */
     const struct cmd *cmd;
+    const char *given; /* a 1 for each of its options that was named */
 };
 
 #define CMDS(X)                                                                                    \

@@ -274,6 +274,8 @@ static int run(struct cli *cli, void *opts, int argc, char **argv, struct pesc_e
     struct train_cli *o = opts;
     if (argc != 1)
         return FAIL(err, USAGE, "pesc plan takes a model and --data FILE");
+    if (o->sweep || o->print_commands || o->leaderboard || o->jobs != 1)
+        return FAIL(err, USAGE, "a sweep's options are for pesc train; plan looks at one run");
     TRY(train_opts_check(o, err));
     struct plan *p = calloc(1, sizeof *p);
     if (!p)

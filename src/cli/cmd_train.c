@@ -1,4 +1,5 @@
 #include "config.h"
+#include "cli/sweep.h"
 #include "cli/train_run.h"
 
 #include <stddef.h>
@@ -33,6 +34,7 @@ void train_defaults(void *opts)
     o->seed = 42;
     o->logging_steps = 1;
     o->router_steps = 50;
+    o->jobs = 1;
 }
 
 #define AT(field) offsetof(struct train_cli, field)
@@ -101,6 +103,14 @@ const struct opt train_opts[] = {
     {"experiment", NULL, OPT_STRING, AT(experiment), "NAME", "group of runs in the history", 0, 0},
     {"name", NULL, OPT_STRING, AT(name), "NAME", "of the run (default: its folder's)", 0, 0},
     {"db", NULL, OPT_STRING, AT(db), "FILE", "the history", 0, 0},
+    {"sweep", NULL, OPT_STRING, AT(sweep), "FILE.yaml",
+     "make the runs that this file lists, in folders below -o DIR; go on where it stopped", 0, 0},
+    {"jobs", NULL, OPT_LONG, AT(jobs), "N", "runs of a sweep side by side, within one --memory", 1,
+     256},
+    {"print-commands", NULL, OPT_FLAG, AT(print_commands), NULL,
+     "print a sweep's commands, for a Slurm array or GNU parallel; run nothing", 0, 0},
+    {"leaderboard", NULL, OPT_FLAG, AT(leaderboard), NULL,
+     "rank what there is of a sweep; run nothing", 0, 0},
     {"profile", NULL, OPT_FLAG, AT(profile), NULL, "say at the end where the time went", 0, 0},
     {"quiet", "q", OPT_FLAG, AT(quiet), NULL, "warnings only", 0, 0},
     {"json", NULL, OPT_FLAG, AT(json), NULL, "JSON lines on stdout", 0, 0},
@@ -128,23 +138,56 @@ int train_opts_check(const struct train_cli *o, struct pesc_error *err)
     return 0;
 }
 
+static int run_sweep(struct cli *cli, struct train_cli *o, const char *model,
+                     struct pesc_error *err)
+{
+    struct sweep s = {0};
+    int rc = -1;
+    if (o->config)
+        return FAIL(err, USAGE, "--config: what the runs of a sweep share goes into %s itself",
+                    o->sweep);
+    if (o->resume || o->name)
+        return FAIL(err, USAGE,
+                    "--%s is for one run: a sweep goes on by itself, and names its runs",
+                    o->resume ? "resume" : "name");
+    TRY_OR(sweep_open(&s, o, cli->given, model, err), done);
+    if (o->print_commands) {
+        sweep_print(&s, cli->out);
+        rc = 0;
+        goto done;
+    }
+    rc = o->leaderboard ? 0 : sweep_run(cli, &s, o, o->jobs, err);
+    if (rc == 0 || err->code == PESC_E_RUN_FAILED) {
+        struct pesc_error e = {0};
+        if (sweep_board(cli, &s, o->json, rc == 0 ? err : &e) != 0)
+            rc = -1;
+    }
+done:
+    sweep_close(&s);
+    return rc;
+}
+
 static int run(struct cli *cli, void *opts, int argc, char **argv, struct pesc_error *err)
 {
     struct train_cli *o = opts;
-    if (argc != 1 || !o->out)
+    if (!o->sweep && (o->print_commands || o->leaderboard || o->jobs != 1))
+        return FAIL(err, USAGE, "--jobs, --print-commands and --leaderboard are for --sweep");
+    if (argc > 1 || (argc == 0 && !o->sweep) || !o->out)
         return FAIL(err, USAGE, "pesc train takes a model, --data FILE and -o RUN");
+    cli->quiet = o->quiet;
+    if (o->sweep)
+        return run_sweep(cli, o, argc ? argv[0] : NULL, err);
     TRY(train_opts_check(o, err));
     if (o->budgets.n > 1)
         return FAIL(err, USAGE_VALUE, "--memory: a run has one budget; pesc plan compares several");
     o->memory = o->budgets.n ? o->budgets.v[0] : 0;
-    cli->quiet = o->quiet;
     o->model = argv[0];
     return train_command(cli, o, err);
 }
 
 const struct cmd cmd_train = {
     .name = "train",
-    .usage = "MODEL --data FILE... -o RUN [options]",
+    .usage = "MODEL --data FILE... -o RUN [options] | [MODEL] --sweep FILE.yaml -o DIR",
     .summary = "Tunes a crafted model's adapters and routers, or a dense model in full.",
     .details =
         "Ctrl+C finishes the step, saves, and says how to go on; a second one stops at once.",

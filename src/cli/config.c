@@ -131,6 +131,18 @@ static int set_sequence(struct reader *r, const struct opt *o, void *opts, struc
     }
 }
 
+/* Whether an option is one of a run's configuration: those are not which say where it comes from.
+ */
+static int is_kept(const struct opt *o)
+{
+    static const char *const others[] = {"config", "sweep", "jobs", "print-commands",
+                                         "leaderboard"};
+    for (size_t i = 0; i < sizeof others / sizeof *others; i++)
+        if (!strcmp(o->name, others[i]))
+            return 0;
+    return 1;
+}
+
 /* The current event is a key. */
 static int read_pair(struct reader *r, struct pesc_error *err)
 {
@@ -145,8 +157,8 @@ static int read_pair(struct reader *r, struct pesc_error *err)
     const struct opt *o = opts_find(r->cmd, key);
     if (!o)
         return opts_set(r->cmd, r->scratch, key, "", where, NULL, err); /* names the nearest */
-    if (!strcmp(o->name, "config"))
-        return HERE(r, "%s", "a configuration file cannot name another");
+    if (!is_kept(o))
+        return HERE(r, "%s is for the command line only", o->name);
     size_t i = (size_t)(o - r->cmd->opts);
     if (r->seen[i])
         return HERE(r, "%s stands here twice", o->name);
@@ -424,7 +436,7 @@ char *config_yaml(const struct cmd *cmd, const void *opts)
     if (!f)
         return NULL;
     for (long i = 0; i < opts_count(cmd); i++)
-        if (strcmp(cmd->opts[i].name, "config") != 0)
+        if (is_kept(&cmd->opts[i]))
             put_option(f, &cmd->opts[i], opts);
     int failed = ferror(f);
     /* What there is no room for is left out, and only errno tells. */

@@ -49,6 +49,7 @@ static int run_leaf(struct cli *cli, const char *path, const struct cmd *cmd, in
         rc = 0;
     } else if (rc == 0) {
         cli->cmd = cmd;
+        cli->given = given;
         rc = cmd->run(cli, opts, nargs, argv, err);
     }
     config_text_free(text);

@@ -8,7 +8,7 @@
 struct train_cli {
     const char *model, *out, *config, *trainable, *pack, *base, *scheduler, *lr_list, *decay_set;
     const char *layers, *prefix_cache, *optimizer, *optimizer_state, *balance, *order, *resume,
-        *compute, *experiment, *name, *db;
+        *compute, *experiment, *name, *db, *sweep;
     struct data_options data;
     struct mix_options mix;
     struct opt_list eval_data;
@@ -20,7 +20,8 @@ struct train_cli {
     uint64_t memory; /* that of budgets which is meant; 0: none was given */
     long pass_tokens;
     struct place_options place;
-    int freeze_router, profile, quiet, json;
+    long jobs;
+    int freeze_router, profile, quiet, json, print_commands, leaderboard;
 };
 /* Of train, and of plan, which takes the same command line and configuration file. */
 extern const struct opt train_opts[];

@@ -105,6 +105,7 @@
     X(DB_QUERY, "E-DB-QUERY", 10)                                                                  \
     X(DB_RUN, "E-DB-RUN", 10)                                                                      \
     X(NUM_NONFINITE, "E-NUM-NONFINITE", 11)                                                        \
+    X(RUN_FAILED, "E-RUN-FAILED", 1)                                                               \
     X(RUN_BUSY, "E-RUN-BUSY", 12)                                                                  \
     X(CK_CORRUPT, "E-CK-CORRUPT", 9)                                                               \
     X(CK_NONE, "E-CK-NONE", 9)                                                                     \
