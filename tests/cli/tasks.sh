@@ -1,5 +1,6 @@
 #!/bin/sh
 # pesc eval on files of tasks and on several runs: what is scored, shown, recorded and refused.
+# shellcheck disable=SC2086 # options are words
 . "$PESC_SRC/tests/cli/lib.sh"
 make_base
 "$PESC" craft base/init -o M --experts 4 --top-k 2 --adapter-dim 4 --seed 3 >/dev/null || exit 99
@@ -87,7 +88,7 @@ pesc eval M --task right.jsonl -n 6 --csv -q
 grep -q '^right,,exact_match,0.5,' out
 ok $? "a right answer counts"
 awk 'BEGIN { printf "{\"prompt\":\"reverse: abc\",\"answer\":\" \\t"; exit }' >upper.jsonl
-printf '%s"}\n' "$(echo "$said" | tr a-z A-Z)" >>upper.jsonl
+printf '%s"}\n' "$(echo "$said" | tr '[:lower:]' '[:upper:]')" >>upper.jsonl
 pesc eval M --task upper.jsonl -n 6 --csv -q --normalize strip
 grep -q '^upper,,exact_match,0.0,' out
 ok $? "another does not"
@@ -134,6 +135,14 @@ pesc eval M --pack R1 --data heldout.json
 ok $? "so do the routers of an evaluation"
 [ "$(sql "SELECT count(*) > 4 FROM v_eval WHERE task LIKE 'heldout.json/%' AND lo <= value AND value <= hi")" = 1 ]
 ok $? "and its domains"
+printf '%s\n' '{"question":"Which two?","answer":"one\nand the other"}' >lines.jsonl
+pesc eval M --pack R1 --task lines.jsonl -n 2 -q
+[ "$(sql "SELECT json_extract(config, '\$.stop[0]') = char(10) || 'Question:' FROM eval WHERE task = 'lines'")" = 1 ] &&
+    [ "$(sql "SELECT json_extract(config, '\$.stop[0]') = char(10) FROM eval WHERE task = 'gen'")" = 1 ]
+ok $? "answers end with their line, or where those of the task have several at the next question"
+pesc eval M --pack R1 --task lines.jsonl -n 2 -q --template chatml
+[ "$(sql "SELECT json_extract(config, '\$.stop') || json_extract(config, '\$.template') FROM eval WHERE task = 'lines'")" = "[]chatml" ]
+ok $? "in a template where the model ends them"
 "$PESC" pack export R1 -o a.pescpack >/dev/null 2>&1
 before=$(grep -c '"task":"gen"' R1/metrics.jsonl)
 pesc eval M --pack a.pescpack --task gen.jsonl -q
@@ -182,6 +191,19 @@ mv away R2/adapter.safetensors
 pesc eval --runs latest --task mc.jsonl --csv -q
 [ "$(grep -c '^latest,' out)" = 6 ]
 ok $? "a run by its place in the history"
+
+"$PESC" train base/init --trainable full --data pretrain.jsonl --max-records 8 --batch-size 4 \
+    --max-seq-length 32 --max-steps 1 --learning-rate 0.1 -o F -q >out 2>err
+pesc eval F --task text.jsonl --csv -q
+awk -F, '$3 == "loss" { print $4 }' out >a
+pesc eval base/init --task text.jsonl --csv -q
+awk -F, '$3 == "loss" { print $4 }' out >b
+pesc eval --runs F --task text.jsonl --csv -q
+awk -F, '$4 == "loss" { print $5 }' out >c
+cmp -s a c && ! cmp -s a b
+ok $? "a run that trained a whole model"
+[ "$(sql "SELECT count(*) FROM v_eval WHERE run = 'F' AND task = 'text'")" = 2 ]
+ok $? "has its evaluation, too"
 
 # --- refused ---
 for f in '{"question":"q","choices":["a","b"],"answer":2}' '{"prompt":"p"}' '{"text":}'; do
