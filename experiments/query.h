@@ -55,5 +55,8 @@ const char *cell_text(const struct cell *c); /* "" when it is no text */
  * E-DB-RUN when there is none or several. */
 int query_find_run(struct reader *r, const char *text, long long *id,
                    struct pesc_error *err) MUST_USE;
+/* The same among runs that are deleted. */
+int query_find_deleted(struct reader *r, const char *text, long long *id,
+                       struct pesc_error *err) MUST_USE;
 
 #endif

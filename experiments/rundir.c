@@ -29,6 +29,34 @@ json_t *json_real_or_text(double x)
     return json_string(isnan(x) ? "NaN" : x > 0 ? "Infinity" : "-Infinity");
 }
 
+int json_real_read(const json_t *v, double *out)
+{
+    const char *text = json_string_value(v);
+    *out = NAN;
+    if (json_is_number(v))
+        *out = json_number_value(v);
+    else if (text && !strcmp(text, "Infinity"))
+        *out = INFINITY;
+    else if (text && !strcmp(text, "-Infinity"))
+        *out = -INFINITY;
+    else
+        return text && !strcmp(text, "NaN");
+    return 1;
+}
+
+json_t *json_text(const char *text)
+{
+    json_t *o = json_string(text);
+    size_t n = o ? 0 : 4 * strlen(text) + 1;
+    char *safe = n ? malloc(n) : NULL;
+    if (safe) {
+        text_escape(safe, n, text);
+        o = json_string(safe);
+        free(safe);
+    }
+    return o;
+}
+
 static int busy(int fd, const char *dir, struct pesc_error *err)
 {
     char holder[200];
@@ -298,15 +326,40 @@ int rundir_append(struct rundir *r, const json_t *line, struct pesc_error *err)
     return append_line(r->metrics, path, line, err);
 }
 
-int rundir_append_segment(struct rundir *r, const json_t *line, struct pesc_error *err)
+static int append_flushed(struct rundir *r, const char *name, const json_t *line,
+                          struct pesc_error *err)
 {
     int fd = -1;
-    TRY(open_log(r, "segments.jsonl", &fd, err));
-    int rc = append_line(fd, "segments.jsonl", line, err);
+    TRY(open_log(r, name, &fd, err));
+    int rc = append_line(fd, name, line, err);
     if (rc == 0 && fsync(fd) != 0)
-        rc = file_fail(err, "segments.jsonl", "flush");
+        rc = file_fail(err, name, "flush");
     close(fd);
     return rc;
+}
+
+int rundir_append_segment(struct rundir *r, const json_t *line, struct pesc_error *err)
+{
+    return append_flushed(r, "segments.jsonl", line, err);
+}
+
+int rundir_append_to(const char *dir, const char *name, const json_t *line, struct pesc_error *err)
+{
+    struct rundir r = {.lock = -1, .metrics = -1};
+    TRY(path_real(r.path, dir, err));
+    return append_flushed(&r, name, line, err);
+}
+
+int rundir_is_held(const char *dir)
+{
+    char path[PATH_CAP];
+    int fd = path_join(path, dir, ".lock", NULL) == 0
+                 ? open(path, O_RDONLY | O_CLOEXEC | O_NOFOLLOW | O_NONBLOCK)
+                 : -1;
+    int held = fd >= 0 && flock(fd, LOCK_SH | LOCK_NB) != 0 && errno == EWOULDBLOCK;
+    if (fd >= 0)
+        close(fd);
+    return held;
 }
 
 int rundir_sync(struct rundir *r, struct pesc_error *err)

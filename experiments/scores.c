@@ -4,7 +4,6 @@
 #include "core/json.h"
 #include "experiments/rundir.h"
 
-#include <math.h>
 #include <stdlib.h>
 #include <string.h>
 
@@ -49,22 +48,6 @@ int scores_append(const char *dir, const char *uuid, long step, long long t_ms,
     return rc;
 }
 
-static int read_real(const json_t *row, const char *key, double *out)
-{
-    const json_t *v = json_object_get(row, key);
-    const char *text = json_string_value(v);
-    *out = NAN;
-    if (json_is_number(v))
-        *out = json_number_value(v);
-    else if (text && !strcmp(text, "Infinity"))
-        *out = INFINITY;
-    else if (text && !strcmp(text, "-Infinity"))
-        *out = -INFINITY;
-    else
-        return text && !strcmp(text, "NaN");
-    return 1;
-}
-
 int scores_read(const json_t *line,
                 int (*take)(void *ctx, long step, const struct history_score *row,
                             struct pesc_error *err),
@@ -82,11 +65,11 @@ int scores_read(const json_t *line,
                                   .metric = json_string_value(json_object_get(row, "metric")),
                                   .n = (long)json_integer_value(json_object_get(row, "n"))};
         const json_t *config = json_object_get(row, "config");
-        if (!s.task || !s.metric || !read_real(row, "value", &s.value))
+        if (!s.task || !s.metric || !json_real_read(json_object_get(row, "value"), &s.value))
             continue;
-        read_real(row, "stderr", &s.stderr_);
-        read_real(row, "lo", &s.lo);
-        read_real(row, "hi", &s.hi);
+        json_real_read(json_object_get(row, "stderr"), &s.stderr_);
+        json_real_read(json_object_get(row, "lo"), &s.lo);
+        json_real_read(json_object_get(row, "hi"), &s.hi);
         char *text = json_is_object(config) ? json_canonical(config) : NULL;
         if (json_is_object(config) && !text)
             return FAIL(err, MEMORY, "no memory for a row of an evaluation");

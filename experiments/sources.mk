@@ -11,8 +11,16 @@ libpesc_a_SOURCES += \
   experiments/history_queue.c experiments/history_queue.h \
   experiments/history_run.c experiments/history_writer.c \
   experiments/identity.c \
+  experiments/keep.c experiments/keep.h \
+  experiments/labels.c experiments/labels.h \
+  experiments/log_lines.c experiments/log_lines.h \
   experiments/query.c experiments/query.h experiments/query_find.c \
+  experiments/rebuild.c experiments/rebuild.h \
+  experiments/rebuild_lines.c experiments/rebuild_lines.h \
+  experiments/registration.c experiments/registration.h \
+  experiments/router_lines.c experiments/router_lines.h \
   experiments/rundir.c experiments/rundir.h \
+  experiments/runlist.c experiments/runlist.h \
   experiments/schema.h \
   experiments/routing_query.c experiments/routing_query.h \
   experiments/scores.c experiments/scores.h

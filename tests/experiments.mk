@@ -14,3 +14,7 @@ EXTRA_DIST += tests/cli/base.sh tests/dev/compare_base.py
 check_PROGRAMS += tests/unit/test_routing_query
 TESTS += tests/unit/test_routing_query
 tests_unit_test_routing_query_SOURCES = tests/unit/test_routing_query.c
+check_PROGRAMS += tests/cli/db_run
+TESTS += tests/cli/keep.sh
+EXTRA_DIST += tests/cli/keep.sh
+tests_cli_db_run_SOURCES = tests/cli/db_run.c

@@ -226,7 +226,7 @@ static void record_import(struct cli *cli, const char *store, const char *digest
         note(&notes, "W-DB", "the import is not in the history: %s", err.text);
         return;
     }
-    pack_record(cli, "imported", digest, dir, text);
+    pack_record(cli, NULL, digest, dir, text);
     free(text);
 }
 

@@ -7,9 +7,9 @@
 
 extern const struct cmd cmd_pack_export;
 
-/* Tells the history of a pack: origin "exported" or "imported". The history never stops the work:
- * what fails there is a note. */
-void pack_record(struct cli *cli, const char *origin, const char *digest, const char *path,
+/* Tells the history of a pack, exported from the folder run or (NULL) imported. The history never
+ * stops the work: what fails there is a note. */
+void pack_record(struct cli *cli, const char *run, const char *digest, const char *path,
                  const char *manifest);
 
 /* One short line of hostile text: escaped, and at most 200 bytes. Into buf; returns buf. */

@@ -395,7 +395,7 @@ static int export(struct cli *cli, void *opts, int argc, char **argv, struct pes
     if (rc == 0)
         rc = write_pack(argv[0], run, path, !o->force, &notes, &x, digest, &manifest, err);
     if (rc == 0) {
-        pack_record(cli, "exported", digest, path, manifest);
+        pack_record(cli, argv[0], digest, path, manifest);
         fprintf(cli->out, "%s\n", digest);
         fprintf(cli->talk, "exported: %s (%s %s, %s)\n", path, x.name, x.version, o->dtype);
     }

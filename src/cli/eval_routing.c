@@ -1,8 +1,7 @@
 #include "config.h"
 #include "cli/eval_routing.h"
 
-#include "core/json.h"
-#include "experiments/rundir.h"
+#include "experiments/router_lines.h"
 
 #include <stdlib.h>
 #include <string.h>
@@ -36,47 +35,6 @@ static void keep(void *ctx, const struct router_metrics *m)
                                               .first = to + 2 * row};
 }
 
-static json_t *array_of(const double *v, long n)
-{
-    json_t *list = json_array();
-    for (long e = 0; e < n; e++)
-        json_add(&list, json_real_or_text(v[e]));
-    return list;
-}
-
-/* As the recorder of a training writes them. */
-static int append(struct rundir *dir, long step, const char *task, const struct history_router *m,
-                  struct pesc_error *err)
-{
-    json_t *line = json_pack("{s:s, s:I, s:i, s:I, s:s, s:s}", "event", "router_eval", "step",
-                             (json_int_t)step, "layer", m->layer, "tokens", (json_int_t)m->tokens,
-                             "task", task, "domain", m->domain ? m->domain : "");
-    json_put(&line, "entropy", json_real_or_text(m->entropy));
-    json_put(&line, "top1", json_real_or_text(m->top1));
-    json_put(&line, "load", array_of(m->load, m->experts));
-    json_put(&line, "prob", array_of(m->prob, m->experts));
-    json_put(&line, "first", array_of(m->first, m->experts));
-    int rc = line ? rundir_append(dir, line, err) : FAIL(err, MEMORY, "no memory for a line");
-    json_decref(line);
-    return rc;
-}
-
-static int to_folder(const char *path, const char *run_uuid, long step, const char *task,
-                     const struct kept *k, struct pesc_error *err)
-{
-    struct rundir *dir;
-    TRY(rundir_open(path, 1, &dir, err));
-    int rc = strcmp(rundir_uuid(dir), run_uuid) == 0
-                 ? 0
-                 : FAIL(err, CK_CORRUPT, "%s holds another run, %s", path, rundir_uuid(dir));
-    for (long i = 0; i < k->n && rc == 0; i++)
-        rc = append(dir, step, task, &k->list[i], err);
-    if (rc == 0)
-        rc = rundir_sync(dir, err);
-    rundir_close(dir);
-    return rc;
-}
-
 int eval_routing_record(struct history *h, const char *dir, const char *run_uuid, long step,
                         const char *task, struct routing *r, const struct dataset *data,
                         struct pesc_error *err)
@@ -95,7 +53,7 @@ int eval_routing_record(struct history *h, const char *dir, const char *run_uuid
     for (long d = 0; d < n; d++)
         names[d] = dataset_domain(data, d);
     routing_report(r, step, task, names, &sink);
-    rc = *dir ? to_folder(dir, run_uuid, step, task, &k, err) : 0;
+    rc = *dir ? router_lines_append(dir, run_uuid, step, history_now(), task, k.list, k.n, err) : 0;
     if (h && history_router_eval_of(h, run_uuid, step, task, k.list, k.n, err) != 0)
         rc = -1;
 done:

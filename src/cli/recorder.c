@@ -1,6 +1,7 @@
 #include "config.h"
 #include "cli/recorder.h"
 
+#include "experiments/router_lines.h"
 #include "experiments/scores.h"
 
 #include <math.h>
@@ -14,10 +15,15 @@ static double now(void)
     return (double)t.tv_sec + 1e-9 * (double)t.tv_nsec;
 }
 
-/* One line of metrics.jsonl; takes line. */
+/* One line of metrics.jsonl; takes line. The history's rows of it, which come next, are of the same
+ * time. */
 static void append(struct recorder *r, json_t *line)
 {
     struct pesc_error e = {0};
+    long long t_ms = history_now();
+    json_put(&line, "t_ms", json_integer((json_int_t)t_ms));
+    if (r->history)
+        history_at(r->history, t_ms);
     if (!line || rundir_append(r->dir, line, &e) != 0) {
         int told = r->dir_failed;
         r->dir_failed = 1; /* the note comes by here too */
@@ -57,28 +63,21 @@ static void on_step(void *ctx, const struct step_metrics *m, int logged)
                     {"trained_tokens_per_s", m->trained_tokens_per_s},
                     {"peak_rss_bytes", (double)m->peak_rss},
                     {"epoch", m->epoch}};
-        json_t *line = json_pack("{s:s, s:I, s:I, s:I}", "event", "step", "step",
-                                 (json_int_t)m->step, "tokens", (json_int_t)m->tokens,
-                                 "trained_tokens", (json_int_t)m->trained_tokens);
+        json_t *line =
+            json_pack("{s:s, s:I, s:I, s:I, s:I}", "event", "step", "step", (json_int_t)m->step,
+                      "tokens", (json_int_t)m->tokens, "trained_tokens",
+                      (json_int_t)m->trained_tokens, "tokens_seen", (json_int_t)r->tokens);
         for (size_t i = 0; i < sizeof rows / sizeof *rows; i++) {
             json_put(&line, rows[i].key, json_real_or_text(rows[i].value));
-            if (r->history)
-                history_metric(r->history, rows[i].key, m->step, rows[i].value);
         }
         append(r, line);
+        for (size_t i = 0; i < sizeof rows / sizeof *rows && r->history; i++)
+            history_metric(r->history, rows[i].key, m->step, rows[i].value);
     }
     if (r->history)
         history_progress(r->history, m->step, r->tokens);
     if (now() - r->flushed >= 1)
         recorder_flush(r);
-}
-
-static json_t *array_of(const double *v, long n)
-{
-    json_t *list = json_array();
-    for (long e = 0; e < n; e++)
-        json_add(&list, json_real_or_text(v[e]));
-    return list;
 }
 
 static struct history_router routers_row(const struct router_metrics *m)
@@ -95,29 +94,11 @@ static struct history_router routers_row(const struct router_metrics *m)
                                    .first = m->first};
 }
 
-static void router_line(struct recorder *r, const char *event, const struct router_metrics *m)
-{
-    json_t *line = json_pack("{s:s, s:I, s:i, s:I}", "event", event, "step", (json_int_t)m->step,
-                             "layer", m->layer, "tokens", (json_int_t)m->tokens);
-    if (m->task)
-        json_put(&line, "task", json_string(m->task));
-    if (m->task || m->domain)
-        json_put(&line, "domain", json_string(m->domain ? m->domain : ""));
-    else
-        json_put(&line, "balance", json_real_or_text(m->balance));
-    json_put(&line, "entropy", json_real_or_text(m->entropy));
-    json_put(&line, "top1", json_real_or_text(m->top1));
-    json_put(&line, "load", array_of(m->load, m->experts));
-    json_put(&line, "prob", array_of(m->prob, m->experts));
-    json_put(&line, "first", array_of(m->first, m->experts));
-    append(r, line);
-}
-
 static void on_router(void *ctx, const struct router_metrics *m)
 {
     struct recorder *r = ctx;
     struct history_router row = routers_row(m);
-    router_line(r, m->domain ? "router_domain" : "router", m);
+    append(r, router_line(m->step, NULL, &row));
     if (r->history)
         history_router(r->history, m->step, &row);
 }
@@ -126,7 +107,7 @@ static void on_router_eval(void *ctx, const struct router_metrics *m)
 {
     struct recorder *r = ctx;
     struct history_router row = routers_row(m);
-    router_line(r, "router_eval", m);
+    append(r, router_line(m->step, m->task, &row));
     if (r->history)
         history_router_eval(r->history, m->step, m->task, &row);
 }
@@ -152,6 +133,8 @@ static void on_eval(void *ctx, const struct eval_metrics *m)
     for (int i = 0; i < ROWS; i++)
         json_put(&line, rows[i].metric, json_real_or_text(rows[i].value));
     json_put(&line, "rows", scores_json(rows, ROWS));
+    if (!m->domain)
+        json_put(&line, "metric", json_string("valid/loss"));
     append(r, line);
     if (!r->history)
         return;
@@ -165,8 +148,8 @@ static void on_event(void *ctx, long step, const char *level, const char *code, 
 {
     struct recorder *r = ctx;
     progress_event(r->progress, step, level, code, text);
-    append(r, json_pack("{s:s, s:I, s:s, s:s, s:s}", "event", "event", "step", (json_int_t)step,
-                        "level", level, "code", code, "text", text));
+    append(r, json_pack("{s:s, s:I, s:s, s:s, s:o}", "event", "event", "step", (json_int_t)step,
+                        "level", level, "code", code, "text", json_text(text)));
     if (r->history)
         history_event(r->history, step, level, code, text);
 }
@@ -185,6 +168,16 @@ static void on_checkpoint(void *ctx, long step, const char *path, const char *sh
     if (r->history)
         history_artifact(r->history, "checkpoint", path, step, sha256, (long long)bytes);
     recorder_flush(r);
+}
+
+void recorder_artifact(struct recorder *r, const char *kind, const char *path, long step,
+                       const char *sha256, uint64_t bytes)
+{
+    append(r, json_pack("{s:s, s:s, s:I, s:o, s:s, s:I}", "event", "artifact", "kind", kind, "step",
+                        (json_int_t)step, "path", json_text(path), "sha256", sha256, "bytes",
+                        (json_int_t)bytes));
+    if (r->history)
+        history_artifact(r->history, kind, path, step, sha256, (long long)bytes);
 }
 
 static void on_note(void *ctx, const char *code, const char *text)

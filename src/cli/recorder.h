@@ -21,6 +21,9 @@ struct recorder {
 struct train_sink recorder_sink(struct recorder *r);
 /* Warnings while the run goes on: shown, and kept as events. */
 struct notes recorder_notes(struct recorder *r);
+/* A file that came of the run; kind as for history_artifact. */
+void recorder_artifact(struct recorder *r, const char *kind, const char *path, long step,
+                       const char *sha256, uint64_t bytes);
 /* Writes what is queued, now. */
 void recorder_flush(struct recorder *r);
 

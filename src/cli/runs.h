@@ -6,7 +6,9 @@
 #include "experiments/query.h"
 
 extern const struct cmd runs_list, runs_plot, runs_report, runs_show, runs_routing, runs_sql;
-extern const struct cmd runs_export;
+extern const struct cmd runs_export, runs_rebuild;
+/* src/cli/runs_label.c */
+extern const struct cmd runs_note, runs_tag, runs_name, runs_delete, runs_purge, runs_reap;
 
 /* Opens the history that --db, PESC_DB or XDG names. absent (may be NULL) is set, with return 0 and
  * *out NULL, when there is none yet; with a NULL absent that is E-DB. */

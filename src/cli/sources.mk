@@ -39,6 +39,9 @@ pesc_SOURCES += \
   src/cli/runs_sql.c
 pesc_SOURCES += src/cli/heat.c src/cli/heat.h src/cli/routing_view.c src/cli/routing_view.h
 
+# runs: keeping them
+pesc_SOURCES += src/cli/runs_label.c src/cli/runs_rebuild.c
+
 # runs export
 pesc_SOURCES += src/cli/runs_export.c
 

@@ -10,6 +10,8 @@
 #include "core/machine.h"
 #include "core/number.h"
 #include "datasets/template.h"
+#include "experiments/registration.h"
+#include "experiments/runlist.h"
 
 #include <math.h>
 #include <stdlib.h>
@@ -379,7 +381,7 @@ static void add_params(struct facts *f, const struct cli *cli, const struct trai
     }
 }
 
-static char *json_text(json_t *o)
+static char *canonical_of(json_t *o)
 {
     char *text = o ? json_canonical(o) : NULL;
     json_decref(o);
@@ -398,8 +400,8 @@ static int gather(struct facts *f, const struct cli *cli, struct train_session *
     json_t *moe = s->arg.is_crafted ? crafted_moe_json(&s->model->moe) : json_object();
     f->crafted = moe ? json_canonical(moe) : NULL;
     json_decref(moe);
-    f->terms = json_text(terms_json(&s->terms));
-    f->places = json_text(place_json(&s->place));
+    f->terms = canonical_of(terms_json(&s->terms));
+    f->places = canonical_of(place_json(&s->place));
     if (!f->terms || !f->places || !f->line || !f->yaml || !f->config || !f->crafted)
         return FAIL(err, MEMORY, "no memory to describe the run");
     TRY(hash_bytes(f->yaml, strlen(f->yaml), f->config_sha, err));
@@ -464,7 +466,10 @@ static int gather(struct facts *f, const struct cli *cli, struct train_session *
 static void start_history(struct train_session *s, const struct train_cli *o, const struct facts *f)
 {
     char path[PATH_CAP];
-    struct pesc_error e = {0};
+    struct pesc_error e = {0}, unlisted = {0};
+    if (cli_db_path(o->db, path, NULL) == 0 && runlist_add(path, f->run.dir, &unlisted) != 0)
+        note(&s->rec.notes, "W-DB-LIST", "runs rebuild will have to be told of this run: %s",
+             unlisted.text);
     if (cli_db_path(o->db, path, &e) == 0 && history_open(path, &s->rec.history, &e) == 0 &&
         history_run_start(s->rec.history, rundir_uuid(s->rec.dir), &f->run, &e) == 0) {
         if (history_background(s->rec.history, &e) != 0)
@@ -487,9 +492,13 @@ int train_register(struct cli *cli, struct train_session *s, const struct train_
     utc(when);
     TRY_OR(gather(f, cli, s, o, err), done);
     TRY_OR(rundir_write_config(s->rec.dir, f->yaml, err), done);
-    json_t *seg = json_pack("{s:s, s:i, s:s, s:I, s:I, s:s}", "started", when, "pid", (int)getpid(),
-                            "host", f->host, "threads", (json_int_t)s->threads, "start_step",
-                            (json_int_t)s->resume_step, "version", pesc_version());
+    history_process(&f->run.process);
+    const struct history_process *me = &f->run.process;
+    json_t *seg = json_pack("{s:s, s:I, s:I, s:s, s:s, s:I, s:I, s:s, s:o}", "started", when,
+                            "started_ms", (json_int_t)me->t_ms, "pid", (json_int_t)me->pid,
+                            "boot_id", me->boot_id, "host", f->host, "threads",
+                            (json_int_t)s->threads, "start_step", (json_int_t)s->resume_step,
+                            "version", pesc_version(), "run", registration_json(&f->run));
     rc = seg ? rundir_append_segment(s->rec.dir, seg, err)
              : FAIL(err, MEMORY, "no memory to describe the run");
     json_decref(seg);
@@ -541,6 +550,35 @@ static json_t *closing(const struct train_session *s, const struct train_cli *cl
     return o;
 }
 
+/* The run folder and the history hear the same. */
+static void end_run(struct train_session *s, const struct train_result *r, const char *status,
+                    int exit_code, const char *error)
+{
+    struct pesc_error e = {0};
+    unsigned long long peak = machine_peak_rss();
+    double seconds = train_clock() - s->begun;
+    long long t_ms = history_now();
+    json_t *line =
+        json_pack("{s:I, s:s, s:i, s:I, s:I, s:I}", "ended_ms", (json_int_t)t_ms, "status", status,
+                  "exit_code", exit_code, "end_step", (json_int_t)r->steps, "tokens",
+                  (json_int_t)r->tokens, "peak_rss_bytes", (json_int_t)peak);
+    if (error)
+        json_put(&line, "error", json_text(error));
+    json_put(&line, "tokens_per_s", json_real_or_text(own_tokens_per_s(r)));
+    json_put(&line, "seconds", json_real_or_text(seconds));
+    if (!line || rundir_append_segment(s->rec.dir, line, &e) != 0)
+        note(&s->rec.notes, "W-RUN-LOG", "segments.jsonl: %s", e.code ? e.text : "no memory");
+    json_decref(line);
+    if (!s->rec.history)
+        return;
+    e = (struct pesc_error){0};
+    history_at(s->rec.history, t_ms);
+    history_progress(s->rec.history, r->steps, r->tokens);
+    history_outcome(s->rec.history, peak, own_tokens_per_s(r), seconds);
+    if (history_run_end(s->rec.history, status, exit_code, error, &e) != 0)
+        note(&s->rec.notes, "W-DB-BUSY", "the history misses the end of this run: %s", e.text);
+}
+
 int train_finish(struct train_session *s, const struct train_cli *o, const struct train_result *r,
                  int rc, struct pesc_error *err)
 {
@@ -553,15 +591,7 @@ int train_finish(struct train_session *s, const struct train_cli *o, const struc
     } else if (e.code || rundir_sync(s->rec.dir, &e) != 0) {
         note(&s->rec.notes, "W-RUN-LOG", "%s", e.text);
     }
-    if (s->rec.history) {
-        e = (struct pesc_error){0};
-        history_progress(s->rec.history, r->steps, r->tokens);
-        history_outcome(s->rec.history, machine_peak_rss(), own_tokens_per_s(r),
-                        train_clock() - s->begun);
-        if (history_run_end(s->rec.history, status, rc == 0 ? 0 : err->exit_status,
-                            rc == 0 ? NULL : err->text, &e) != 0)
-            note(&s->rec.notes, "W-DB-BUSY", "the history misses the end of this run: %s", e.text);
-    }
+    end_run(s, r, status, rc == 0 ? 0 : err->exit_status, rc == 0 ? NULL : err->text);
     json_t *end = closing(s, o, r, status);
     progress_json(s->rec.progress, end);
     return rc;

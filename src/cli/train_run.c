@@ -160,9 +160,7 @@ static int save_result(struct train_session *s, struct pesc_error *err)
     } else {
         TRY(params_save(&s->model->params, path, 0, "", "format", "pt", sha, &bytes, err));
     }
-    if (s->rec.history)
-        history_artifact(s->rec.history, full ? "other" : "adapter", path, s->steps, sha,
-                         (long long)bytes);
+    recorder_artifact(&s->rec, full ? "other" : "adapter", path, s->steps, sha, bytes);
     return 0;
 }
 

@@ -103,8 +103,10 @@ for how in TERM KILL INT HUP; do
     ok $? "and tokens"
     [ "$(sql "SELECT count(*) FROM segment g JOIN run r ON r.id = g.run_id WHERE r.name = '$how'")" = 2 ]
     ok $? "in two segments"
-    [ "$(wc -l <$how/segments.jsonl)" -eq 2 ]
+    [ "$(grep -c '"started":' $how/segments.jsonl)" -eq 2 ]
     ok $? "which the folder knows as well"
+    [ "$(grep -c '"ended_ms":' $how/segments.jsonl)" -eq $(($([ $how = KILL ] && echo 0 || echo 1) + 1)) ]
+    ok $? "and how each ended, but for one that was killed"
     has $how/metrics.jsonl '{"event":"resume","step":[0-9]*}' "and where it went on"
     for key in tokens trained_tokens loss eval_loss; do
         [ "$(number $key <end.json)" = "$(tail -n 1 whole.json | number $key)" ]

@@ -87,7 +87,7 @@ whole_quantise() { whole_craft; }
 
 # What depends on the machine, the time or the run's number.
 plain() {
-    sed -E -e 's/"([a-z_]*seconds|[a-z_]*per_s|peak_rss_bytes|planned_bytes|pid)":[^,}]*//g' \
+    sed -E -e 's/"([a-z_]*seconds|[a-z_]*per_s|peak_rss_bytes|planned_bytes|pid|[a-z]*_ms)":[^,}]*//g' \
         -e 's/"plan":\{[^{}]*\{[^{}]*\}[^{}]*\{[^{}]*\}[^{}]*\}//' -e '/"code":"W-DB-/d' \
         -e 's/"(uuid|run_id|ended|started)":"[^"]*"//g' -e 's/[0-9a-f]{64}\.saf/.saf/g' "$@"
 }
