@@ -334,6 +334,22 @@ static int run_va(struct reader *r, const struct row_sink *sink, const char *sql
     return result;
 }
 
+int query_run_values(struct reader *r, const struct row_sink *sink, struct pesc_error *err,
+                     const char *sql, const struct query_value *v, int n)
+{
+    sqlite3_stmt *st;
+    r->work_left = WORK_MS;
+    r->step_started = monotonic_ms();
+    TRY(prepare_only(r, sql, &st, err));
+    int rc = SQLITE_OK;
+    for (int i = 0; i < n && rc == SQLITE_OK; i++)
+        rc = v[i].text ? sqlite3_bind_text(st, i + 1, v[i].text, -1, SQLITE_TRANSIENT)
+                       : sqlite3_bind_int64(st, i + 1, v[i].number);
+    int result = rc == SQLITE_OK ? step_all(r, st, sink, err) : query_fail(r, rc, err);
+    sqlite3_finalize(st);
+    return result;
+}
+
 int query_run(struct reader *r, const struct row_sink *sink, struct pesc_error *err,
               const char *sql, const char *fmt, ...)
 {

@@ -36,6 +36,14 @@ struct row_sink {
 int query_run(struct reader *r, const struct row_sink *sink, struct pesc_error *err,
               const char *sql, const char *fmt, ...) MUST_USE;
 
+/* The same with values in an array; those without text are numbers. */
+struct query_value {
+    const char *text;
+    long long number;
+};
+int query_run_values(struct reader *r, const struct row_sink *sink, struct pesc_error *err,
+                     const char *sql, const struct query_value *v, int n) MUST_USE;
+
 /* A small result as a whole. cells: [n_rows * n_cols]; texts belong to it. */
 struct rows {
     int n_cols;

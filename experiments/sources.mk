@@ -14,6 +14,7 @@ libpesc_a_SOURCES += \
   experiments/keep.c experiments/keep.h \
   experiments/labels.c experiments/labels.h \
   experiments/log_lines.c experiments/log_lines.h \
+  experiments/named_query.c experiments/named_query.h \
   experiments/query.c experiments/query.h experiments/query_find.c \
   experiments/rebuild.c experiments/rebuild.h \
   experiments/rebuild_lines.c experiments/rebuild_lines.h \

@@ -13,7 +13,14 @@ tests_unit_test_progress_SOURCES = tests/unit/test_progress.c src/cli/progress.c
 
 TESTS += tests/rules.sh tests/cli/rules_broken.sh tests/cli/commands.sh
 EXTRA_DIST += tests/rules.sh tests/cli/rules_broken.sh tests/cli/commands.sh
-check_PROGRAMS += tests/cli/fill_history
+check_PROGRAMS += tests/cli/fill_history tests/cli/fill_large
+tests_cli_fill_large_SOURCES = tests/cli/fill_large.c
+TESTS += tests/cli/ask.sh
+EXTRA_DIST += tests/cli/ask.sh tests/dev/history_speed.sh
+# Each question to a history of 50 runs and 3 million rows of metrics, in milliseconds.
+bench-history: pesc tests/cli/fill_large
+	@$(SHELL) $(srcdir)/tests/dev/history_speed.sh ./pesc tests/cli/fill_large 50 5000
+.PHONY: bench-history
 TESTS += tests/cli/runs.sh tests/cli/sweeps.sh
 EXTRA_DIST += tests/cli/runs.sh tests/cli/sweeps.sh
 tests_cli_fill_history_SOURCES = tests/cli/fill_history.c

@@ -31,10 +31,10 @@ int runs_open_one(const char *db, int newest, int argc, char **argv, struct read
     return -1;
 }
 
-static const struct cmd *const subs[] = {&runs_list,    &runs_show,    &runs_plot,   &runs_report,
-                                         &runs_routing, &runs_sql,     &runs_export, &runs_note,
-                                         &runs_tag,     &runs_name,    &runs_delete, &runs_purge,
-                                         &runs_reap,    &runs_rebuild, NULL};
+static const struct cmd *const subs[] = {&runs_list,    &runs_show,  &runs_plot,    &runs_report,
+                                         &runs_routing, &runs_query, &runs_sql,     &runs_export,
+                                         &runs_note,    &runs_tag,   &runs_name,    &runs_delete,
+                                         &runs_purge,   &runs_reap,  &runs_rebuild, NULL};
 
 const struct cmd cmd_runs = {
     .name = "runs",

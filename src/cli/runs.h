@@ -5,7 +5,8 @@
 #include "cli/cmd.h"
 #include "experiments/query.h"
 
-extern const struct cmd runs_list, runs_plot, runs_report, runs_show, runs_routing, runs_sql;
+extern const struct cmd runs_list, runs_plot, runs_report, runs_show, runs_routing, runs_query,
+    runs_sql;
 extern const struct cmd runs_export, runs_rebuild;
 /* src/cli/runs_label.c */
 extern const struct cmd runs_note, runs_tag, runs_name, runs_delete, runs_purge, runs_reap;
