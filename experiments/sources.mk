@@ -1,5 +1,6 @@
 EXTRA_DIST += experiments/deps.sh
 libpesc_a_SOURCES += \
+  experiments/backup.c \
   experiments/db.c experiments/db.h experiments/db_upgrade.c \
   experiments/export.c experiments/export.h experiments/export_impl.h \
   experiments/export_mlflow.c experiments/export_names.c experiments/export_names.h \
@@ -15,6 +16,7 @@ libpesc_a_SOURCES += \
   experiments/labels.c experiments/labels.h \
   experiments/log_lines.c experiments/log_lines.h \
   experiments/named_query.c experiments/named_query.h \
+  experiments/prune.c \
   experiments/query.c experiments/query.h experiments/query_find.c \
   experiments/rebuild.c experiments/rebuild.h \
   experiments/rebuild_lines.c experiments/rebuild_lines.h \
@@ -22,7 +24,7 @@ libpesc_a_SOURCES += \
   experiments/router_lines.c experiments/router_lines.h \
   experiments/rundir.c experiments/rundir.h \
   experiments/runlist.c experiments/runlist.h \
-  experiments/schema.h \
+  experiments/salvage.c experiments/schema.h \
   experiments/routing_query.c experiments/routing_query.h \
   experiments/scores.c experiments/scores.h
 

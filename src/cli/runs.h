@@ -8,6 +8,8 @@
 extern const struct cmd runs_list, runs_plot, runs_report, runs_show, runs_routing, runs_query,
     runs_sql;
 extern const struct cmd runs_export, runs_rebuild;
+/* src/cli/runs_store.c */
+extern const struct cmd runs_backup, runs_salvage, runs_prune;
 /* src/cli/runs_label.c */
 extern const struct cmd runs_note, runs_tag, runs_name, runs_delete, runs_purge, runs_reap;
 

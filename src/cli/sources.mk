@@ -40,7 +40,7 @@ pesc_SOURCES += \
 pesc_SOURCES += src/cli/heat.c src/cli/heat.h src/cli/routing_view.c src/cli/routing_view.h
 
 # runs: keeping them
-pesc_SOURCES += src/cli/runs_label.c src/cli/runs_rebuild.c
+pesc_SOURCES += src/cli/runs_label.c src/cli/runs_rebuild.c src/cli/runs_store.c
 
 # runs export
 pesc_SOURCES += src/cli/runs_export.c

@@ -234,4 +234,109 @@ exits 2 E-USAGE-VALUE "a folder that does not hold the run"
 ok $? "nothing is touched"
 "$tests/db_check" history.db >out
 ok $? "the database is sound"
+
+# --- backup ---
+pesc runs backup copy.db
+ok $? "backup"
+"$tests/db_check" copy.db >copy.counts && "$tests/db_check" history.db >counts
+same counts copy.counts "has all rows, and is sound"
+pesc runs backup copy.db
+exits 2 E-USAGE-EXISTS "and replaces nothing"
+pesc runs backup nowhere/x.db
+[ $? -eq 10 ] && [ -z "$(ls -A . | grep tmp-)" ]
+ok $? "a folder that is not there: nothing is left"
+rm -f lines
+mkfifo lines
+"$PESC" train M --data tune.json $opts --max-steps 3000 -o F >lines 2>err &
+pid=$!
+exec 3<lines
+while read -r line <&3; do
+    case $line in *'"event":"step","step":5,'*) break ;; esac
+done
+pesc runs backup live.db && "$tests/db_check" live.db >out
+ok $? "while a training writes"
+[ "$("$PESC" runs sql "SELECT count(*) FROM v_run WHERE name = 'F'" --db live.db --csv | tail -n 1 | tr -d '\r')" = 1 ]
+ok $? "with its run"
+kill -KILL $pid
+cat <&3 >/dev/null
+exec 3<&-
+wait $pid 2>/dev/null
+pesc runs reap
+
+# --- prune ---
+"$tests_sql" history.db "WITH RECURSIVE n(i) AS (SELECT 1 UNION ALL SELECT i + 1 FROM n WHERE i < 20000)
+    INSERT INTO metric SELECT r.id, 3, 1000 + i, CASE i WHEN 777 THEN NULL WHEN 888 THEN 9e9 WHEN 999 THEN -9e9
+    WHEN 1111 THEN 9e999 ELSE i % 100 END, 0 FROM n, run r"
+ok $? "many rows"
+id=$(sql "SELECT id FROM run WHERE name = 'B'")
+big=$(sql "SELECT count(*) FROM metric WHERE run_id = $id AND key_id = 3")
+pesc runs prune B
+exits 2 E-USAGE "prune needs to know what"
+pesc runs prune --points 100
+exits 2 E-USAGE "and of which runs"
+pesc runs prune B --points 100 --router-days 0 --dry-run
+has out "would go; metrics.jsonl keeps all" "a dry run"
+[ "$(sql "SELECT count(*) FROM metric WHERE run_id = $id AND key_id = 3")" = "$big" ]
+ok $? "removes nothing"
+sed 's/ would go/ are removed/' out >dry
+pesc runs prune B --points 100 --router-days 0
+cp out wet
+same wet dry "prune removes what was said"
+[ "$(sql "SELECT count(*) BETWEEN 50 AND 100, max(value) > 1e300, sum(value = 9e9) + sum(value = -9e9), sum(value IS NULL) > 0, max(step)
+    FROM metric WHERE run_id = $id AND key_id = 3")" = "1,1,1,1,21000" ]
+ok $? "extremes, infinities, NaN and the last stay"
+[ "$(sql "SELECT count(DISTINCT step), max(step) FROM router_layer WHERE run_id = $id")" = "1,60" ]
+ok $? "and the last report of the routers"
+[ "$(sql "SELECT count(*) > 20000 FROM metric WHERE run_id <> $id AND key_id = 3")" = 1 ]
+ok $? "other runs have all"
+mv moved/E moved/E2
+pesc runs prune E --points 4
+has err 'W-DB-PRUNE.*nothing is removed' "a run whose folder is gone is left alone"
+mv moved/E2 moved/E
+
+# --- salvage ---
+before=$(sql "SELECT count(*) FROM metric")
+pesc runs backup whole.db # without a log to be merged
+pages=$(($(wc -c <whole.db) / 4096))
+pesc runs salvage whole.new --db whole.db
+ok $? "salvage of a sound database"
+"$tests/db_check" whole.db >counts && "$tests/db_check" whole.new >new.counts
+same counts new.counts "has all rows"
+cp whole.db bad.db
+# Pages of metrics, one here and eight there.
+for at in $((pages / 2)) $((pages * 3 / 4)) $((pages * 3 / 4 + 1)) $((pages * 3 / 4 + 2)) $((pages * 3 / 4 + 3)); do
+    head -c 4096 "$PESC" | dd of=bad.db bs=4096 seek=$at conv=notrunc 2>/dev/null
+done
+"$tests/db_check" bad.db >out
+[ $? -ne 0 ]
+ok $? "a database with damaged pages"
+cp bad.db was.db
+pesc runs backup x.db --db bad.db
+exits 10 E-DB "is not backed up"
+pesc runs salvage saved.db --db bad.db
+ok $? "salvage"
+cp out salvaged
+has out '^metric .* places\? cannot be read' "tells what is lost"
+same was.db bad.db "the damaged one is only read"
+"$tests/db_check" saved.db >out
+ok $? "the new one is sound"
+PESC_DB=saved.db
+[ "$(sql "SELECT count(*) FROM run")" = "$(PESC_DB=history.db sql "SELECT count(*) FROM run")" ]
+ok $? "it has every run"
+after=$(sql "SELECT count(*) FROM metric")
+[ "$after" -lt "$before" ] && [ "$after" -gt $((before - 5 * 500)) ]
+ok $? "and all but the rows of the damaged pages ($after of $before)"
+pesc runs rebuild --runs moved --runs F
+ok $? "what the folders know"
+[ "$(sql "SELECT count(*) FROM v_metric WHERE run = 'A'")" = 0 ] &&
+    [ "$(sql "SELECT count(*) FROM metric WHERE step < 1000")" -ge "$(PESC_DB=history.db sql "SELECT count(*) FROM metric WHERE step < 1000")" ]
+ok $? "comes again"
+PESC_DB=$tmp/history.db
+pesc runs salvage saved.db --db bad.db
+exits 2 E-USAGE-EXISTS "salvage replaces nothing"
+dd if=/dev/urandom of=was.db bs=4096 count=1 conv=notrunc 2>/dev/null
+pesc runs salvage none.db --db was.db
+exits 10 E-DB-SCHEMA "without its first page a database is lost"
+[ -z "$(find . -maxdepth 1 -name 'none.db*' -o -maxdepth 1 -name '*.tmp-*')" ]
+ok $? "and nothing is left"
 plan
