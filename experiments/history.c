@@ -69,6 +69,11 @@ long history_queued(struct history *h)
     return n;
 }
 
+long history_lost(const struct history *h)
+{
+    return h->lost;
+}
+
 static int add(struct history *h, struct row row, const char *a, const char *b, const char *c)
 {
     pthread_mutex_lock(&h->lock);

@@ -122,6 +122,7 @@ int history_progress(struct history *h, long last_step, long long tokens_seen); 
  * calls wait only 20 ms each. Without a started run there is nothing to do. */
 int history_flush(struct history *h, struct pesc_error *err);
 long history_queued(struct history *h);
+long history_lost(const struct history *h); /* rows dropped for good, once the run has ended */
 /* From here to history_run_end a thread writes, each second or 512 rows: the calls above only add
  * to memory, and history_flush wakes the thread and tells of its last attempt. E-MEMORY. */
 int history_background(struct history *h, struct pesc_error *err) MUST_USE;

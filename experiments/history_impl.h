@@ -27,6 +27,7 @@ struct history {
     struct queue out;
     struct history_progress out_progress;
     int was_busy;
+    long lost; /* rows that were dropped, in all */
     pthread_t thread;
     pthread_cond_t wake;
     int threaded, stop, urgent;

@@ -42,6 +42,7 @@ int history_end_write(struct history *h, int rc, struct pesc_error *err)
         queue_forget_names(&h->out); /* those that were rolled back have no id now */
         return rc;
     }
+    h->lost += h->out.dropped;
     h->out.dropped = 0;
     h->out_progress.waits = 0;
     h->was_busy = 0;

@@ -26,7 +26,8 @@ libpesc_a_SOURCES += \
   experiments/runlist.c experiments/runlist.h \
   experiments/salvage.c experiments/schema.h \
   experiments/routing_query.c experiments/routing_query.h \
-  experiments/scores.c experiments/scores.h
+  experiments/scores.c experiments/scores.h \
+  experiments/spool.c experiments/spool.h
 
 # The schema is written as SQL and embedded as one C string.
 nodist_libpesc_a_SOURCES = experiments/schema_sql.c

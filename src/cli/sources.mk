@@ -50,6 +50,6 @@ pesc_SOURCES += \
   src/cli/profile_report.c src/cli/profile_report.h \
   src/cli/recorder.c src/cli/recorder.h src/cli/stop.c src/cli/sweep.c src/cli/sweep.h src/cli/sweep_board.c src/cli/sweep_run.c src/cli/stop.h \
   src/cli/cmd_plan.c \
-  src/cli/train_facts.c src/cli/train_facts.h \
+  src/cli/train_history.c src/cli/train_history.h src/cli/train_facts.c src/cli/train_facts.h \
   src/cli/train_run.c src/cli/train_run.h \
   src/cli/train_session.c src/cli/train_session.h

@@ -1,5 +1,6 @@
 #include "config.h"
 #include "cli/train_facts.h"
+#include "cli/train_history.h"
 
 #include "cli/data_facts.h"
 #include "cli/db_arg.h"
@@ -463,24 +464,6 @@ static int gather(struct facts *f, const struct cli *cli, struct train_session *
     return gather_data(f, s, o, err);
 }
 
-static void start_history(struct train_session *s, const struct train_cli *o, const struct facts *f)
-{
-    char path[PATH_CAP];
-    struct pesc_error e = {0}, unlisted = {0};
-    if (cli_db_path(o->db, path, NULL) == 0 && runlist_add(path, f->run.dir, &unlisted) != 0)
-        note(&s->rec.notes, "W-DB-LIST", "runs rebuild will have to be told of this run: %s",
-             unlisted.text);
-    if (cli_db_path(o->db, path, &e) == 0 && history_open(path, &s->rec.history, &e) == 0 &&
-        history_run_start(s->rec.history, rundir_uuid(s->rec.dir), &f->run, &e) == 0) {
-        if (history_background(s->rec.history, &e) != 0)
-            note(&s->rec.notes, "W-DB-BUSY", "the history is written between steps: %s", e.text);
-        return;
-    }
-    note(&s->rec.notes, "W-DB-OFF", "this run is recorded in its folder only: %s", e.text);
-    history_close(s->rec.history);
-    s->rec.history = NULL;
-}
-
 int train_register(struct cli *cli, struct train_session *s, const struct train_cli *o,
                    struct pesc_error *err)
 {
@@ -513,7 +496,7 @@ int train_register(struct cli *cli, struct train_session *s, const struct train_
     if (rc == 0)
         rc = write_run(s, o, "running", NULL, err);
     if (rc == 0)
-        start_history(s, o, f);
+        train_history_start(s, o, &f->run);
 done:
     facts_free(f);
     return rc;
@@ -550,35 +533,6 @@ static json_t *closing(const struct train_session *s, const struct train_cli *cl
     return o;
 }
 
-/* The run folder and the history hear the same. */
-static void end_run(struct train_session *s, const struct train_result *r, const char *status,
-                    int exit_code, const char *error)
-{
-    struct pesc_error e = {0};
-    unsigned long long peak = machine_peak_rss();
-    double seconds = train_clock() - s->begun;
-    long long t_ms = history_now();
-    json_t *line =
-        json_pack("{s:I, s:s, s:i, s:I, s:I, s:I}", "ended_ms", (json_int_t)t_ms, "status", status,
-                  "exit_code", exit_code, "end_step", (json_int_t)r->steps, "tokens",
-                  (json_int_t)r->tokens, "peak_rss_bytes", (json_int_t)peak);
-    if (error)
-        json_put(&line, "error", json_text(error));
-    json_put(&line, "tokens_per_s", json_real_or_text(own_tokens_per_s(r)));
-    json_put(&line, "seconds", json_real_or_text(seconds));
-    if (!line || rundir_append_segment(s->rec.dir, line, &e) != 0)
-        note(&s->rec.notes, "W-RUN-LOG", "segments.jsonl: %s", e.code ? e.text : "no memory");
-    json_decref(line);
-    if (!s->rec.history)
-        return;
-    e = (struct pesc_error){0};
-    history_at(s->rec.history, t_ms);
-    history_progress(s->rec.history, r->steps, r->tokens);
-    history_outcome(s->rec.history, peak, own_tokens_per_s(r), seconds);
-    if (history_run_end(s->rec.history, status, exit_code, error, &e) != 0)
-        note(&s->rec.notes, "W-DB-BUSY", "the history misses the end of this run: %s", e.text);
-}
-
 int train_finish(struct train_session *s, const struct train_cli *o, const struct train_result *r,
                  int rc, struct pesc_error *err)
 {
@@ -591,7 +545,8 @@ int train_finish(struct train_session *s, const struct train_cli *o, const struc
     } else if (e.code || rundir_sync(s->rec.dir, &e) != 0) {
         note(&s->rec.notes, "W-RUN-LOG", "%s", e.text);
     }
-    end_run(s, r, status, rc == 0 ? 0 : err->exit_status, rc == 0 ? NULL : err->text);
+    train_history_end(s, r, own_tokens_per_s(r), status, rc == 0 ? 0 : err->exit_status,
+                      rc == 0 ? NULL : err->text);
     json_t *end = closing(s, o, r, status);
     progress_json(s->rec.progress, end);
     return rc;

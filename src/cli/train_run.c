@@ -3,6 +3,7 @@
 
 #include "cli/profile_report.h"
 #include "cli/train_facts.h"
+#include "cli/train_history.h"
 #include "core/hash.h"
 #include "core/machine.h"
 #include "model/save.h"
@@ -236,7 +237,9 @@ int train_command(struct cli *cli, struct train_cli *o, struct pesc_error *err)
     if (o->profile && !o->json && r.steps > s.resume_step)
         profile_table(cli->talk, &s.profile);
     s.rec.notes = cli_notes(cli);
+    struct notes notes = cli_notes(cli);
     train_session_close(&s);
+    train_history_catch_up(&s, o, &notes);
     stop_close(s.stop);
     return rc;
 }

@@ -54,6 +54,7 @@ struct train_session {
     struct prediction prediction;
     double started, begun; /* the process; its first evaluation or step */
     struct recorder rec;
+    int unrecorded; /* the history lacks something of this run */
     struct stop *stop;
     struct profile profile; /* of all updates, where asked for */
     json_t *recipe;         /* what a resumed run must agree in; goes into checkpoints */
