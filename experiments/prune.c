@@ -5,43 +5,69 @@
 
 #include <string.h>
 
-enum { PATIENCE_MS = 10000 };
+enum { PATIENCE_MS = 10000, CHUNK = 20000 };
 
 /* ?1 run, ?2 key, ?3 stretches. */
-static const char thin[] =
+static const char choose[] =
     "WITH b AS (SELECT step, value, ntile(?3) OVER (ORDER BY step) AS t FROM metric"
-    "  WHERE run_id = ?1 AND key_id = ?2),"
-    " k AS (SELECT max(step) AS step FROM b GROUP BY t"
-    "  UNION SELECT step FROM (SELECT step, row_number() OVER"
+    "  WHERE run_id = ?1 AND key_id = ?2)"
+    " INSERT OR IGNORE INTO temp.kept SELECT max(step) FROM b GROUP BY t"
+    "  UNION ALL SELECT step FROM (SELECT step, row_number() OVER"
     "   (PARTITION BY t ORDER BY value, step) AS n FROM b WHERE value IS NOT NULL) WHERE n = 1"
-    "  UNION SELECT step FROM (SELECT step, row_number() OVER"
+    "  UNION ALL SELECT step FROM (SELECT step, row_number() OVER"
     "   (PARTITION BY t ORDER BY value DESC, step) AS n FROM b WHERE value IS NOT NULL) WHERE n = 1"
-    "  UNION SELECT min(step) FROM b WHERE value IS NULL GROUP BY t)"
-    " DELETE FROM metric WHERE run_id = ?1 AND key_id = ?2 AND step NOT IN (SELECT step FROM k)";
+    "  UNION ALL SELECT min(step) FROM b WHERE value IS NULL GROUP BY t";
 
-/* Each metric in a transaction of its own. */
+/* In transactions of so many rows, so that trainers come by. */
+static int remove_others(struct db *d, long long id, long long key, struct pruned *out,
+                         struct pesc_error *err)
+{
+    for (long long after = -1, last = -1;; after = last) {
+        TRY(db_int(
+            d, err, &last,
+            "SELECT max(step) FROM (SELECT step FROM metric WHERE run_id = ?1 AND key_id = ?2"
+            " AND step > ?3 ORDER BY step LIMIT ?4)",
+            "iiii", id, key, after, (long long)CHUNK));
+        if (last <= after)
+            return 0;
+        TRY(db_begin(d, PATIENCE_MS, err));
+        int rc = db_run(d, err,
+                        "DELETE FROM metric WHERE run_id = ?1 AND key_id = ?2 AND step > ?3"
+                        " AND step <= ?4 AND step NOT IN (SELECT step FROM temp.kept)",
+                        "iiii", id, key, after, last);
+        long long gone = sqlite3_changes(d->c);
+        if (rc == 0)
+            rc = db_commit(d, err);
+        else
+            db_rollback(d);
+        TRY(rc);
+        out->metrics += gone;
+    }
+}
+
+/* What stays is chosen without the lock: the run is at rest. */
 static int thin_metrics(struct db *d, long long id, const struct prune *what, struct pruned *out,
                         struct pesc_error *err)
 {
     long long key = 0;
+    TRY(db_run(d, err, "CREATE TEMP TABLE kept(step INTEGER PRIMARY KEY)", ""));
     for (;;) {
-        long long next = 0, n = 0;
+        long long next = 0, n = 0, kept = 0;
         TRY(db_int(d, err, &next, "SELECT min(id) FROM metric_key WHERE id > ?1", "i", key));
         if (!next)
             return 0;
         key = next;
-        TRY(db_begin(d, PATIENCE_MS, err));
-        int rc = db_int(d, err, &n, "SELECT count(*) FROM metric WHERE run_id = ?1 AND key_id = ?2",
-                        "ii", id, key);
-        if (rc == 0 && n > what->points) {
-            rc = db_run(d, err, thin, "iii", id, key, (long long)what->points / 4);
-            out->metrics += rc == 0 ? sqlite3_changes(d->c) : 0;
-        }
-        if (rc != 0 || what->dry)
-            db_rollback(d);
+        TRY(db_int(d, err, &n, "SELECT count(*) FROM metric WHERE run_id = ?1 AND key_id = ?2",
+                   "ii", id, key));
+        if (n <= what->points)
+            continue;
+        TRY(db_run(d, err, "DELETE FROM temp.kept", ""));
+        TRY(db_run(d, err, choose, "iii", id, key, (long long)what->points / 4));
+        TRY(db_int(d, err, &kept, "SELECT count(*) FROM temp.kept", ""));
+        if (what->dry)
+            out->metrics += n - kept;
         else
-            rc = db_commit(d, err);
-        TRY(rc);
+            TRY(remove_others(d, id, key, out, err));
     }
 }
 
