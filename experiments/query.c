@@ -343,8 +343,9 @@ int query_run_values(struct reader *r, const struct row_sink *sink, struct pesc_
     TRY(prepare_only(r, sql, &st, err));
     int rc = SQLITE_OK;
     for (int i = 0; i < n && rc == SQLITE_OK; i++)
-        rc = v[i].text ? sqlite3_bind_text(st, i + 1, v[i].text, -1, SQLITE_TRANSIENT)
-                       : sqlite3_bind_int64(st, i + 1, v[i].number);
+        rc = v[i].text      ? sqlite3_bind_text(st, i + 1, v[i].text, -1, SQLITE_TRANSIENT)
+             : v[i].is_real ? sqlite3_bind_double(st, i + 1, v[i].real)
+                            : sqlite3_bind_int64(st, i + 1, v[i].number);
     int result = rc == SQLITE_OK ? step_all(r, st, sink, err) : query_fail(r, rc, err);
     sqlite3_finalize(st);
     return result;

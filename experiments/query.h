@@ -36,10 +36,12 @@ struct row_sink {
 int query_run(struct reader *r, const struct row_sink *sink, struct pesc_error *err,
               const char *sql, const char *fmt, ...) MUST_USE;
 
-/* The same with values in an array; those without text are numbers. */
+/* The same with values in an array; those without text are numbers, whole unless is_real. */
 struct query_value {
     const char *text;
     long long number;
+    int is_real;
+    double real;
 };
 int query_run_values(struct reader *r, const struct row_sink *sink, struct pesc_error *err,
                      const char *sql, const struct query_value *v, int n) MUST_USE;

@@ -21,8 +21,8 @@ EXTRA_DIST += tests/cli/ask.sh tests/dev/history_speed.sh
 bench-history: pesc tests/cli/fill_large
 	@$(SHELL) $(srcdir)/tests/dev/history_speed.sh ./pesc tests/cli/fill_large 50 5000
 .PHONY: bench-history
-TESTS += tests/cli/runs.sh tests/cli/spool.sh tests/cli/sweeps.sh
-EXTRA_DIST += tests/cli/runs.sh tests/cli/spool.sh tests/cli/sweeps.sh
+TESTS += tests/cli/lists.sh tests/cli/runs.sh tests/cli/spool.sh tests/cli/sweeps.sh
+EXTRA_DIST += tests/cli/lists.sh tests/cli/runs.sh tests/cli/spool.sh tests/cli/sweeps.sh
 tests_cli_fill_history_SOURCES = tests/cli/fill_history.c
 check_PROGRAMS += tests/cli/fill_export tests/unit/test_export
 TESTS += tests/cli/export.sh tests/unit/test_export

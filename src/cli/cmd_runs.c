@@ -31,11 +31,11 @@ int runs_open_one(const char *db, int newest, int argc, char **argv, struct read
     return -1;
 }
 
-static const struct cmd *const subs[] = {&runs_list,    &runs_show,  &runs_plot,    &runs_report,
-                                         &runs_routing, &runs_query, &runs_sql,     &runs_export,
-                                         &runs_note,    &runs_tag,   &runs_name,    &runs_delete,
-                                         &runs_purge,   &runs_reap,  &runs_rebuild, &runs_backup,
-                                         &runs_salvage, &runs_prune, NULL};
+static const struct cmd *const subs[] = {
+    &runs_list,    &runs_show,   &runs_compare, &runs_plot,   &runs_report,  &runs_routing,
+    &runs_query,   &runs_tail,   &runs_sql,     &runs_export, &runs_note,    &runs_tag,
+    &runs_name,    &runs_delete, &runs_purge,   &runs_reap,   &runs_rebuild, &runs_backup,
+    &runs_salvage, &runs_prune,  NULL};
 
 const struct cmd cmd_runs = {
     .name = "runs",

@@ -5,8 +5,8 @@
 #include "cli/cmd.h"
 #include "experiments/query.h"
 
-extern const struct cmd runs_list, runs_plot, runs_report, runs_show, runs_routing, runs_query,
-    runs_sql;
+extern const struct cmd runs_list, runs_plot, runs_report, runs_show, runs_compare, runs_routing,
+    runs_query, runs_tail, runs_sql;
 extern const struct cmd runs_export, runs_rebuild;
 /* src/cli/runs_store.c */
 extern const struct cmd runs_backup, runs_salvage, runs_prune;

@@ -77,9 +77,10 @@ static const struct section {
      "SELECT l.metric, coalesce(l.value, 'NaN') AS last, l.step, k.unit FROM v_last l"
      " JOIN metric_key k ON k.name = l.metric WHERE l.run_id = ?1 AND l.step IS NOT NULL"
      " ORDER BY l.metric"},
-    {"evaluations", 0, 1,
-     "SELECT step, task, metric, coalesce(value, 'NaN') AS value, stderr, n FROM eval"
+    {"evaluations", 0, 4,
+     "SELECT step, task, metric, coalesce(value, 'NaN') AS value, lo, hi, n FROM eval"
      " WHERE run_id = ?1 ORDER BY step DESC, task, metric LIMIT 200"},
+    {"tags", 0, 1, "SELECT key, value FROM tag WHERE run_id = ?1 ORDER BY key"},
     {"artifacts", 0, 1,
      "SELECT kind, step, state, bytes, substr(sha256, 1, 12) AS sha256, path FROM artifact"
      " WHERE run_id = ?1 ORDER BY kind, step, id"},

@@ -36,7 +36,7 @@ pesc_SOURCES += \
   src/cli/report_page.c src/cli/report_pivot.c src/cli/report_routing.c src/cli/report_tables.c src/cli/runs_report.c \
   src/cli/curves.c src/cli/curves.h src/cli/panels.c src/cli/panels.h src/cli/runs_plot.c \
   src/cli/runs.h src/cli/runs_list.c src/cli/runs_routing.c src/cli/runs_show.c \
-  src/cli/runs_query.c src/cli/runs_sql.c
+  src/cli/runs_compare.c src/cli/runs_filter.c src/cli/runs_filter.h src/cli/runs_query.c src/cli/runs_sql.c src/cli/runs_tail.c
 pesc_SOURCES += src/cli/heat.c src/cli/heat.h src/cli/routing_view.c src/cli/routing_view.h
 
 # runs: keeping them
