@@ -170,14 +170,14 @@ static int number_of(const struct query_param *p, const char *text, long long *o
     return 0;
 }
 
-int named_query_run(struct reader *r, const struct named_query *q, int argc, char **argv,
+int named_query_run(struct reader *r, const struct named_query *q, int n_words, char **words,
                     const struct row_sink *sink, struct pesc_error *err)
 {
     struct query_value v[QUERY_PARAMS];
     int n = 0;
     for (; n < QUERY_PARAMS && q->param[n].kind != QUERY_NONE; n++) {
         const struct query_param *p = &q->param[n];
-        const char *text = n < argc ? argv[n] : p->otherwise;
+        const char *text = n < n_words ? words[n] : p->otherwise;
         v[n] = (struct query_value){.text = text};
         if (!text)
             return FAIL(err, USAGE, "%s: %s is missing", q->name, p->name);
@@ -189,7 +189,7 @@ int named_query_run(struct reader *r, const struct named_query *q, int argc, cha
         else
             TRY(number_of(p, text, &v[n].number, err));
     }
-    if (argc > n)
-        return FAIL(err, USAGE, "%s takes no '%s'", q->name, argv[n]);
+    if (n_words > n)
+        return FAIL(err, USAGE, "%s takes no '%s'", q->name, words[n]);
     return query_run_values(r, sink, err, q->sql, v, n);
 }

@@ -24,7 +24,7 @@ extern const struct named_query named_queries[]; /* ends with a NULL name */
 /* E-USAGE for a name that there is not, too few or too many values or what is no number; E-DB-RUN;
  * E-DB-QUERY. */
 const struct named_query *named_query_find(const char *name, struct pesc_error *err);
-int named_query_run(struct reader *r, const struct named_query *q, int argc, char **argv,
+int named_query_run(struct reader *r, const struct named_query *q, int n_words, char **words,
                     const struct row_sink *sink, struct pesc_error *err) MUST_USE;
 
 #endif

@@ -226,7 +226,7 @@ pesc runs report -o r.html
 exits 2 E-USAGE "report without a run"
 pesc runs report aaaa -o nowhere/r.html
 exits 9 E-IO "a folder that is not there"
-(ulimit -f 90 && "$PESC" runs report aaaa -o big.html >out 2>err)
+(ulimit -f 40 && "$PESC" runs report aaaa -o big.html >out 2>err)
 [ $? -eq 9 ]
 ok $? "a file that may not grow: exit 9"
 absent big.html "and nothing is left"
