@@ -18,3 +18,6 @@ check_PROGRAMS += tests/cli/db_run
 TESTS += tests/cli/keep.sh
 EXTRA_DIST += tests/cli/keep.sh
 tests_cli_db_run_SOURCES = tests/cli/db_run.c
+check_PROGRAMS += tests/unit/test_log_lines
+TESTS += tests/unit/test_log_lines
+tests_unit_test_log_lines_SOURCES = tests/unit/test_log_lines.c

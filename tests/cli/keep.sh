@@ -203,19 +203,25 @@ echo '{"started":"2026-01-02T03:00:05Z","pid":3,"host":"h","threads":2,"start_st
 cat >old/metrics.jsonl <<'END'
 {"event":"step","step":1,"tokens":5,"trained_tokens":3,"train/loss":2.5,"lr":"NaN"}
 {"event":"step","step":2,"tokens":5,"trained_tokens":3,"train/loss":"Infinity"}
+{"event":"step","step":3,"tokens":5,"trained_tokens":3,"train/loss":1}
+{"event":"router","step":3,"layer":0,"tokens":5,"balance":1,"entropy":1,"load":[1,0],"prob":[1,0],"first":[1,0]}
+{"event":"resume","step":2}
 {"event":"eval","step":2,"task":"t","n":3,"loss":1.5,"perplexity":4,"accuracy":0.5,"exact_match":"NaN"}
 {"event":"event","step":2,"level":"warn","code":"W-X","text":"t"}
 {"half":
 END
 pesc runs rebuild --runs old
 ok $? "an old run folder"
-has err 'W-RUN-LOG.*1 of 5' "comes with what can be read"
+has err 'W-RUN-LOG.*1 of 8' "comes with what can be read"
 [ "$(sql "SELECT name, status, started_ms, ended_ms, last_step FROM run WHERE uuid LIKE '0123%'")" = \
     "old,finished,1767322805000,1767323045000,2" ]
 ok $? "as far as its files go"
 [ "$(sql "SELECT metric, value FROM v_last WHERE run_id = (SELECT id FROM run WHERE uuid LIKE '0123%')
     AND step IS NOT NULL ORDER BY 1" | tr '\n' ' ')" = "lr, train/loss,Infinity valid/loss,1.5 " ]
 ok $? "NaN and infinities with it"
+[ "$(sql "SELECT max(step) FROM v_metric WHERE run = 'old'")" = 2 ] &&
+    [ "$(sql "SELECT count(*) FROM v_router WHERE run = 'old'")" = 0 ]
+ok $? "without what a resumed run did over"
 pesc runs rebuild && [ "$(sql "SELECT count(*) FROM event WHERE code = 'W-X'")" = 1 ]
 ok $? "events once"
 
