@@ -40,7 +40,7 @@ static const struct cmd *const subs[] = {
 const struct cmd cmd_runs = {
     .name = "runs",
     .usage = "COMMAND [ARGUMENTS]",
-    .summary = "Looks into the history of all runs.",
+    .summary = "Looks into the history of all runs, and keeps it.",
     .details = "The history is a SQLite database: --db, else $PESC_DB, else\n"
                "$XDG_DATA_HOME/pesc/history.db, else ~/.local/share/pesc/history.db.",
     .subs = subs,
