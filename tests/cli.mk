@@ -15,6 +15,8 @@ TESTS += tests/rules.sh tests/cli/rules_broken.sh tests/cli/commands.sh
 EXTRA_DIST += tests/rules.sh tests/cli/rules_broken.sh tests/cli/commands.sh
 check_PROGRAMS += tests/cli/fill_history tests/cli/fill_large
 tests_cli_fill_large_SOURCES = tests/cli/fill_large.c
+TESTS += tests/cli/conditions.sh
+EXTRA_DIST += tests/cli/conditions.sh
 TESTS += tests/cli/ask.sh
 EXTRA_DIST += tests/cli/ask.sh tests/dev/history_speed.sh
 # Each question to a history of 50 runs and 3 million rows of metrics, in milliseconds.

@@ -138,7 +138,8 @@ static int compare_runs(struct comparison *c, struct pesc_error *err)
                                         "valid", "hours", "base",       "moe",    "created"};
     struct text sql = {.n = 0};
     add(&sql, "SELECT substr(r.uuid, 1, 8), v.name, v.experiment, v.status, v.steps,"
-              " coalesce(v.train_loss, 'NaN'), v.best_valid, v.hours, v.base,"
+              " coalesce(v.train_loss, (SELECT 'NaN' FROM v_last l WHERE l.run_id = r.id AND"
+              " l.metric = 'train/loss' AND l.step IS NOT NULL)), v.best_valid, v.hours, v.base,"
               " coalesce(v.moe, 'dense'), v.created FROM v_run v JOIN run r ON r.id = v.id"
               " WHERE v.id IN ");
     add_ids(&sql, c->runs.n);

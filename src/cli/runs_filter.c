@@ -124,6 +124,17 @@ int filter_column(struct filter *f, const char *name, size_t n, struct pesc_erro
                 (int)n, name);
 }
 
+int filter_as_number(struct filter *f, const char *name, size_t n, struct pesc_error *err)
+{
+    TRY(filter_add(f, err,
+                   "(SELECT CASE WHEN typeof(x) IN ('real', 'integer') THEN x WHEN x GLOB '*[0-9]*'"
+                   " AND x NOT GLOB '*[^-+.0-9eE]*' AND x NOT GLOB '*[0-9.][-+]*' AND x NOT GLOB"
+                   " '[eE]*' THEN CAST(x AS REAL) WHEN lower(x) IN ('inf', 'infinity') THEN 9e999"
+                   " WHEN lower(x) IN ('-inf', '-infinity') THEN -9e999 END FROM (SELECT "));
+    TRY(filter_column(f, name, n, err));
+    return filter_add(f, err, " AS x))");
+}
+
 /* --- conditions --- */
 
 static const char *blank(const char *p)
@@ -149,7 +160,7 @@ static const char *operator_at(const char *p, size_t *n)
     return NULL;
 }
 
-/* A value: 'text' with '' for a quote, or what goes up to a blank. */
+/* A value: 'text' with '' for a quote, or what goes up to a blank or a parenthesis. */
 static int read_value(const char **p, char *out, size_t size, int *quoted, struct pesc_error *err)
 {
     size_t n = 0;
@@ -159,7 +170,7 @@ static int read_value(const char **p, char *out, size_t size, int *quoted, struc
     for (;; at++) {
         if (*quoted && *at == quote && at[1] == quote)
             at++;
-        else if (*quoted ? *at == quote : !*at || isspace((unsigned char)*at))
+        else if (*quoted ? *at == quote : !*at || strchr("()", *at) || isspace((unsigned char)*at))
             break;
         else if (!*at)
             return FAIL(err, USAGE_VALUE, "--where: a text without its end: %s", *p);
@@ -172,13 +183,13 @@ static int read_value(const char **p, char *out, size_t size, int *quoted, struc
     return n > 0 || *quoted ? 0 : FAIL(err, USAGE_VALUE, "--where: a value is missing");
 }
 
-static int condition(struct filter *f, const char **text, struct pesc_error *err)
+static int comparison(struct filter *f, const char **text, struct pesc_error *err)
 {
     const char *p = *text, *name = p, *op;
     char word[512], *end;
     size_t n = 0, op_n = 0;
     int quoted;
-    while (*p && !isspace((unsigned char)*p) && !strchr("<>=!", *p))
+    while (*p && !isspace((unsigned char)*p) && !strchr("<>=!()", *p))
         p++;
     n = (size_t)(p - name);
     p = blank(p);
@@ -188,28 +199,71 @@ static int condition(struct filter *f, const char **text, struct pesc_error *err
     p = blank(p + op_n);
     TRY(read_value(&p, word, sizeof word, &quoted, err));
     double x = strtod(word, &end);
-    int number = !quoted && end != word && !*end && strcmp(op, "LIKE") != 0;
-    TRY(filter_add(f, err, number ? "CAST(" : "("));
-    TRY(filter_column(f, name, n, err));
-    TRY(filter_add(f, err, number ? " AS REAL) %s " : ") %s ", !strcmp(op, "==") ? "=" : op));
+    /* NaN is no number here: it is the text that stands for it. */
+    int number = !quoted && end != word && !*end && x == x && strcmp(op, "LIKE") != 0;
+    TRY((number ? filter_as_number : filter_column)(f, name, n, err));
+    TRY(filter_add(f, err, " %s ", !strcmp(op, "==") ? "=" : op));
     TRY(number ? filter_number(f, x, err) : filter_text(f, word, strlen(word), err));
     *text = p;
     return 0;
 }
 
+/* Whether the word is next, which then is passed over. */
+static int takes(const char **p, const char *word)
+{
+    size_t n = strlen(word);
+    *p = blank(*p);
+    if (strncmp(*p, word, n) != 0 || (!isspace((unsigned char)(*p)[n]) && (*p)[n] != '('))
+        return 0;
+    *p = blank(*p + n);
+    return 1;
+}
+
+static int either(struct filter *f, const char **p, int depth, struct pesc_error *err);
+
+static int one(struct filter *f, const char **p, int depth, struct pesc_error *err)
+{
+    if (depth > FILTER_DEPTH)
+        return FAIL(err, USAGE_VALUE, "--where: more than %d within each other", FILTER_DEPTH);
+    if (takes(p, "not")) { /* of what a run has not, no comparison holds */
+        TRY(filter_add(f, err, "NOT coalesce("));
+        TRY(one(f, p, depth + 1, err));
+        return filter_add(f, err, ", 0)");
+    }
+    TRY(filter_add(f, err, "("));
+    if (**p == '(') {
+        ++*p;
+        TRY(either(f, p, depth + 1, err));
+        if (**p != ')')
+            return FAIL(err, USAGE_VALUE, "--where: ')', 'and' or 'or' is expected at '%s'", *p);
+        *p = blank(*p + 1);
+    } else {
+        TRY(comparison(f, p, err));
+    }
+    return filter_add(f, err, ")");
+}
+
+/* "and" binds more than "or", as in SQL. */
+static int either(struct filter *f, const char **p, int depth, struct pesc_error *err)
+{
+    for (;;) {
+        *p = blank(*p);
+        TRY(one(f, p, depth, err));
+        if (takes(p, "and"))
+            TRY(filter_add(f, err, " AND "));
+        else if (takes(p, "or"))
+            TRY(filter_add(f, err, " OR "));
+        else
+            return 0;
+    }
+}
+
 int filter_where(struct filter *f, const char *text, struct pesc_error *err)
 {
-    const char *p = blank(text);
-    for (;;) {
-        TRY(filter_add(f, err, "("));
-        TRY(condition(f, &p, err));
-        TRY(filter_add(f, err, ")"));
-        p = blank(p);
-        if (!*p)
-            return 0;
-        if (strncmp(p, "and", 3) != 0 || !isspace((unsigned char)p[3]))
-            return FAIL(err, USAGE_VALUE, "--where: 'and' is expected at '%s'", p);
-        TRY(filter_add(f, err, " AND "));
-        p = blank(p + 3);
-    }
+    const char *p = text;
+    TRY(filter_add(f, err, "("));
+    TRY(either(f, &p, 0, err));
+    if (*p)
+        return FAIL(err, USAGE_VALUE, "--where: 'and' or 'or' is expected at '%s'", p);
+    return filter_add(f, err, ")");
 }

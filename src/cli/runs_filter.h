@@ -5,7 +5,7 @@
 #include "cli/cmd.h"
 #include "experiments/query.h"
 
-enum { FILTER_VALUES = 96, FILTER_SQL = 24576, FILTER_COLUMNS = 40 };
+enum { FILTER_VALUES = 96, FILTER_SQL = 24576, FILTER_COLUMNS = 40, FILTER_DEPTH = 16 };
 struct filter {
     char sql[FILTER_SQL];
     size_t n;
@@ -27,8 +27,11 @@ int filter_number(struct filter *f, double x, struct pesc_error *err) MUST_USE;
  * or param:KEY, metric:NAME (its last value), tag:KEY, eval:TASK/METRIC (its last value).
  * E-USAGE-VALUE. */
 int filter_column(struct filter *f, const char *name, size_t n, struct pesc_error *err) MUST_USE;
-/* Adds a condition: NAME OP VALUE [and ...], NAME a column, also as params.KEY, metrics.NAME,
- * tags.KEY or evals.TASK/METRIC; OP = != < <= > >= like; VALUE a number, a word or 'text'. */
+/* The same as a number: NULL where it is none, or NaN. */
+int filter_as_number(struct filter *f, const char *name, size_t n, struct pesc_error *err) MUST_USE;
+/* Adds a condition: NAME OP VALUE, joined by and, or, not and parentheses; NAME a column, also as
+ * params.KEY, metrics.NAME, tags.KEY or evals.TASK/METRIC; OP = != < <= > >= like; VALUE a number,
+ * a word or 'text'. */
 int filter_where(struct filter *f, const char *text, struct pesc_error *err) MUST_USE;
 
 #endif

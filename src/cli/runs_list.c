@@ -23,7 +23,8 @@ static const struct opt opts[] = {
     {"status", NULL, OPT_STRING, AT(status), "S", "running, finished, failed, ...", 0, 0},
     {"base", NULL, OPT_STRING, AT(base), "NAME", "runs on this base model", 0, 0},
     {"tag", NULL, OPT_LIST, AT(tags), "KEY[=VALUE]", "runs with these tags", 0, 0},
-    {"since", NULL, OPT_STRING, AT(since), "DATE", "begun then (UTC) or later: 2025-01-31", 0, 0},
+    {"since", NULL, OPT_STRING, AT(since), "DATE", "begun then (UTC) or later: 2025-01-31, 7d, 12h",
+     0, 0},
     {"where", NULL, OPT_STRING, AT(where), "TEXT",
      "conditions: \"params.lr >= 1e-4 and metrics.valid/loss < 2\"", 0, 0},
     {"sort", NULL, OPT_STRING, AT(sort), "COLUMN[:desc]", "instead of newest first", 0, 0},
@@ -59,10 +60,17 @@ static const char for_programs[] =
 /* What v_run says, of deleted runs. */
 static const char of_deleted[] =
     "(SELECT r.id, e.name AS experiment, r.name, r.status, r.last_step || '/' ||"
-    " coalesce(r.steps_planned, '?') AS steps, NULL AS train_loss, NULL AS best_valid,"
-    " NULL AS hours, NULL AS base, NULL AS moe, NULL AS resumes,"
-    " datetime(r.created_ms/1000, 'unixepoch') AS created, r.exit_code, r.error FROM run r"
-    " JOIN experiment e ON e.id = r.experiment_id WHERE r.deleted_ms IS NOT NULL)";
+    " coalesce(r.steps_planned, '?') AS steps, (SELECT m.value FROM metric m JOIN metric_key k"
+    " ON k.id = m.key_id AND k.name = 'train/loss' WHERE m.run_id = r.id ORDER BY m.step DESC"
+    " LIMIT 1) AS train_loss, (SELECT min(m.value) FROM metric m JOIN metric_key k"
+    " ON k.id = m.key_id AND k.name = 'valid/loss' WHERE m.run_id = r.id) AS best_valid,"
+    " round((coalesce(r.ended_ms, r.heartbeat_ms) - r.started_ms) / 3600000.0, 2) AS hours,"
+    " mo.name AS base, c.n_experts || 'x' || c.adapter_dim || ' top' || c.top_k AS moe,"
+    " (SELECT count(*) - 1 FROM segment s WHERE s.run_id = r.id) AS resumes,"
+    " datetime(r.created_ms / 1000, 'unixepoch') AS created, r.exit_code, r.error FROM run r"
+    " JOIN experiment e ON e.id = r.experiment_id LEFT JOIN crafted c ON c.id = r.crafted_id"
+    " LEFT JOIN model mo ON mo.id = coalesce(c.model_id, r.model_id)"
+    " WHERE r.deleted_ms IS NOT NULL)";
 
 static int add_columns(struct filter *f, const struct options *o, enum table_form form,
                        struct pesc_error *err)
@@ -95,11 +103,39 @@ static int equal(struct filter *f, const char *column, const char *text, struct 
     return filter_text(f, text, strlen(text), err);
 }
 
-static int is_date(const char *s)
+static int is_date(const char *text)
 {
-    int y, m, d, n = 0;
-    return sscanf(s, "%4d-%2d-%2d%n", &y, &m, &d, &n) == 3 && n == 10 &&
-           (!s[10] || s[10] == ' ' || s[10] == 'T') && strlen(s) < 24;
+    int y, m, d, h = 0, min = 0, s = 0, n = 0;
+    int got =
+        sscanf(text, "%4d-%2d-%2d%n%*1[T ]%2d:%2d%n:%2d%n", &y, &m, &d, &n, &h, &min, &n, &s, &n);
+    return got >= 3 && n >= 10 && !text[n] && y >= 1970 && m >= 1 && m <= 12 && d >= 1 && d <= 31 &&
+           h >= 0 && h < 24 && min >= 0 && min < 60 && s >= 0 && s < 60;
+}
+
+/* 90m, 12h, 7d: as SQLite's datetime takes it. */
+static int is_ago(const char *text, char *out, size_t size)
+{
+    char *end;
+    long n = strtol(text, &end, 10);
+    const char *unit = !strcmp(end, "m") ? "minutes" : !strcmp(end, "h") ? "hours" : "days";
+    if (end == text || n < 0 || n > 1000000 || (!strchr("mh", *end) && strcmp(end, "d") != 0) ||
+        !*end || end[1])
+        return 0;
+    snprintf(out, size, "-%ld %s", n, unit);
+    return 1;
+}
+
+static int add_since(struct filter *f, const char *text, struct pesc_error *err)
+{
+    char ago[48];
+    int relative = is_ago(text, ago, sizeof ago);
+    if (!relative && !is_date(text))
+        return FAIL(err, USAGE_VALUE,
+                    "--since: '%s' is no date such as 2025-01-31 and no time such as 7d, 12h, 90m",
+                    text);
+    TRY(filter_add(f, err, " AND datetime(v.created) >= datetime(%s", relative ? "'now', " : ""));
+    TRY(filter_text(f, relative ? ago : text, strlen(relative ? ago : text), err));
+    return filter_add(f, err, ")");
 }
 
 static int add_conditions(struct filter *f, const struct options *o, struct pesc_error *err)
@@ -118,13 +154,8 @@ static int add_conditions(struct filter *f, const struct options *o, struct pesc
         }
         TRY(filter_add(f, err, ")"));
     }
-    if (o->since) {
-        if (!is_date(o->since))
-            return FAIL(err, USAGE_VALUE, "--since: '%s' is no date such as 2025-01-31", o->since);
-        TRY(filter_add(f, err, " AND datetime(v.created) >= datetime("));
-        TRY(filter_text(f, o->since, strlen(o->since), err));
-        TRY(filter_add(f, err, ")"));
-    }
+    if (o->since)
+        TRY(add_since(f, o->since, err));
     if (o->where) {
         TRY(filter_add(f, err, " AND "));
         TRY(filter_where(f, o->where, err));
@@ -142,6 +173,8 @@ static int add_order(struct filter *f, const struct options *o, struct pesc_erro
         TRY(filter_add(f, err, "nullif("));
         TRY(filter_column(f, o->sort, n, err));
         TRY(filter_add(f, err, ", 'NaN') IS NULL, "));
+        TRY(filter_as_number(f, o->sort, n, err));
+        TRY(filter_add(f, err, desc ? " DESC, " : ", "));
         TRY(filter_column(f, o->sort, n, err));
         TRY(filter_add(f, err, desc ? " DESC, " : ", "));
     }
@@ -211,7 +244,9 @@ const struct cmd runs_list = {
         "Columns: run uuid name experiment status steps step loss valid hours base moe resumes\n"
         "created exit error seed tokens folder note, and param:KEY metric:NAME tag:KEY\n"
         "eval:TASK/METRIC (last values). In --where also params.KEY, metrics.NAME, tags.KEY,\n"
-        "evals.TASK/METRIC, with = != < <= > >= like, and 'and' between conditions.",
+        "evals.TASK/METRIC, with = != < <= > >= like, joined by and, or, not and ( ).\n"
+        "Numbers compare as such; of what a run has not, or is NaN, no comparison of numbers\n"
+        "holds. 'quoted' is text.",
     .opts = opts,
     .opts_size = sizeof(struct options),
     .defaults = defaults,
