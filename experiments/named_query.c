@@ -98,10 +98,16 @@ const struct named_query named_queries[] = {
     {"router-imbalance",
      "how even the experts of each layer of a run are used, at the last report",
      {RUN},
-     "SELECT layer, step, round(max_over_mean, 3) AS max_over_mean,"
-     " round(min_over_mean, 3) AS min_over_mean, dead_experts, round(entropy, 4) AS entropy,"
-     " round(first_max_over_mean, 3) AS first_max_over_mean FROM v_router WHERE run_id = ?1"
-     " AND step = (SELECT max(step) FROM router_layer WHERE run_id = ?1) ORDER BY layer"},
+     /* By seeks: v_router would read all steps to find the last. */
+     "WITH RECURSIVE expert(e, n) AS (SELECT 0, c.n_experts FROM run r JOIN crafted c"
+     " ON c.id = r.crafted_id WHERE r.id = ?1 UNION ALL SELECT e + 1, n FROM expert"
+     " WHERE e + 1 < n), last(at) AS (SELECT max(step) FROM router_layer WHERE run_id = ?1)"
+     " SELECT l.layer, l.step, round(max(x.load) * count(*), 3) AS max_over_mean,"
+     " round(min(x.load) * count(*), 3) AS min_over_mean, sum(x.load < 0.1 / n) AS dead_experts,"
+     " round(l.entropy, 4) AS entropy, round(max(x.first) * count(*), 3) AS first_max_over_mean"
+     " FROM last CROSS JOIN router_layer l ON l.run_id = ?1 AND l.step = last.at"
+     " CROSS JOIN expert CROSS JOIN router_expert x ON x.run_id = ?1 AND x.layer = l.layer"
+     " AND x.expert = e AND x.step = l.step GROUP BY l.layer ORDER BY l.layer"},
     {"dead-experts",
      "dead experts of a layer of a run over time",
      {RUN, NUMBER("LAYER", "0")},
