@@ -46,9 +46,9 @@ pesc runs delete aaaa0000
 lists 'finished ' "not what is deleted"
 lists 'failed ' "but when asked for" --deleted
 pesc runs delete aaaa0000 --undo
-for bad in 'lr = 1' 'params.lr' 'params.lr =' "params.lr = 'x" 'params.lr = 1 or 1' '= 2' 'evals.arc = 1'; do
-    pesc runs list --where "$bad"
-    exits 2 E-USAGE-VALUE "no condition: $bad"
+for words in 'lr = 1' 'params.lr' 'params.lr =' "params.lr = 'x" 'params.lr = 1 or 1' '= 2' 'evals.arc = 1'; do
+    pesc runs list --where "$words"
+    exits 2 E-USAGE-VALUE "no condition: $words"
 done
 pesc runs list --where "name = 'x' and name = 'y'); DROP TABLE run; --"
 exits 2 E-USAGE-VALUE "nor is this"
