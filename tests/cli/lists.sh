@@ -81,7 +81,7 @@ make_base
 pesc craft base/init -o M --experts 2 --adapter-dim 4 --seed 3
 pesc train M --data tune.json -o R --max-steps 400 --batch-size 2 --max-seq-length 32 &
 trainer=$!
-for _ in $(seq 100); do
+for _ in $(seq 600); do
     [ "$(grep -c '"step"' R/metrics.jsonl 2>/dev/null)" -gt 5 ] 2>/dev/null && break
     sleep 0.1
 done
