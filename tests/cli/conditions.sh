@@ -67,21 +67,21 @@ pesc runs list --columns "name,tag:$(printf 'a\033[1m')"
 ! grep -q "$(printf '\033')" out && grep -qF 'evil\x1b[31m' out
 ok $? "no escapes of names and headings"
 
-for bad in 'nonsense = 1' 'params. = 1' 'params.lr' 'params.lr >' 'params.lr ~ 2' '(status = failed' \
+for wrong in 'nonsense = 1' 'params. = 1' 'params.lr' 'params.lr >' 'params.lr ~ 2' '(status = failed' \
     'status = failed) ' 'status = failed name = x' "name = 'x" '' \
     'evals.arc = 1' 'status =< x' "$(printf '%040d' 0 | tr 0 '(')"; do
-    pesc runs list --where "$bad"
-    exits 2 E-USAGE-VALUE "--where $bad"
+    pesc runs list --where "$wrong"
+    exits 2 E-USAGE-VALUE "--where $wrong"
 done
-for bad in nothing metric: eval:arc "name," "name;DROP TABLE run"; do
-    pesc runs list --columns "$bad"
-    exits 2 E-USAGE-VALUE "--columns $bad"
-    pesc runs list --sort "$bad"
-    exits 2 E-USAGE-VALUE "--sort $bad"
+for wrong in nothing metric: eval:arc "name," "name;DROP TABLE run"; do
+    pesc runs list --columns "$wrong"
+    exits 2 E-USAGE-VALUE "--columns $wrong"
+    pesc runs list --sort "$wrong"
+    exits 2 E-USAGE-VALUE "--sort $wrong"
 done
-for bad in yesterday 2026-13-01 2026-11-27x 5y -1d ""; do
-    pesc runs list --since "$bad"
-    exits 2 E-USAGE-VALUE "--since $bad"
+for wrong in yesterday 2026-13-01 2026-11-27x 5y -1d ""; do
+    pesc runs list --since "$wrong"
+    exits 2 E-USAGE-VALUE "--since $wrong"
 done
 
 # --- what sql refuses to do, how long and how much it may ---
