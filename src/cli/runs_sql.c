@@ -45,8 +45,9 @@ const struct cmd runs_sql = {
     .name = "sql",
     .usage = "\"SELECT ...\" [--csv|--json]",
     .summary = "Answers one SQL query; cannot write.",
-    .details = "Views: v_run, v_last, v_metric, v_router, v_lineage. A query may only SELECT, for\n"
-               "10 s and 1,000,000 rows. A metric that is NaN is NULL.",
+    .details = "Views: v_run, v_metric, v_last, v_plan, v_router, v_router_domain, v_router_eval,\n"
+               "v_eval, v_event, v_lineage; doc/history.md says what is in them. A query may only\n"
+               "SELECT, for 10 s and 1,000,000 rows. A metric that is NaN is NULL.",
     .opts = opts,
     .opts_size = sizeof(struct options),
     .run = run,

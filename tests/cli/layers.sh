@@ -13,9 +13,9 @@ has out '"layers":"2-3"' "says which"
 has U/pesc.json '"layers": "2-3"' "and keeps it"
 ! grep -q layers M/pesc.json
 ok $? "all layers are not worth a word"
-for bad in 4 2-4 3-2 x -1 2-x; do
-    pesc craft base/init -o X $craft "--layers=$bad"
-    exits 2 E-USAGE-VALUE "craft --layers=$bad"
+for value in 4 2-4 3-2 x -1 2-x; do
+    pesc craft base/init -o X $craft "--layers=$value"
+    exits 2 E-USAGE-VALUE "craft --layers=$value"
 done
 [ ! -e X ]
 ok $? "which makes nothing"
@@ -75,9 +75,9 @@ cp out all.json
 same A/adapter.safetensors W/adapter.safetensors "the same as of a model that had them"
 ! grep -q prefix all.json
 ok $? "and no prefix"
-for bad in 4- 9 2-1 all; do
-    pesc train M $opts --layers $bad -o X
-    exits 2 E-USAGE-VALUE "train --layers $bad"
+for value in 4- 9 2-1 all; do
+    pesc train M $opts --layers $value -o X
+    exits 2 E-USAGE-VALUE "train --layers $value"
 done
 pesc train base/init --trainable full --layers 1- --data tune.json -o X --max-steps 1
 exits 2 E-USAGE-VALUE "a dense model has no adapters to place"
@@ -132,9 +132,9 @@ pesc train U --data tune.json --max-seq-length 48 --batch-size 4 --num-epochs 1 
 ok $? "one epoch keeps nothing"
 pesc train M --data tune.json --max-seq-length 48 --max-steps 1 --prefix-cache 1MB -o no
 has err 'warning\[W-PREFIX-OFF\]' "a file for nothing is told"
-for bad in much -1 0; do
-    pesc train U $opts "--prefix-cache=$bad" -o X
-    exits 2 E-USAGE-VALUE "--prefix-cache=$bad"
+for value in much -1 0; do
+    pesc train U $opts "--prefix-cache=$value" -o X
+    exits 2 E-USAGE-VALUE "--prefix-cache=$value"
 done
 # A limit on files is a full disk: 200 kB hold checkpoints, but not the file.
 (
