@@ -133,6 +133,8 @@ int history_router(struct history *h, long step, const struct history_router *m)
     pthread_mutex_lock(&h->lock);
     int rc = queue_router(&h->queue, m->domain ? ROW_DOMAIN_LAYER : ROW_LAYER,
                           m->domain ? ROW_DOMAIN : ROW_EXPERT, step, m, m->domain, NULL);
+    if (h->queue.n >= HISTORY_BATCH)
+        pthread_cond_signal(&h->wake);
     pthread_mutex_unlock(&h->lock);
     return rc;
 }

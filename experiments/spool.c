@@ -21,6 +21,13 @@ int spool_mark(const char *run_dir, struct pesc_error *err)
     return 0;
 }
 
+void spool_unmark(const char *run_dir)
+{
+    char path[PATH_CAP];
+    if (path_join(path, run_dir, mark, NULL) == 0)
+        (void)unlink(path); /* taken once more, if it stays: to the same rows */
+}
+
 struct taking {
     struct history *h;
     const struct notes *notes;
@@ -43,7 +50,7 @@ static int take(void *ctx, const char *folder, struct pesc_error *err)
     if (r.running)
         return 0;
     t->n++;
-    (void)unlink(path); /* taken once more, if it stays: to the same rows */
+    spool_unmark(folder);
     return 0;
 }
 

@@ -10,7 +10,6 @@
 static void mark(struct train_session *s)
 {
     struct pesc_error e = {0};
-    s->unrecorded = 1;
     if (spool_mark(rundir_path(s->rec.dir), &e) != 0)
         note(&s->rec.notes, "W-DB-LIST", "runs rebuild will have to be told of this run: %s",
              e.text);
@@ -34,11 +33,13 @@ void train_history_start(struct train_session *s, const struct train_cli *o,
     if (rc == 0) {
         if (history_background(s->rec.history, &e) != 0)
             note(&s->rec.notes, "W-DB-BUSY", "the history is written between steps: %s", e.text);
+        mark(s); /* until its end is written */
         return;
     }
     note(&s->rec.notes, "W-DB-OFF", "this run is recorded in its folder only, for now: %s", e.text);
     history_close(s->rec.history);
     s->rec.history = NULL;
+    s->unrecorded = 1;
     mark(s);
 }
 
@@ -69,7 +70,9 @@ void train_history_end(struct train_session *s, const struct train_result *r, do
     if (history_run_end(s->rec.history, status, exit_code, error, &e) != 0)
         note(&s->rec.notes, "W-DB-BUSY", "the history misses the end of this run: %s", e.text);
     if (e.code || history_lost(s->rec.history) > 0)
-        mark(s);
+        s->unrecorded = 1;
+    else
+        spool_unmark(rundir_path(s->rec.dir));
 }
 
 void train_history_catch_up(const struct train_session *s, const struct train_cli *o,

@@ -57,4 +57,26 @@ pesc train M $run -o D --max-steps 1
 ok $? "marks that stand for nothing"
 [ ! -e A/unrecorded ] && [ "$(sql 'SELECT count(*) FROM v_run')" = 2 ]
 ok $? "add nothing"
+
+# Killed while another program holds the history: what it had not written comes from its folder.
+# shellcheck disable=SC2086
+pesc train M $run -o F --max-steps 2000 --eval-steps 0 &
+for _ in $(seq 600); do
+    [ "$(grep -c '"step"' F/metrics.jsonl 2>/dev/null)" -gt 20 ] 2>/dev/null && break
+    sleep 0.1
+done
+[ -e F/unrecorded ]
+ok $? "a run at work bears a mark"
+flock "$PESC_DB.lock" sh -c 'sleep 2; kill -9 $(sed -n "s/.*\"pid\":\([0-9]*\).*/\1/p" F/segments.jsonl)'
+wait
+steps=$(grep -c '"event":"step"' F/metrics.jsonl)
+had=$(sql "SELECT count(*) FROM v_metric WHERE run = 'F' AND metric = 'train/loss'")
+[ "$had" -lt "$steps" ]
+ok $? "killed, with $had of $steps steps in the history"
+# shellcheck disable=SC2086
+pesc train M $run -o G --max-steps 1
+[ "$(sql "SELECT count(*) FROM v_metric WHERE run = 'F' AND metric = 'train/loss'")" = "$steps" ]
+ok $? "the next run brings the others"
+[ ! -e F/unrecorded ] && [ ! -e G/unrecorded ]
+ok $? "and the marks are gone"
 plan
