@@ -249,7 +249,7 @@ same counts copy.counts "has all rows, and is sound"
 pesc runs backup copy.db
 exits 2 E-USAGE-EXISTS "and replaces nothing"
 pesc runs backup nowhere/x.db
-[ $? -eq 10 ] && [ -z "$(ls -A . | grep tmp-)" ]
+[ $? -eq 10 ] && [ -z "$(find . -maxdepth 1 -name '*tmp-*')" ]
 ok $? "a folder that is not there: nothing is left"
 rm -f lines
 mkfifo lines
